@@ -1,0 +1,278 @@
+"""Kepler's third law from the eight planets, as a tour of bijectree.
+
+A power law is fitted to the planets' orbits: period = amplitude · axis^power, with a
+relative scatter. With lengths in au and times in Earth's sidereal years, Kepler's law
+says that the amplitude is 1 and the power 3/2.
+"""
+
+import argparse
+import functools
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import bijectree as bt
+from bijectree import tfb, tfd
+
+# Semimajor axis in 10^6 km and sidereal orbit period in days, from the orbital
+# parameters in the eight planets' fact sheets of NASA's Space Science Data Coordinated
+# Archive, nssdc.gsfc.nasa.gov/planetary/factsheet. (The archive's table of all planets
+# gives tropical periods, up to 0.7 % shorter.) The planets pull at each other, which
+# moves the axes of the outer ones by up to half a percent: that is the scatter.
+PLANETS = {
+    "Mercury": (57.909, 87.969),
+    "Venus": (108.210, 224.701),
+    "Earth": (149.598, 365.256),
+    "Mars": (227.956, 686.980),
+    "Jupiter": (778.479, 4332.589),
+    "Saturn": (1432.041, 10755.699),
+    "Uranus": (2867.043, 30685.400),
+    "Neptune": (4514.953, 60189.018),
+}
+AU = 149.5978707  # in 10^6 km: IAU 2012 resolution B2
+YEAR = 365.256  # Earth's sidereal period in days
+
+FIT_STEPS = 60
+CHAINS, SAMPLE_STEPS, WARM_UP = 4, 6_000, 1_000
+CHUNK = 100  # draws between two movements of the progress bar
+
+
+class PowerLaw(eqx.Module):
+    """y = amplitude · x^power."""
+
+    amplitude: Float[Array, ""]
+    power: Float[Array, ""]
+
+    def __call__(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The law at each of `x`."""
+        return self.amplitude * x**self.power
+
+
+class Orbits(eqx.Module):
+    """A law for the period in years, and the relative scatter of the planets."""
+
+    law: PowerLaw
+    scatter: Float[Array, ""]
+
+
+def log_likelihood(
+    model: Orbits, axis: Float[Array, " n"], period: Float[Array, " n"]
+) -> Float[Array, ""]:
+    """Log-density of the logarithms of the periods."""
+    expected = jnp.log(model.law(axis))
+    return tfd.Normal(expected, model.scatter).log_prob(jnp.log(period)).sum()
+
+
+def fit(
+    loss: Callable[[PyTree], Array], free: PyTree, advance: Callable[[int], None]
+) -> PyTree:
+    """The `free` that minimises `loss`, by optax's L-BFGS."""
+    optimizer = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    @jax.jit
+    def step(free: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
+        value, grad = value_and_grad(free, state=state)
+        updates, state = optimizer.update(
+            grad, state, free, value=value, grad=grad, value_fn=loss
+        )
+        return optax.apply_updates(free, updates), state
+
+    state = optimizer.init(free)
+    for _ in range(FIT_STEPS):
+        free, state = step(free, state)
+        advance(1)
+    return free
+
+
+def sample(
+    log_density: Callable[[Array], Array],
+    mode: Float[Array, " d"],
+    key: PRNGKeyArray,
+    advance: Callable[[int], None],
+) -> tuple[Float[Array, "chains steps d"], Float[Array, ""]]:
+    """Draws by random-walk Metropolis and the share of accepted proposals.
+
+    Proposals have the curvature at the mode for their shape and 2.38²/d for their
+    scale (Roberts, Gelman and Gilks 1997, Annals of Applied Probability 7, section 1).
+    """
+    hessian = jax.hessian(log_density)(mode)
+    covariance = jnp.linalg.inv(-hessian) * 2.38**2 / mode.size
+    proposal = jnp.linalg.cholesky(covariance)
+
+    def step(carry: tuple[Array, Array], key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
+        x, density = carry
+        normal, uniform = jax.random.split(key)
+        candidate = x + proposal @ jax.random.normal(normal, x.shape, x.dtype)
+        proposed = log_density(candidate)
+        accept = jnp.log(jax.random.uniform(uniform)) < proposed - density
+        x = jnp.where(accept, candidate, x)
+        density = jnp.where(accept, proposed, density)
+        return (x, density), (x, accept)
+
+    @jax.jit
+    @jax.vmap
+    def chunk(carry: tuple[Array, Array], key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
+        return jax.lax.scan(step, carry, jax.random.split(key, CHUNK))
+
+    x = jnp.tile(mode, (CHAINS, 1))
+    carry = (x, jax.vmap(log_density)(x))
+    chunks = []
+    for key_of_chunk in jax.random.split(key, SAMPLE_STEPS // CHUNK):
+        carry, draws = chunk(carry, jax.random.split(key_of_chunk, CHAINS))
+        chunks.append(jax.block_until_ready(draws))
+        advance(CHUNK)
+    xs, accepted = (jnp.concatenate(each, axis=1) for each in zip(*chunks, strict=True))
+    return xs[:, WARM_UP:], accepted.mean()
+
+
+def comparison(draws: Orbits) -> Table:
+    """A table of what was recovered beside what is true."""
+    table = Table(title="Recovered by the planets")
+    table.add_column("parameter")
+    for column in ("mean", "std. dev.", "95 % interval", "truth"):
+        table.add_column(column, justify="right")
+    rows = [
+        ("law.power", draws.law.power, "1.5"),
+        ("law.amplitude", draws.law.amplitude, "1"),
+        ("scatter [%]", 100 * draws.scatter, ""),
+    ]
+    for name, values, truth in rows:
+        low, high = np.quantile(values, [0.025, 0.975])
+        interval = f"{low:.5f} to {high:.5f}"
+        mean, deviation = np.mean(values), np.std(values)
+        table.add_row(name, f"{mean:.5f}", f"{deviation:.5f}", interval, truth)
+    return table
+
+
+def plot(path: Path, axis: np.ndarray, period: np.ndarray, draws: Orbits) -> None:
+    """Write a picture of data, fit and residuals to `path`."""
+    from matplotlib.figure import Figure  # an optional dependency
+
+    grid = np.geomspace(0.3, 60.0, 200)
+    flat = jax.tree.map(lambda leaf: leaf.ravel()[::20], draws)
+    median = np.median(jax.vmap(lambda law: law(grid))(flat.law), axis=0)
+    at_planets = np.median(jax.vmap(lambda law: law(axis))(flat.law), axis=0)
+    scatter = 100 * float(np.median(flat.scatter))
+
+    figure = Figure(figsize=(7.0, 7.0), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    power = f"{np.mean(draws.law.power):.4f} ± {np.std(draws.law.power):.4f}"
+    above.loglog(grid, median, label=f"fitted law, power {power}")
+    above.loglog(axis, period, "o", label="planets (NASA fact sheets)")
+    for name, x, y in zip(PLANETS, axis, period, strict=True):
+        above.annotate(name, (x, y), (6, -10), textcoords="offset points")
+    above.set_ylabel("sidereal period [yr]")
+    above.set_title("Kepler's third law from eight planets")
+    above.legend(frameon=False)
+    below.axhspan(-scatter, scatter, alpha=0.2, label="fitted scatter (1 std. dev.)")
+    below.axhline(0.0)
+    below.semilogx(axis, 100 * (period / at_planets - 1), "o", color="C1")
+    below.set_xlabel("semi-major axis [au]")
+    below.set_ylabel("residual [%]")
+    below.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def demonstrate(picture: Path | None) -> None:
+    """Fit, sample, report, and draw where `picture` says."""
+    console = Console()
+    axis, period = np.array(list(PLANETS.values())).T / np.array([[AU], [YEAR]])
+
+    start = Orbits(PowerLaw(jnp.array(3.0), jnp.array(1.0)), jnp.array(0.5))
+    spec = bt.by_path(
+        start,
+        {
+            "law.amplitude": tfb.Exp(),  # any TFP bijector
+            "scatter": bt.positive(),  # or one of bijectree's constraints
+        },  # law.power has no rule: it may be any real number
+    )
+    reparam = bt.Reparam(start, spec)
+    report = bt.check(reparam, start)
+    console.print(str(report), str(bt.summary(reparam, start)), sep="\n\n")
+    report.raise_if_failed()
+
+    prior = bt.by_path(
+        start,
+        {
+            "law.amplitude": tfd.LogNormal(jnp.array(0.0), jnp.array(1.0)),
+            "law.power": tfd.Normal(jnp.array(0.0), jnp.array(3.0)),
+            "scatter": tfd.HalfNormal(jnp.array(1.0)),
+        },
+    )
+    posterior = bt.Posterior(reparam, log_likelihood, prior=prior)
+
+    def loss(free: PyTree) -> Array:  # without the Jacobian: the most probable model
+        return -posterior.log_density(free, axis, period, jacobian=False)
+
+    def log_density(vector: Array) -> Array:  # with it: what a sampler needs
+        free = reparam.unravel(vector)
+        return posterior.log_density(free, axis, period, jacobian=True)
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("fit", total=FIT_STEPS)
+        advance = functools.partial(progress.advance, task)
+        best = fit(loss, reparam.inverse(start), advance)
+        task = progress.add_task("sample", total=SAMPLE_STEPS)
+        advance = functools.partial(progress.advance, task)
+        key = jax.random.key(1619)  # the year Kepler published the law
+        vectors, accepted = sample(log_density, reparam.ravel(best), key, advance)
+    draws = jax.vmap(jax.vmap(lambda v: reparam.forward(reparam.unravel(v))))(vectors)
+
+    console.print(
+        f"\n{CHAINS} chains of {SAMPLE_STEPS - WARM_UP} random-walk Metropolis draws, "
+        f"{accepted:.0%} of the proposals accepted\n",
+        comparison(draws),
+    )
+    if picture is not None:
+        plot(picture, axis, period, draws)
+        console.print(f"Data, fit and residuals: {picture}", soft_wrap=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of `python -m bijectree`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bijectree",
+        description="Recover Kepler's third law from the orbits of the eight planets.",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for the picture kepler.png (default: the current one)",
+    )
+    parser.add_argument(
+        "--no-plot", action="store_true", help="print only; needs no matplotlib"
+    )
+    options = parser.parse_args(arguments)
+    picture = None
+    if not options.no_plot:
+        # Both faults would else show only after the work is done.
+        try:
+            import matplotlib.figure  # noqa: F401
+        except ImportError:
+            sys.exit('matplotlib is missing: pip install "bijectree[plot]" or --no-plot')
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=options.output).close()
+        except OSError as error:
+            sys.exit(f"cannot write to {options.output}: {error.strerror}")
+        picture = options.output / "kepler.png"
+    with jax.enable_x64(True):  # L-BFGS goes on until float32 has no digits left
+        demonstrate(picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bijectree.__main__ import AU, PLANETS, YEAR, main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """What one run of the whole demonstration prints, and where its picture lies."""
+    folder = tmp_path_factory.mktemp("kepler") / "made" / "on demand"
+    result = subprocess.run(
+        [sys.executable, "-m", "bijectree", "--output", folder],
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "120", "PATH": ""},
+    )
+    return result, folder / "kepler.png"
+
+
+def test_keplers_law_is_in_the_data():
+    for axis, days in PLANETS.values():
+        assert days / YEAR == pytest.approx((axis / AU) ** 1.5, rel=0.01)
+
+
+def test_the_law_is_recovered_with_its_uncertainty(run):
+    result, _ = run
+    assert result.returncode == 0, result.stderr
+    for name, truth in {"law.power": 1.5, "law.amplitude": 1.0}.items():
+        row = re.search(rf"{name}.*", result.stdout).group()
+        mean, deviation, low, high, shown = map(float, re.findall(r"\d+\.?\d*", row))
+        assert shown == truth
+        assert low < truth < high
+        assert abs(mean - truth) < 3 * deviation < 0.01
+
+
+def test_check_summary_and_progress_are_printed_as_plain_text(run):
+    result, picture = run
+    for expected in ("log-det", "bijector", "100%", "accepted", str(picture)):
+        assert expected in result.stdout
+    assert "\x1b" not in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_picture_is_a_png(run):
+    _, picture = run
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_help_names_the_options(capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["--help"])
+    assert leave.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--output DIR" in shown
+    assert "--no-plot" in shown
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+    (tmp_path / "file").touch()  # even root cannot make a folder beneath a file
+    folder = tmp_path / "file" / "folder"
+    with pytest.raises(SystemExit, match=r"^cannot write to .*folder: .+$") as leave:
+        main(["--output", str(folder)])
+    assert "\n" not in leave.value.code
+
+
+def test_missing_matplotlib_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"^matplotlib is missing.*--no-plot$"):
+        main([])
