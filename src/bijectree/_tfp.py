@@ -1,0 +1,377 @@
+"""TFP's JAX substrate: its import, and the only calls of a bijector's methods.
+
+Everything that was learnt about TFP's mechanics is dealt with here: event
+dimensions are explicit, a bijector's numbers are cast to the leaf's dtype, the
+log-det is one scalar, and a bijector enters a compiled function as an argument so
+that nothing traced can stay behind in its cache.
+"""
+
+import abc
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Inexact, PyTreeDef
+
+from ._tree import Fixed
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _import_tfp() -> Any:
+    """Import TFP's JAX substrate, or say what is installed and how to mend it."""
+    stable = _installed("tensorflow-probability")
+    nightly = _installed("tfp-nightly")
+    mend = (
+        "Mend it with\n"
+        "    pip uninstall -y tensorflow-probability tfp-nightly\n"
+        "    pip install --pre tfp-nightly"
+    )
+    if stable and nightly:
+        raise ImportError(
+            f"Both tensorflow-probability {stable} and tfp-nightly {nightly} are "
+            "installed. They write the same folder, so what is imported is a mixture "
+            f"of the two. {mend}"
+        )
+    try:
+        from tensorflow_probability.substrates import jax as tfp
+    except (ImportError, AttributeError) as error:
+        if stable:
+            why = (
+                f"tensorflow-probability {stable} is installed: TFP's stable release, "
+                f"which uses parts of JAX that JAX {jax.__version__} no longer has"
+            )
+        elif nightly:
+            why = f"tfp-nightly {nightly} is installed and does not import"
+        else:
+            why = "TFP is not installed"
+        raise ImportError(
+            f"bijectree needs TFP's JAX substrate. {why} ({error}). {mend}"
+        ) from error
+    return tfp
+
+
+tfp = _import_tfp()
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+class FusedBijector(tfb.AutoCompositeTensorBijector):
+    """A bijector whose value and log-det share their work.
+
+    A subclass gives `_forward_and_log_det(x) -> (y, log_det)`, where `log_det` has
+    one entry an event (the shape of `x` without its last
+    `forward_min_event_ndims` axes), and `_inverse(y)`.
+    """
+
+    @abc.abstractmethod
+    def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]: ...
+
+    def _forward(self, x: Array) -> Array:
+        return self._forward_and_log_det(x)[0]
+
+    def _forward_log_det_jacobian(self, x: Array) -> Array:
+        return self._forward_and_log_det(x)[1]
+
+
+# Fused pairs for classes that are not ours, by exact class: a user's subclass of
+# `tfb.Exp` may mean something else.
+_fused: dict[type, Callable[[Any, Array], tuple[Array, Array]]] = {}
+
+
+def fused(cls: type) -> Callable[[Callable], Callable]:
+    """Register a function `(bijector, x) -> (y, log_det)` for bijectors of one class.
+
+    `log_det` has one entry an event, as in `FusedBijector`.
+    """
+
+    def register(function: Callable) -> Callable:
+        _fused[cls] = function
+        return function
+
+    return register
+
+
+def is_bijector(x: Any) -> bool:
+    """Whether `x` is a TFP bijector (which JAX would otherwise flatten)."""
+    return isinstance(x, tfb.Bijector)
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A bijector without its numbers: hashable, equal when the bijectors are alike.
+
+    Integers in a bijector (a permutation, a shape) belong to the structure. A
+    bijector that is no JAX pytree is its own structure, compared by identity.
+    """
+
+    treedef: PyTreeDef
+    fixed: tuple[Fixed | None, ...]
+
+    def build(self, numbers: tuple[Any, ...]) -> Any:
+        """Put the numbers back: a bijector again."""
+        rest = iter(numbers)
+        leaves = [next(rest) if f is None else f.value for f in self.fixed]
+        return jax.tree_util.tree_unflatten(self.treedef, leaves)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
+        zeros = tuple(np.zeros((), np.float32) for f in self.fixed if f is None)
+        return _structure_of, (self.build(zeros),)
+
+
+def _structure_of(bijector: Any) -> Structure:
+    return split(bijector)[0]
+
+
+def _is_number(leaf: Any) -> bool:
+    array = isinstance(leaf, (np.ndarray, np.generic, jax.Array))
+    return array and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _plain(bijector: Any) -> Any:
+    """Spell out subclasses of `Chain`, so that the numbers they make show as leaves.
+
+    `FillScaleTriL()` makes a float32 `Shift(1e-5)` in its constructor, where nothing
+    could cast it to a float64 leaf's dtype.
+    """
+    if isinstance(bijector, tfb.Chain) and type(bijector)._forward is tfb.Chain._forward:
+        parts = [_plain(part) for part in bijector.bijectors]
+        unchanged = all(a is b for a, b in zip(parts, bijector.bijectors, strict=True))
+        if type(bijector) is not tfb.Chain or not unchanged:
+            return tfb.Chain(parts, name=bijector.name)
+    return bijector
+
+
+def split(bijector: Any) -> tuple[Structure, tuple[Any, ...]]:
+    """Take a bijector apart into its structure and its numbers (inexact arrays)."""
+    leaves, treedef = jax.tree_util.tree_flatten(_plain(bijector))
+    fixed = tuple(None if _is_number(leaf) else Fixed(leaf) for leaf in leaves)
+    numbers = tuple(leaf for leaf in leaves if _is_number(leaf))
+    return Structure(treedef, fixed), numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What leaves must share for one trace to serve them all.
+
+    Made by `bind`, which interns: two leaves of one kind hold the same object.
+
+    Attributes:
+        structure: the bijector without its numbers.
+        shape: the leaf's shape in the model.
+        free_shape: the leaf's shape in free coordinates.
+        dtype: the leaf's dtype, on both sides.
+        compute_dtype: the dtype of the arithmetic and of the log-det.
+        event_ndims: how many trailing axes of the model's leaf form one event.
+        elementwise: whether every element is mapped alone.
+    """
+
+    structure: Structure
+    shape: tuple[int, ...]
+    free_shape: tuple[int, ...]
+    dtype: np.dtype
+    compute_dtype: np.dtype
+    event_ndims: int
+    elementwise: bool
+
+    def __hash__(self) -> int:
+        return hash((self.structure, self.shape, self.dtype))
+
+    def with_dtype(self, dtype: Any, numbers: tuple[Any, ...]) -> "Kind":
+        """The same kind for leaves of another dtype."""
+        if dtype == self.dtype:
+            return self
+        return bind(self.structure, numbers, self.shape, dtype)
+
+
+def bind(
+    structure: Structure, numbers: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
+) -> Kind:
+    """Find the free shape of a leaf and that the bijector fits it, from shapes alone.
+
+    Raises:
+        ValueError: the bijector cannot take the leaf, would change its shape, or does
+            not give one scalar log-det; the message lacks only the leaf's path.
+    """
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    return _bind(structure, avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
+
+
+@functools.lru_cache(maxsize=4096)
+def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
+    numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
+    examples = tuple(np.zeros(*aval) for aval in avals)
+    bijector = structure.build(examples)
+    name = getattr(bijector, "name", type(bijector).__name__)
+    min_ndims = (bijector.forward_min_event_ndims, bijector.inverse_min_event_ndims)
+    if not all(isinstance(n, (int, np.integer)) for n in min_ndims):
+        raise ValueError(
+            f"{name} maps several parts; one leaf takes a bijector of one part"
+        )
+    if not bijector._is_injective:
+        raise ValueError(f"{name} is not injective, so it has no inverse")
+    if len(shape) < min_ndims[1]:
+        raise ValueError(
+            f"{name} needs at least {min_ndims[1]} axes, the leaf's shape is {shape}"
+        )
+    half = np.dtype(dtype).itemsize < 4
+    compute_dtype = np.dtype(np.float32) if half else np.dtype(dtype)
+    kind = Kind(
+        structure=structure,
+        shape=shape,
+        free_shape=shape,
+        dtype=np.dtype(dtype),
+        compute_dtype=compute_dtype,
+        event_ndims=int(min_ndims[1]),
+        elementwise=min_ndims == (0, 0),
+    )
+    try:
+        free = jax.eval_shape(
+            functools.partial(inverse, kind), numbers, jax.ShapeDtypeStruct(shape, dtype)
+        )
+    except NotImplementedError:  # a map that only goes forward
+        free = jax.ShapeDtypeStruct(bijector.inverse_event_shape(shape), dtype)
+    kind = dataclasses.replace(kind, free_shape=tuple(free.shape))
+    model, log_det = jax.eval_shape(
+        functools.partial(forward_and_log_det, kind), numbers, free
+    )
+    if tuple(model.shape) != shape:
+        raise ValueError(
+            f"{name} would turn the leaf's shape {shape} into {tuple(model.shape)}; "
+            "its own parameters must not broadcast the leaf"
+        )
+    if log_det.shape != ():
+        raise ValueError(
+            f"the log-det of {name} has shape {log_det.shape} where a scalar is due"
+        )
+    return kind
+
+
+def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Array, ...]:
+    """Cast real numbers of a bijector to the dtype of the arithmetic."""
+    arrays = (jnp.asarray(n) for n in numbers)
+    return tuple(
+        n if jnp.issubdtype(n.dtype, jnp.complexfloating) else n.astype(dtype)
+        for n in arrays
+    )
+
+
+def _pin(bijector: Any, x: Array) -> Array:
+    """Cast to the dtype that a bijector still insists on, if it does.
+
+    Numbers that TFP keeps as Python lists (`ScaleMatvecTriL` of a NumPy array) are out
+    of reach of `_cast`.
+    """
+    dtype = bijector.dtype
+    return x if dtype is None else x.astype(dtype)
+
+
+def _map_inverse(bijector: Any, y: Array) -> Array:
+    if type(bijector) is tfb.Chain:
+        for part in bijector.bijectors:
+            y = _map_inverse(part, y)
+        return y
+    return bijector.inverse(_pin(bijector, y))
+
+
+def _pair(bijector: Any, x: Array) -> tuple[Array, Array]:
+    """Value and log-det, the latter summed over the whole of `x`."""
+    if type(bijector) is tfb.Chain:
+        total = jnp.zeros((), x.dtype)
+        for part in reversed(bijector.bijectors):
+            x, log_det = _pair(part, x)
+            total = total + log_det.astype(total.dtype)
+        return x, total
+    if isinstance(bijector, FusedBijector):
+        y, log_det = bijector._forward_and_log_det(x)
+        return y, jnp.sum(log_det)
+    if type(bijector) in _fused:
+        y, log_det = _fused[type(bijector)](bijector, x)
+        return y, jnp.sum(log_det)
+    x = _pin(bijector, x)
+    y = bijector.forward(x)
+    return y, bijector.forward_log_det_jacobian(x, event_ndims=jnp.ndim(x))
+
+
+@contextlib.contextmanager
+def _standard_promotion() -> Iterator[None]:
+    """TFP promotes dtypes and ranks freely, whatever the user has asked of JAX."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward_and_log_det(
+    kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]
+) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
+    """Map a leaf from free to model coordinates; the log-det is one scalar."""
+    with _standard_promotion():
+        bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
+        y, log_det = _pair(bijector, free.astype(kind.compute_dtype))
+        return y.astype(kind.dtype), log_det.astype(kind.compute_dtype)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -> Array:
+    """Map a leaf from free to model coordinates."""
+    return forward_and_log_det(kind, numbers, free)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
+    """Map a leaf from model to free coordinates."""
+    with _standard_promotion():
+        bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
+        return _map_inverse(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
+
+
+# How far a value may be from the one it maps back to, by the bytes of its dtype: a
+# simplex sums to 1 only to within rounding. Stan's CONSTRAINT_TOLERANCE for float64.
+_RELATIVE_TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def inverse_and_outside(
+    kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
+) -> tuple[Array, Bool[Array, "..."]]:
+    """Map a leaf to free coordinates and say which of its events are off the support.
+
+    The test holds for any bijector: the free value is finite and maps back to the same
+    value. "The same" is to within a relative tolerance (1e-8 in float64, as in Stan)
+    and the effect of rounding the free value, measured by moving it that much.
+    """
+    exact = dataclasses.replace(kind, dtype=kind.compute_dtype)
+    y = leaf.astype(kind.compute_dtype)
+    x = inverse(exact, numbers, y)
+    back = forward(exact, numbers, x)
+    step = jnp.finfo(kind.compute_dtype).eps * (1 + jnp.abs(x))
+    signs = jnp.where(jnp.arange(x.size) % 2 == 0, 1, -1).astype(x.dtype)
+    spread = jnp.zeros((), y.dtype)
+    for moved in (x + step, x + step * signs.reshape(x.shape)):
+        move = jnp.abs(forward(exact, numbers, moved) - back)
+        spread = jnp.maximum(spread, jnp.where(jnp.isnan(move), 0, move))
+
+    event = tuple(range(y.ndim - kind.event_ndims, y.ndim))
+    size = jnp.max(jnp.abs(y), axis=event, keepdims=True, initial=0.0)
+    spread = jnp.max(spread, axis=event, keepdims=True, initial=0.0)
+    tolerance = _RELATIVE_TOLERANCE[kind.dtype.itemsize] * size + 64 * spread
+    same = jnp.all(jnp.abs(back - y) <= tolerance, axis=event)
+    free = x.astype(kind.dtype)
+    finite = jnp.isfinite(free)
+    if finite.shape[: same.ndim] == same.shape:
+        finite = jnp.all(finite, axis=tuple(range(same.ndim, finite.ndim)))
+    else:
+        finite = jnp.all(finite)
+    return free, ~(same & finite)
