@@ -1,16 +1,25 @@
 """What every test stands on: strict JAX, both precisions, keys that can be replayed."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import jax
 import numpy as np
 import pytest
 
-# A mixed dtype or an implicit broadcast in our code is a bug that users with
-# other settings would meet first.
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A mixed dtype or an implicit broadcast in our code is an error.
+
+    Optax's adam and TFP's distributions do not stand this: a test that calls them is
+    marked `jax_defaults`, or calls them under `jax.numpy_dtype_promotion("standard")`
+    and `jax.numpy_rank_promotion("allow")`.
+    """
+    if item.get_closest_marker("jax_defaults"):
+        return (yield)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        return (yield)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
