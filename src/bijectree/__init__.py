@@ -2,6 +2,25 @@
 
 from importlib.metadata import version as _version
 
+from ._constraints import (
+    affine as affine,
+    circular as circular,
+    corr_cholesky as corr_cholesky,
+    corr_matrix as corr_matrix,
+    greater_than as greater_than,
+    interval as interval,
+    less_than as less_than,
+    lower_cholesky as lower_cholesky,
+    ordered_vector as ordered_vector,
+    positive as positive,
+    positive_definite as positive_definite,
+    positive_ordered_vector as positive_ordered_vector,
+    real as real,
+    simplex as simplex,
+    sphere as sphere,
+    unit_interval as unit_interval,
+    zero_sum as zero_sum,
+)
 from ._reparam import Reparam as Reparam, SupportError as SupportError
 from ._spec import frozen as frozen, spec_from_fields as spec_from_fields
 from ._tfp import tfb as tfb, tfd as tfd
