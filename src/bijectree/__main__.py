@@ -200,7 +200,7 @@ def demonstrate(picture: Path | None) -> None:
     )
     reparam = bt.Reparam(start, spec)
     report = bt.check(reparam, start)
-    console.print(str(report), str(bt.summary(reparam, start)), sep="\n\n")
+    print(report, bt.summary(reparam, start), sep="\n\n")
     report.raise_if_failed()
 
     prior = bt.by_path(
@@ -237,7 +237,7 @@ def demonstrate(picture: Path | None) -> None:
     )
     if picture is not None:
         plot(picture, axis, period, draws)
-        console.print(f"Data, fit and residuals: {picture}", soft_wrap=True)
+        print(f"Data, fit and residuals: {picture}")
 
 
 def main(arguments: list[str] | None = None) -> None:
