@@ -21,6 +21,7 @@ from ._constraints import (
     unit_interval as unit_interval,
     zero_sum as zero_sum,
 )
+from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._reparam import Reparam as Reparam, SupportError as SupportError
 from ._spec import frozen as frozen, spec_from_fields as spec_from_fields
 from ._tfp import tfb as tfb, tfd as tfd

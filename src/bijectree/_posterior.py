@@ -1,0 +1,311 @@
+"""`Posterior`: priors and a likelihood of the model, as a density of free coordinates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from . import _priors
+from ._reparam import Reparam
+from ._tree import Fixed, Structure, describe
+
+
+class _Function(eqx.Module):
+    """A function as a pytree: its arrays are leaves, the rest is compared by value."""
+
+    arrays: tuple[Any, ...]
+    structure: Structure = eqx.field(static=True)
+    fixed: tuple[Fixed | None, ...] = eqx.field(static=True)
+
+    def __init__(self, function: Callable[..., Any]):
+        leaves, treedef = jtu.tree_flatten(function)
+        array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
+        pairs = list(zip(leaves, array, strict=True))
+        self.arrays = tuple(x for x, yes in pairs if yes)
+        self.structure = Structure(treedef)
+        self.fixed = tuple(None if yes else Fixed(x) for x, yes in pairs)
+
+    def build(self) -> Callable[..., Any]:
+        """The function that was given."""
+        arrays = iter(self.arrays)
+        leaves = [next(arrays) if f is None else f.value for f in self.fixed]
+        return self.structure.treedef.unflatten(leaves)
+
+
+class Posterior(eqx.Module):
+    """A log-density over a model, seen from its free coordinates.
+
+    The likelihood and the prior are written for the model, in constrained coordinates;
+    neither knows of a bijector. Two densities of free coordinates can be made of them:
+
+    - With the Jacobian, `log_density(free, *data)`, the default: the log-density of the
+      free coordinates themselves, prior + likelihood + log-det. It is what a sampler
+      draws from; the draws, mapped to the model, have the posterior whatever the
+      bijectors. The log-det is added here and nowhere else.
+    - Without, `log_density(free, *data, jacobian=False)`: the density that was written,
+      at the model that the free coordinates stand for. Its maximum is the MAP (or the
+      MLE, without a prior) in the model's coordinates, whatever the bijectors.
+
+    A Posterior is an immutable pytree: its leaves are the numbers in the prior, the
+    arrays in the two functions and those of the Reparam, so none of them retraces when
+    it changes, nor does an equal Posterior that is built again from the same functions.
+    It hashes by identity: `jax.jit(posterior.log_density)` works.
+
+    Args:
+        reparam: the model's map from free coordinates.
+        log_likelihood: a function `(model, *data) -> scalar`, the logarithm of the
+            density of the data; `None` for the prior alone.
+        prior: one of
+            - a pytree of the model's structure, or of its upper part, as `bt.by_path`
+              makes it: at each leaf a distribution, that is anything with a `log_prob`
+              (TFP, NumPyro, distrax), or `None`, which is flat and may be improper. A
+              distribution of scalars at an array holds for each element, independently;
+              one above several leaves holds for each of them.
+            - a function `model -> scalar`.
+            - `None`: flat everywhere, so that only the likelihood counts.
+
+    Raises:
+        ValueError: the prior does not fit the model: another structure, events of
+            another shape than the last axes of the leaf, a batch of distributions that
+            would broadcast the leaf, a prior where there is no array of floats. All
+            faults are listed with their paths.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> from bijectree import tfd
+        >>> model = {"rate": jnp.array(1.0)}
+        >>> reparam = bt.Reparam(model, bt.tfb.Exp())
+        >>> def log_likelihood(model, counts):
+        ...     return tfd.Poisson(model["rate"]).log_prob(counts).sum()
+        >>> prior = bt.by_path(model, {"rate": tfd.Gamma(2.0, 1.0)})
+        >>> posterior = bt.Posterior(reparam, log_likelihood, prior=prior)
+        >>> counts = jnp.array([2.0, 0.0, 3.0])
+        >>> free = reparam.inverse(model)
+        >>> print(f"{posterior.log_density(free, counts):.4f}")
+        -6.4849
+    """
+
+    reparam: Reparam
+    _log_likelihood: _Function | None
+    _prior: _Function | None
+    _plan: _priors.PriorPlan = eqx.field(static=True)
+    _numbers: tuple[tuple[Any, ...], ...]
+
+    def __init__(
+        self,
+        reparam: Reparam,
+        log_likelihood: Callable[..., Any] | None,
+        prior: PyTree | Callable[[PyTree], Any] = None,
+    ):
+        if not isinstance(reparam, Reparam):
+            raise TypeError(f"expected a bt.Reparam, got {describe(reparam)}")
+        if log_likelihood is not None and not callable(log_likelihood):
+            raise TypeError(
+                "log_likelihood: expected a function (model, *data) -> scalar or None, "
+                f"got {describe(log_likelihood)}"
+            )
+        self.reparam = reparam
+        self._log_likelihood = None
+        if log_likelihood is not None:
+            self._log_likelihood = _Function(log_likelihood)
+        self._prior = None
+        self._plan, self._numbers = _priors.PriorPlan(), ()
+        if _is_function(prior, reparam):
+            self._prior = _Function(prior)
+        else:
+            self._plan, self._numbers = _priors.make_prior_plan(prior, reparam._plan)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        names = {term.path: term.name for term in self._plan.terms}
+        rows = self.reparam._plan.free
+        default = "flat" if self._prior is None else "see the function"
+        lines = [f"  {row.path}: {names.get(row.path, default)}" for _, row in rows[:20]]
+        more = ["  ..."] if len(rows) > 20 else []
+        notes = [f"  note: {note}" for note in self.notes]
+        return "\n".join(
+            [f"Posterior of dimension {self.dim}; priors:", *lines, *more, *notes]
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the priors say that has no effect: those at frozen leaves."""
+        return self._plan.notes
+
+    @property
+    def dim(self) -> int:
+        """The number of free coordinates."""
+        return self.reparam.dim
+
+    @property
+    def labels(self) -> list[str]:
+        """One label a free coordinate, as `Reparam.labels`."""
+        return self.reparam.labels
+
+    def log_density(
+        self, free: PyTree, *data: Any, jacobian: bool = True
+    ) -> Float[Array, ""]:
+        """The log-density at free coordinates, up to the constant of the evidence.
+
+        Args:
+            free: free coordinates, as `reparam.inverse` gives them.
+            *data: what the log-likelihood takes after the model.
+            jacobian: whether to add the log-det. `True`, the default, gives the
+                log-density of the free coordinates: samplers need it, and a sampler
+                without it is silently wrong. `False` gives the density as it was
+                written, for a MAP or MLE in the model's coordinates.
+
+        Returns:
+            A scalar of the widest dtype of the free leaves, at least float32.
+        """
+        dtype = _dtype(jtu.tree_leaves(free))
+        if jacobian:
+            model, log_det = self.reparam.forward_and_log_det(free)
+        else:
+            model, log_det = self.reparam.forward(free), jnp.zeros((), dtype)
+        total = self.log_prior(model).astype(dtype) + log_det.astype(dtype)
+        return total + self.log_likelihood(model, *data).astype(dtype)
+
+    def log_prior(self, model: PyTree) -> Float[Array, ""]:
+        """The logarithm of the prior's density at a model, in its own coordinates.
+
+        Flat leaves count nothing; so do frozen leaves, whose prior is a constant.
+        """
+        if self._prior is not None:
+            return _scalar(self._prior.build()(model), "the prior")
+        terms = self.prior_terms(model).values()
+        dtype = _dtype(self._free_of(model))
+        return sum((t.astype(dtype) for t in terms), start=jnp.zeros((), dtype))
+
+    def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
+        """What each leaf adds to `log_prior`, by path.
+
+        A leaf without a prior is not listed. Where the prior is a function of the whole
+        model there is one term, at "".
+        """
+        if self._prior is not None:
+            return {"": self.log_prior(model)}
+        leaves = self.reparam._model_leaves(model)
+        terms = {}
+        for term in self._plan.terms:
+            leaf = jnp.asarray(leaves[term.position])
+            dtype = _priors.compute_dtype(leaf.dtype)
+            structure = self._plan.structures[term.slot]
+            numbers = self._numbers[term.slot]
+            terms[term.path] = _priors.log_prob(structure, dtype, numbers, leaf)
+        return terms
+
+    def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
+        """The log-likelihood at a model; zero if there is none.
+
+        Raises:
+            ValueError: the function that was given does not return a real scalar.
+        """
+        if self._log_likelihood is None:
+            return jnp.zeros((), _dtype(self._free_of(model)))
+        return _scalar(self._log_likelihood.build()(model, *data), "the log-likelihood")
+
+    def flat(self) -> "FlatPosterior":
+        """The same density over one vector, for samplers and optimisers of arrays."""
+        return FlatPosterior(self)
+
+    def _free_of(self, model: PyTree) -> list[Any]:
+        """The leaves of a model that have coordinates."""
+        leaves = self.reparam._model_leaves(model)
+        return [leaves[i] for i, _ in self.reparam._plan.free]
+
+
+class FlatPosterior(eqx.Module):
+    """A Posterior over vectors of free coordinates.
+
+    Args:
+        posterior: the Posterior.
+
+    Example:
+        >>> import bijectree as bt, jax, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.ones(3)}, bt.tfb.Exp())
+        >>> flat = bt.Posterior(reparam, None, bt.tfd.HalfNormal(1.0)).flat()
+        >>> flat.dim, flat.labels
+        (3, ['scale.0', 'scale.1', 'scale.2'])
+        >>> print(jax.grad(flat.log_density)(jnp.zeros(3)))
+        [0. 0. 0.]
+    """
+
+    posterior: Posterior
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    def dim(self) -> int:
+        """The length of the vectors."""
+        return self.posterior.dim
+
+    @property
+    def labels(self) -> list[str]:
+        """One label an element of the vectors."""
+        return self.posterior.labels
+
+    def log_density(
+        self, vector: Inexact[Array, " dim"], *data: Any, jacobian: bool = True
+    ) -> Float[Array, ""]:
+        """As `Posterior.log_density`, which says when to leave the Jacobian out."""
+        vector = jnp.asarray(vector)
+        free = self.posterior.reparam.unravel(vector)
+        value = self.posterior.log_density(free, *data, jacobian=jacobian)
+        return value.astype(_dtype([vector]))
+
+    def forward(self, vector: Inexact[Array, " dim"]) -> PyTree:
+        """The model at a vector of free coordinates."""
+        reparam = self.posterior.reparam
+        return reparam.forward(reparam.unravel(jnp.asarray(vector)))
+
+    def inverse(self, model: PyTree) -> Inexact[Array, " dim"]:
+        """The vector of free coordinates of a model."""
+        reparam = self.posterior.reparam
+        return reparam.ravel(reparam.inverse(model))
+
+
+def _is_function(prior: Any, reparam: Reparam) -> bool:
+    """Whether a prior is a function of the model rather than a tree.
+
+    A tree written by hand with the class of the model may be callable, as the model is.
+    """
+    if prior is None or not callable(prior) or _priors.is_distribution(prior):
+        return False
+    data = reparam._plan.structure.treedef.node_data()
+    return data is None or type(prior) is not data[0]
+
+
+def _dtype(leaves: list[Any]) -> np.dtype:
+    """The dtype of a log-density: the widest of the leaves', at least float32."""
+    dtypes = [jax.dtypes.canonicalize_dtype(jnp.result_type(x)) for x in leaves]
+    with jax.numpy_dtype_promotion("standard"):
+        widest = jnp.result_type(*([np.float32, *dtypes] if dtypes else [float]))
+    return np.dtype(jnp.finfo(widest).dtype)
+
+
+def _scalar(value: Any, what: str) -> Array:
+    """A number that a user's function returned, or an error that says what it did."""
+    shape = jnp.shape(value)
+    if shape != ():
+        raise ValueError(
+            f"{what} must return a scalar, got an array of shape {shape}: sum over "
+            "observations, as in `.sum()`"
+        )
+    value = jnp.asarray(value)
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise ValueError(f"{what} must return a real number, got {value.dtype}")
+    wide = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize >= 4
+    return value if wide else value.astype(jnp.float32)

@@ -1,0 +1,303 @@
+"""Priors beside a model: which distribution stands at which leaf."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from . import _tfp
+from ._spec import Plan, Row
+from ._tree import broadcast, describe, raise_all
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A distribution at one leaf.
+
+    Attributes:
+        position: the leaf's position in the model.
+        path: its path.
+        slot: which of the prior's distributions it is.
+        name: what to call the distribution.
+    """
+
+    position: int
+    path: str
+    slot: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PriorPlan:
+    """A prior tree bound to a model; it holds no number, so it is hashable.
+
+    Attributes:
+        terms: what is added, in the order of the model's leaves.
+        structures: the distinct distributions without their numbers.
+        notes: what is not added, in words.
+    """
+
+    terms: tuple[Term, ...] = ()
+    structures: tuple[_tfp.Structure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, PriorPlan)
+            and hash(self) == hash(other)
+            and self.terms == other.terms
+            and self.structures == other.structures
+            and self.notes == other.notes
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.terms, self.structures, self.notes))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PriorPlan, (self.terms, self.structures, self.notes)
+
+
+def make_prior_plan(
+    prior: PyTree, plan: Plan
+) -> tuple[PriorPlan, tuple[tuple[Any, ...], ...]]:
+    """Bind a prior tree to the model of a plan.
+
+    Returns:
+        The plan of the prior and the numbers of each distinct distribution in it.
+
+    Raises:
+        ValueError: the prior does not fit the model; all faults are listed.
+    """
+    rows = plan.rows
+    skeleton = plan.structure.treedef.unflatten([_stand_in(row) for row in rows])
+    nodes = _node_types(plan.structure.treedef)
+    groups, faults = broadcast(
+        prior, skeleton, lambda x: is_distribution(x) and type(x) not in nodes
+    )
+    raise_all("Posterior: the prior's structure is not the model's", faults)
+
+    slots: dict[int, int] = {}
+    parts: list[tuple[_tfp.Structure, tuple[Any, ...]]] = []
+    terms: list[Term] = []
+    notes: list[str] = []
+    for value, positions in groups:
+        if value is None:
+            continue
+        if not is_distribution(value):
+            where = ", ".join(f"'{rows[i].path}'" for i in positions[:3])
+            faults.append(f"at {where or 'a node without leaves'}: {_refuse(value)}")
+            continue
+        covered = [i for i in positions if _is_inexact(rows[i])]
+        if not covered:
+            found = ", ".join(
+                f"'{rows[i].path}' is {describe(_stand_in(rows[i]))}" for i in positions
+            )
+            faults.append(
+                f"{_name(value)} stands where no inexact array is: "
+                f"{found or 'no leaf at all'}"
+            )
+        slot = slots.setdefault(id(value), len(parts))
+        if slot == len(parts):
+            parts.append(split(value))
+        structure, numbers = parts[slot]
+        for i in covered:
+            row = rows[i]
+            fault = misfit(value, structure, numbers, row.shape, row.dtype)
+            if fault:
+                faults.append(f"at '{row.path}': {fault}")
+            elif row.role == "free":
+                terms.append(Term(i, row.path, slot, _name(value)))
+            else:
+                notes.append(
+                    f"'{row.path}' is {row.role}: its prior {_name(value)} is a "
+                    "constant and is not added"
+                )
+    raise_all("Posterior: the prior does not fit the model", faults)
+    terms.sort(key=lambda term: term.position)
+    structures, numbers = zip(*parts, strict=True) if parts else ((), ())
+    return PriorPlan(tuple(terms), structures, tuple(notes)), numbers
+
+
+def is_distribution(x: Any) -> bool:
+    """Whether `x` has a `log_prob`, whichever library made it."""
+    return hasattr(x, "log_prob") and not isinstance(x, type)
+
+
+def split(distribution: Any) -> tuple[_tfp.Structure, tuple[Any, ...]]:
+    """Take a distribution apart into its structure and its numbers.
+
+    NumPyro keeps Python floats as they are: they too are numbers, which may change
+    without a new trace.
+    """
+    leaves, treedef = jtu.tree_flatten(distribution)
+    leaves = [np.float64(x) if type(x) is float else x for x in leaves]
+    return _tfp.split(treedef.unflatten(leaves))
+
+
+def compute_dtype(leaf_dtype: Any) -> np.dtype:
+    """The dtype of a leaf's prior term: that of the leaf, but at least float32."""
+    dtype = np.dtype(jax.dtypes.canonicalize_dtype(leaf_dtype))
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def log_prob(
+    structure: _tfp.Structure,
+    dtype: np.dtype,
+    numbers: tuple[Any, ...],
+    leaf: Inexact[Array, "..."],
+) -> Float[Array, ""]:
+    """The log-density of a leaf: independent over its elements, or events, and summed."""
+    return jnp.sum(_log_probs(structure, dtype, numbers, leaf)).astype(dtype)
+
+
+def _log_probs(
+    structure: _tfp.Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+) -> Array:
+    with _tfp._standard_promotion():
+        distribution = structure.build(_tfp._cast(numbers, dtype))
+        return distribution.log_prob(leaf.astype(dtype))
+
+
+@functools.lru_cache(maxsize=4096)
+def _abstract_log_probs(
+    structure: _tfp.Structure, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
+) -> jax.ShapeDtypeStruct:
+    numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
+    leaf = jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(functools.partial(_log_probs, structure, dtype), numbers, leaf)
+
+
+# What TFP and NumPyro raise when shapes or dtypes do not suit them.
+_ERRORS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+)
+
+
+def misfit(
+    distribution: Any,
+    structure: _tfp.Structure,
+    numbers: tuple[Any, ...],
+    shape: tuple[int, ...],
+    leaf_dtype: Any,
+) -> str:
+    """Why a distribution cannot stand at a leaf, from shapes alone; "" if it can."""
+    name = _name(distribution)
+    leaf = f"the leaf's shape {shape}"
+    if _is_discrete(distribution):
+        return f"{name} is discrete, the leaf is continuous"
+    expected: tuple[int, ...] | None = None
+    if hasattr(distribution, "event_shape"):
+        event = _as_shape(distribution.event_shape)
+        batch = _as_shape(distribution.batch_shape)
+        if event is None or batch is None:
+            return f"{name} is a distribution of several parts; one leaf takes one part"
+        cut = len(shape) - len(event)
+        if cut < 0 or shape[cut:] != event:
+            return (
+                f"{name} has events of shape {event}, which are not the last axes of "
+                f"{leaf}"
+            )
+        expected = shape[:cut]
+        if not _broadcasts(batch, expected):
+            return (
+                f"{name} has the batch shape {batch}, which does not fit {expected}, "
+                f"{leaf} without the event: a leaf is never broadcast to more elements"
+            )
+    dtype = compute_dtype(leaf_dtype)
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    try:
+        result = _abstract_log_probs(structure, avals, shape, dtype)
+    except _ERRORS as error:
+        return f"{name} does not fit {describe_leaf(shape, leaf_dtype)}: {error}"
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        return f"{name} gives a log-density of dtype {result.dtype} there"
+    got = tuple(result.shape)
+    fits = got == expected if expected is not None else got == shape[: len(got)]
+    if not fits:
+        return f"{name} gives log-densities of shape {got} for {leaf}"
+    return ""
+
+
+def describe_leaf(shape: tuple[int, ...], dtype: Any) -> str:
+    """A leaf in words."""
+    return describe(jax.ShapeDtypeStruct(shape, dtype))
+
+
+def _stand_in(row: Row) -> Any:
+    """What a message should say of a leaf of which only the row is known."""
+    if row.dtype is not None:
+        return jax.ShapeDtypeStruct(row.shape, row.dtype)
+    return None if row.value is None else row.value.value
+
+
+def _is_inexact(row: Row) -> bool:
+    return row.dtype is not None and jnp.issubdtype(row.dtype, jnp.inexact)
+
+
+def _node_types(treedef: jtu.PyTreeDef) -> set[type]:
+    """The types of a model's nodes: a model may have a `log_prob` of its own."""
+    data = treedef.node_data()
+    found = set() if data is None else {data[0]}
+    return found.union(*(_node_types(child) for child in treedef.children()))
+
+
+def _name(distribution: Any) -> str:
+    return type(distribution).__name__.removeprefix("_")
+
+
+def _refuse(value: Any) -> str:
+    expected = "expected a distribution (anything with log_prob) or None (flat)"
+    if isinstance(value, type):
+        return (
+            f"got the class {value.__name__}; {expected}. Call it: {value.__name__}(...)"
+        )
+    if callable(value):
+        name = getattr(value, "__name__", type(value).__name__)
+        return (
+            f"got the function {name}; {expected}. A prior that is a function takes the "
+            f"whole model: prior={name}"
+        )
+    if hasattr(value, "logpdf"):
+        return f"got {describe(value)}, which has logpdf; {expected}"
+    return f"got {describe(value)}; {expected}"
+
+
+def _as_shape(shape: Any) -> tuple[int, ...] | None:
+    """A shape as a tuple of integers, `None` if it is that of several parts."""
+    try:
+        return tuple(int(n) for n in shape)
+    except (TypeError, ValueError):
+        return None
+
+
+def _broadcasts(batch: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a batch shape broadcasts to exactly `shape`."""
+    try:
+        return np.broadcast_shapes(batch, shape) == shape
+    except ValueError:
+        return False
+
+
+def _is_discrete(distribution: Any) -> bool:
+    if getattr(getattr(distribution, "support", None), "is_discrete", False):
+        return True
+    dtype = getattr(distribution, "dtype", None)
+    try:
+        return dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+    except TypeError:  # a distribution of several parts has several dtypes
+        return False
