@@ -400,15 +400,13 @@ class Reparam(eqx.Module):
                 [at.get(i) for i in range(len(self._plan.rows))]
             )
             groups, faults = broadcast(free, positions, lambda x: False)
-            leaves = [x for x, at in sorted(groups, key=lambda group: group[1]) if at]
-            if len(leaves) != len(at):
-                faults = faults or ["a leaf is `None` where coordinates are due"]
+            leaves = [x for x, place in sorted(groups, key=lambda g: g[1]) if place]
         if not faults:
             faults = [
                 f"at '{row.path}': got {describe(x)}, expected floats of shape "
                 f"{row.free_shape}"
                 for (_, row), x in zip(self._plan.free, leaves, strict=True)
-                if jnp.shape(x) != row.free_shape or not _is_float(x)
+                if x is None or np.shape(x) != row.free_shape or not _is_float(x)
             ]
         raise_all("these are not free coordinates of this Reparam", faults)
         return [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in leaves]

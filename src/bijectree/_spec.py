@@ -134,7 +134,10 @@ def make_plan(
         ValueError: the spec does not fit the model; all faults are listed.
     """
     pairs, treedef = jax.tree_util.tree_flatten_with_path(model)
-    groups, faults = broadcast(spec, model, is_spec_leaf)
+    # A distribution is a tree to JAX; here it is one thing in the wrong place.
+    groups, faults = broadcast(
+        spec, model, lambda x: is_spec_leaf(x) or hasattr(x, "log_prob")
+    )
     raise_all("Reparam: the spec's structure is not the model's", faults)
     values: list[Any] = [None] * len(pairs)
     for value, positions in groups:
@@ -185,7 +188,7 @@ def make_plan(
             else:
                 rows.append(Row(path, "free", shape, kind.dtype, kind, slot))
                 held.append(None)
-    faults += _ambiguous([path_string(keys) for keys, _ in pairs])
+    faults += _ambiguous([path_string(keys) for keys, _ in pairs], rows)
     try:
         raise_all("Reparam: the spec does not fit the model", faults)
     except ValueError as error:
@@ -238,14 +241,26 @@ def _not_a_spec_leaf(value: Any) -> str:
     return f"got {describe(value)}; {expected}"
 
 
-def _ambiguous(paths: list[str]) -> list[str]:
-    """Faults for leaves that no path string, so no label, could tell apart."""
-    counts = collections.Counter(paths)
-    return [
+def _ambiguous(paths: list[str], rows: list[Row]) -> list[str]:
+    """Faults for leaves that no path string, or no label, could tell apart."""
+    faults = [
         f"{count} leaves have the path '{path}'; rename a key"
-        for path, count in counts.items()
+        for path, count in collections.Counter(paths).items()
         if count > 1
     ]
+    # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
+    ndims = {row.path: len(row.free_shape) for row in rows if row.role == "free"}
+    for path, ndim in ndims.items():
+        base, _, index = path.rpartition(".")
+        while index.isdecimal():
+            ndim += 1
+            if ndims.get(base) == ndim:
+                faults.append(
+                    f"'{path}' and the elements of '{base}' have the same labels; "
+                    "rename a key"
+                )
+            base, _, index = base.rpartition(".")
+    return faults
 
 
 def spec_from_fields(model: PyTree) -> PyTree:

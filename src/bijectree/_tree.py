@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import PyTree, PyTreeDef
+from jaxtyping import PyTree
 
 
 def path_string(path: Sequence[Any]) -> str:
@@ -75,7 +75,7 @@ class Fixed:
 class Structure:
     """A tree without its leaves. Unlike a bare treedef of Equinox modules, it pickles."""
 
-    treedef: PyTreeDef
+    treedef: Any
 
     def __reduce__(self) -> tuple[Any, ...]:
         skeleton = self.treedef.unflatten(range(self.treedef.num_leaves))
