@@ -1,16 +1,16 @@
 """`Posterior`: priors and a likelihood of the model, as a density of free coordinates."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, Inexact, PyTree
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _priors
+from . import _priors, _starts
 from ._reparam import Reparam
 from ._tree import Fixed, Structure, describe
 
@@ -217,6 +217,118 @@ class Posterior(eqx.Module):
     def flat(self) -> "FlatPosterior":
         """The same density over one vector, for samplers and optimisers of arrays."""
         return FlatPosterior(self)
+
+    def initial(
+        self,
+        key: PRNGKeyArray,
+        *data: Any,
+        strategy: Literal["uniform", "prior"] | PyTree = "uniform",
+        jitter: float = 0.0,
+        n: int | None = None,
+        tries: int = 100,
+    ) -> PyTree:
+        """Find free coordinates to start a sampler or an optimiser from.
+
+        The density and its gradient are finite there, with the Jacobian and without.
+
+        Args:
+            key: a PRNG key.
+            *data: what the log-likelihood takes after the model.
+            strategy: where to look. "uniform": each free coordinate between -2 and 2,
+                as Stan does. "prior": a draw of the prior at each leaf, and as
+                "uniform" at leaves without one. A model: that model.
+            jitter: the standard deviation of a normal perturbation of each free
+                coordinate.
+            n: how many starts; `None` for one, without a leading axis.
+            tries: how often to look, for each start. A model without jitter is looked
+                at once.
+
+        Returns:
+            Free coordinates; their leaves have a leading axis of length `n`, if given.
+
+        Raises:
+            ValueError: no finite start was found; the message says what is not finite
+                at the last one tried: the likelihood, the prior of which leaf, the
+                log-det, the gradient of which leaf, or the data.
+            SupportError: a model given as start is outside its support.
+
+        Warns:
+            UserWarning: coordinates without a prior that the likelihood ignores: its
+                gradient is exactly zero at each start.
+        """
+        if self._prior is not None and isinstance(strategy, str) and strategy == "prior":
+            raise ValueError(
+                "strategy='prior': the prior is a function, which cannot be drawn from; "
+                "use 'uniform' or a model"
+            )
+        propose = _starts.Proposal(
+            self.reparam, self._plan, self._numbers, strategy=strategy, jitter=jitter
+        )
+        if propose.start is not None and jitter == 0:
+            tries = 1
+        found, ok = _starts.search(
+            propose,
+            self.log_density,
+            self.reparam.forward_log_det_jacobian,
+            key,
+            data,
+            n=1 if n is None else n,
+            tries=tries,
+        )
+        if not ok:
+            first = int(np.argmin(np.asarray(found.ok)))
+            free, gradient = jax.tree.map(
+                lambda x: x[first], (found.free, found.gradient)
+            )
+            raise ValueError(
+                f"no start with a finite log-density and gradient in {tries} "
+                f"{'try' if tries == 1 else 'tries'}; at the last one:"
+                + "".join(
+                    f"\n  - {fault}" for fault in self._faults(free, gradient, data)
+                )
+            )
+        _starts.warn_ignored(self._ignored(found.ignored))
+        return found.free if n is not None else jax.tree.map(lambda x: x[0], found.free)
+
+    def _faults(self, free: PyTree, gradient: PyTree, data: tuple[Any, ...]) -> list[str]:
+        """What is not finite at free coordinates."""
+        faults = []
+        paths = [row.path for _, row in self.reparam._plan.free]
+        for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
+            if not np.isfinite(leaf).all():
+                faults.append(
+                    f"the free coordinate of '{path}' {_starts.not_finite(leaf)}: its "
+                    "prior has draws outside the support of its bijector"
+                )
+        model = self.reparam.forward(free)
+        values = {
+            f"the log-prior of '{path}'" if path else "the log-prior": value
+            for path, value in self.prior_terms(model).items()
+        }
+        values["the log-likelihood"] = self.log_likelihood(model, *data)
+        values["the log-det"] = self.reparam.forward_log_det_jacobian(free)
+        for name, value in values.items():
+            if not np.isfinite(value):
+                faults.append(f"{name} is {value}")
+        faults += _starts.bad_data(data)
+        for path, leaf in zip(paths, jtu.tree_leaves(gradient), strict=True):
+            if not np.isfinite(leaf).all():
+                faults.append(f"the gradient at '{path}' {_starts.not_finite(leaf)}")
+        return faults
+
+    def _ignored(self, zeros: PyTree) -> list[str]:
+        """Labels of coordinates without a prior where all the gradients are zero."""
+        if self._prior is not None:
+            return []
+        with_prior = {term.path for term in self._plan.terms}
+        masks = [
+            np.asarray(zero).all(axis=0).ravel() & (row.path not in with_prior)
+            for (_, row), zero in zip(
+                self.reparam._plan.free, jtu.tree_leaves(zeros), strict=True
+            )
+        ]
+        mask = np.concatenate(masks) if masks else np.zeros(0, bool)
+        return [self.labels[i] for i in np.flatnonzero(mask)]
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import inspect
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, Inexact, PyTree
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _tfp
 from ._spec import Plan, Row
@@ -168,6 +169,35 @@ def _log_probs(
         return distribution.log_prob(leaf.astype(dtype))
 
 
+def sample(
+    structure: _tfp.Structure,
+    dtype: np.dtype,
+    numbers: tuple[Any, ...],
+    shape: tuple[int, ...],
+    key: PRNGKeyArray,
+) -> Inexact[Array, "..."]:
+    """Draw a leaf of a shape from its prior, independent over elements or events."""
+    with _tfp._standard_promotion():
+        distribution = structure.build(_tfp._cast(numbers, dtype))
+        event = _as_shape(getattr(distribution, "event_shape", ())) or ()
+        batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
+        lead = shape[: len(shape) - len(event)]
+        if lead[len(lead) - len(batch) :] == batch:
+            return _draw(distribution, lead[: len(lead) - len(batch)], key).astype(dtype)
+        # The batch broadcasts along the leaf: draw for each pair, keep those that match.
+        draws = _draw(distribution, lead, key)
+        here = np.indices(lead)
+        ofs = zip(here[len(lead) - len(batch) :], batch, strict=True)
+        return draws[(*here, *(0 * i if n == 1 else i for i, n in ofs))].astype(dtype)
+
+
+def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
+    """Sample, whichever library made the distribution."""
+    if "seed" in inspect.signature(distribution.sample).parameters:  # TFP, distrax
+        return distribution.sample(sample_shape=shape, seed=key)
+    return distribution.sample(key, shape)  # NumPyro, flowjax
+
+
 @functools.lru_cache(maxsize=4096)
 def _abstract_log_probs(
     structure: _tfp.Structure, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
@@ -249,7 +279,7 @@ def _is_inexact(row: Row) -> bool:
     return row.dtype is not None and jnp.issubdtype(row.dtype, jnp.inexact)
 
 
-def _node_types(treedef: jtu.PyTreeDef) -> set[type]:
+def _node_types(treedef: Any) -> set[type]:
     """The types of a model's nodes: a model may have a `log_prob` of its own."""
     data = treedef.node_data()
     found = set() if data is None else {data[0]}

@@ -1,0 +1,196 @@
+"""Starting points: proposed until the density and its gradient are finite."""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from . import _priors
+from ._reparam import Reparam
+
+
+class Proposal(eqx.Module):
+    """A random point to start from, which need not be finite."""
+
+    reparam: Reparam
+    numbers: tuple[tuple[Any, ...], ...]
+    plan: _priors.PriorPlan = eqx.field(static=True)
+    from_prior: bool = eqx.field(static=True)
+    start: PyTree | None
+    jitter: Float[Array, ""]
+
+    def __init__(
+        self,
+        reparam: Reparam,
+        plan: _priors.PriorPlan,
+        numbers: tuple[tuple[Any, ...], ...],
+        *,
+        strategy: Any,
+        jitter: float,
+    ):
+        if isinstance(strategy, str) and strategy not in ("uniform", "prior"):
+            raise ValueError(
+                f"strategy: expected 'uniform', 'prior' or a model, got {strategy!r}"
+            )
+        self.reparam, self.plan, self.numbers = reparam, plan, numbers
+        self.from_prior = isinstance(strategy, str) and strategy == "prior"
+        self.start = None if isinstance(strategy, str) else reparam.inverse(strategy)
+        self.jitter = jnp.asarray(jitter, float)
+
+    def __call__(self, key: PRNGKeyArray) -> PyTree:
+        """Free coordinates."""
+        key_uniform, key_prior, key_jitter = jax.random.split(key, 3)
+        free = self.start
+        if free is None:
+            shape = (self.reparam.dim,)
+            flat = jax.random.uniform(key_uniform, shape, minval=-2, maxval=2)
+            free = self.reparam.unravel(flat)
+        if self.from_prior:
+            free = self._draw(key_prior, free)
+        leaves, treedef = jtu.tree_flatten(free)
+        keys = jax.random.split(key_jitter, max(len(leaves), 1))
+        moved = [
+            x + (self.jitter * jax.random.normal(k, x.shape)).astype(x.dtype)
+            for x, k in zip(leaves, keys, strict=False)
+        ]
+        return treedef.unflatten(moved)
+
+    def _draw(self, key: PRNGKeyArray, free: PyTree) -> PyTree:
+        """Put draws of the priors where there are priors."""
+        leaves, treedef = jtu.tree_flatten(self.reparam.forward(free))
+        keys = jax.random.split(key, max(len(self.plan.terms), 1))
+        for term, key_of_leaf in zip(self.plan.terms, keys, strict=False):
+            leaf = leaves[term.position]
+            draw = _priors.sample(
+                self.plan.structures[term.slot],
+                _priors.compute_dtype(leaf.dtype),
+                self.numbers[term.slot],
+                leaf.shape,
+                key_of_leaf,
+            )
+            leaves[term.position] = draw.astype(leaf.dtype)
+        return self.reparam.inverse(treedef.unflatten(leaves))
+
+
+class Attempt(NamedTuple):
+    """What was found at proposed free coordinates, with one leading axis.
+
+    Attributes:
+        free: the free coordinates.
+        ok: whether the density and its gradient are finite there.
+        gradient: the gradient with the log-det.
+        ignored: where the gradient without the log-det is exactly zero.
+    """
+
+    free: PyTree
+    ok: Array
+    gradient: PyTree
+    ignored: PyTree
+
+
+@eqx.filter_jit
+def attempt(
+    propose: Callable[[PRNGKeyArray], PyTree],
+    log_density: Callable[..., Array],
+    log_det: Callable[[PyTree], Array],
+    keys: PRNGKeyArray,
+    data: Sequence[Any],
+) -> Attempt:
+    """Propose one start a key, and look at the density there."""
+
+    def one(key: PRNGKeyArray) -> Attempt:
+        free = propose(key)
+
+        def parts(free: PyTree) -> tuple[Array, Array]:
+            return log_density(free, *data, jacobian=False), log_det(free)
+
+        (value, extra), pull = jax.vjp(parts, free)
+        one, none = jnp.ones_like(value), jnp.zeros_like(value)
+        (written,) = pull((one, jnp.zeros_like(extra)))
+        (jacobian,) = pull((none, jnp.ones_like(extra)))
+        gradient = jax.tree.map(jnp.add, written, jacobian)
+        finite = [jnp.isfinite(x).all() for x in jtu.tree_leaves((written, gradient))]
+        ok = jnp.isfinite(value) & jnp.isfinite(extra) & jnp.all(jnp.array(finite))
+        return Attempt(free, ok, gradient, jax.tree.map(lambda x: x == 0, written))
+
+    return jax.vmap(one)(keys)
+
+
+def search(
+    propose: Callable[[PRNGKeyArray], PyTree],
+    log_density: Callable[..., Array],
+    log_det: Callable[[PyTree], Array],
+    key: PRNGKeyArray,
+    data: Sequence[Any],
+    *,
+    n: int,
+    tries: int,
+) -> tuple[Attempt, bool]:
+    """Propose until all of `n` starts are finite, each at most `tries` times.
+
+    Returns:
+        The starts, and whether all of them are finite.
+    """
+    first, *rest = jax.random.split(key, tries)
+    found = attempt(propose, log_density, log_det, jax.random.split(first, n), data)
+    for key_of_try in rest:
+        if found.ok.all():
+            break
+        keys = jax.random.split(key_of_try, n)
+        new = attempt(propose, log_density, log_det, keys, data)
+        found = jax.tree.map(functools.partial(_choose, found.ok), found, new)
+    return found, bool(found.ok.all())
+
+
+def _choose(mask: Array, a: Array, b: Array) -> Array:
+    """Take the rows of `a` where `mask` says so, else those of `b`."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b)
+
+
+def not_finite(values: Any) -> str:
+    """How many numbers of an array are not finite, in words; "" if all are."""
+    array = np.asarray(values, dtype=np.float64)
+    bad = ~np.isfinite(array)
+    if not bad.any():
+        return ""
+    if array.ndim == 0:
+        return f"is {array}"
+    index = [int(i) for i in np.argwhere(bad)[0]]
+    return (
+        f"has {bad.sum()} of {array.size} numbers that are not finite, the first "
+        f"({array[tuple(index)]}) at index {index}"
+    )
+
+
+def bad_data(data: Sequence[Any]) -> list[str]:
+    """Which arrays of the data hold NaN or infinity."""
+    faults = []
+    for path, leaf in jtu.tree_leaves_with_path(tuple(data)):
+        dtype = getattr(
+            leaf, "dtype", np.dtype(type(leaf)) if type(leaf) is float else None
+        )
+        if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+            text = not_finite(leaf)
+            if text:
+                faults.append(f"data{jtu.keystr(path)} {text}")
+    return faults
+
+
+def warn_ignored(labels: list[str]) -> None:
+    """Warn of coordinates that neither a prior nor the likelihood knows of."""
+    if labels:
+        shown = ", ".join(repr(label) for label in labels[:5])
+        more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+        warnings.warn(
+            f"no prior stands at {shown}{more}, and the gradient of the log-likelihood "
+            "there is exactly zero: the posterior is improper, and a sampler would "
+            "wander off. Give a prior, freeze the leaf, or use it in the likelihood",
+            stacklevel=4,  # Equinox's method wrapper stands between,
+        )
