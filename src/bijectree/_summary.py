@@ -1,0 +1,134 @@
+"""`summary`: what each leaf of a model is to a Reparam, as a table."""
+
+import io
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ._reparam import Reparam
+from ._spec import Row
+from ._tree import is_array
+
+# A cell is cut here, so that a row stays one line.
+_WIDEST = 40
+
+
+def summary(reparam: Reparam, model: PyTree) -> str:
+    """Tabulate a model's leaves: path, shape, dtype, bijector, support, free size, value.
+
+    Frozen leaves are shown as such, and so are static ones (integers, functions, any
+    leaf that is no inexact array). The last line has the totals. The text is plain and
+    as wide as its content, the same wherever it is printed; a cell of more than 40
+    characters is cut.
+
+    Args:
+        reparam: a spec bound to the model.
+        model: a model of the structure and shapes that `reparam` was bound to. Where it
+            holds but shapes (`jax.ShapeDtypeStruct`), values are left out.
+
+    Returns:
+        The table, without a newline at its end.
+
+    Raises:
+        ValueError: the model has another structure or other shapes than bound.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"rate": jnp.array([0.5, 2.0]), "shift": jnp.array(1.0), "n": 3}
+        >>> spec = {"rate": bt.tfb.Exp(), "shift": bt.frozen, "n": None}
+        >>> print(bt.summary(bt.Reparam(model, spec), model))  # doctest: +SKIP
+         leaf    shape   dtype     bijector   support    free   value
+        ────────────────────────────────────────────────────────────────
+         n       -       int       static     -             -   3
+         rate    (2,)    float32   exp        positive      2   [0.5, 2.]
+         shift   ()      float32   frozen     -             -   1.
+        <BLANKLINE>
+        3 leaves: 1 free, 1 frozen, 1 static; 2 free coordinates for 3 parameters
+    """
+    leaves = reparam._model_leaves(model)
+    rows = reparam._plan.rows
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("leaf", "shape", "dtype", "bijector", "support"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("free", no_wrap=True, justify="right")
+    table.add_column("value", no_wrap=True)
+    for row, leaf in zip(rows, leaves, strict=True):
+        table.add_row(*(Text(_cut(cell)) for cell in _cells(reparam, row, leaf)))
+    text = _render(table) + "\n\n" if rows else ""
+    return text + _totals(reparam)
+
+
+def _cells(reparam: Reparam, row: Row, leaf: Any) -> tuple[str, ...]:
+    path = row.path or "(the model)"
+    if row.dtype is None:
+        return path, "-", type(leaf).__name__, row.role, "-", "-", _value(leaf)
+    shape, dtype = str(row.shape), str(leaf.dtype)
+    if row.role != "free":
+        return path, shape, dtype, row.role, "-", "-", _value(leaf)
+    bijector = reparam._bijector(row)
+    name = "identity" if bijector is None else bijector.name
+    support = "real" if bijector is None else reparam._support(row)
+    return path, shape, dtype, name, support, str(_size(row.free_shape)), _value(leaf)
+
+
+def _totals(reparam: Reparam) -> str:
+    rows = reparam._plan.rows
+    counts = {role: 0 for role in ("free", "frozen", "static")}
+    for row in rows:
+        counts[row.role] += 1
+    parameters = sum(_size(row.shape) for row in rows if row.role != "static")
+    roles = ", ".join(f"{count} {role}" for role, count in counts.items())
+    return (
+        f"{_plural(len(rows), 'leaf', 'leaves')}: {roles}; "
+        f"{_plural(reparam.dim, 'free coordinate', 'free coordinates')} for "
+        f"{_plural(parameters, 'parameter', 'parameters')}"
+    )
+
+
+def _value(leaf: Any) -> str:
+    """A leaf's value in one short line; its ends if it has many elements."""
+    if not is_array(leaf):
+        return getattr(leaf, "__name__", None) or repr(leaf)
+    if isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)):
+        return "-"
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return str(leaf.dtype)
+    array = np.asarray(leaf)
+    if jnp.issubdtype(array.dtype, jnp.floating):  # NumPy knows no bfloat16
+        array = array.astype(np.float64)
+    text = np.array2string(
+        array,
+        threshold=6,
+        edgeitems=2,
+        separator=", ",
+        formatter={"float_kind": lambda x: f"{x:.4g}"},
+    )
+    return " ".join(text.split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=int))
+
+
+def _render(table: Table) -> str:
+    """Print a table to plain text of its natural width, whatever the terminal is."""
+    file = io.StringIO()
+    console = Console(file=file, width=1000, color_system=None, force_terminal=False)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
