@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from bijectree.__main__ import AU, PLANETS, YEAR, main
 def run(tmp_path_factory):
     """What one run of the whole demonstration prints, and where its picture lies."""
     folder = tmp_path_factory.mktemp("kepler") / "made" / "on demand"
+    forced = ("FORCE_COLOR", "TTY_COMPATIBLE")  # rich obeys them even in a pipe
+    environment = {name: v for name, v in os.environ.items() if name not in forced}
     result = subprocess.run(
         [sys.executable, "-m", "bijectree", "--output", folder],
         capture_output=True,
         text=True,
-        env={"COLUMNS": "120", "PATH": ""},
+        env=environment | {"COLUMNS": "120"},
     )
     return result, folder / "kepler.png"
 
