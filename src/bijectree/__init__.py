@@ -2,6 +2,15 @@
 
 from importlib.metadata import version as _version
 
+from ._bridges import (
+    Laplace as Laplace,
+    Mode as Mode,
+    find_map as find_map,
+    laplace as laplace,
+    potential_fn as potential_fn,
+    sample_blackjax as sample_blackjax,
+    target_log_prob_fn as target_log_prob_fn,
+)
 from ._checks import check as check
 from ._constraints import (
     affine as affine,
@@ -22,6 +31,7 @@ from ._constraints import (
     unit_interval as unit_interval,
     zero_sum as zero_sum,
 )
+from ._draws import Draws as Draws
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._reparam import Reparam as Reparam, SupportError as SupportError
 from ._spec import frozen as frozen, spec_from_fields as spec_from_fields

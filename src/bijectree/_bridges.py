@@ -1,0 +1,439 @@
+"""Bridges from a Posterior to samplers and optimisers; the work is theirs."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
+from rich.console import Console
+from rich.progress import Progress
+
+from . import _tfp
+from ._draws import Draws, optional_import
+from ._posterior import Posterior
+
+_CHUNKS = 20  # movements of the progress bar while sampling
+
+
+def potential_fn(
+    posterior: Posterior, *data: Any
+) -> Callable[[Inexact[Array, " dim"]], Float[Array, ""]]:
+    """Give NumPyro the potential energy of a Posterior: minus its log-density.
+
+    It has the Jacobian, as every sampler needs.
+
+    Args:
+        posterior: a Posterior.
+        *data: what its log-likelihood takes after the model.
+
+    Returns:
+        A function of one vector of free coordinates.
+
+    Example:
+        NUTS on four chains; `to_draws` of the vectors is `bt.Draws(posterior, vectors)`::
+
+            nuts = numpyro.infer.NUTS(potential_fn=bt.potential_fn(posterior, y))
+            mcmc = numpyro.infer.MCMC(
+                nuts, num_warmup=1000, num_samples=1000, num_chains=4,
+                chain_method="vectorized",
+            )
+            starts = posterior.initial(key, y, n=4)
+            mcmc.run(key, init_params=jax.vmap(posterior.reparam.ravel)(starts),
+                     extra_fields=("diverging",))
+            stats = mcmc.get_extra_fields(group_by_chain=True)
+            draws = bt.Draws(posterior, mcmc.get_samples(group_by_chain=True), stats)
+    """
+    flat = posterior.flat()
+    return lambda vector: -flat.log_density(vector, *data)
+
+
+def target_log_prob_fn(
+    posterior: Posterior, *data: Any
+) -> Callable[[Inexact[Array, "*chains dim"]], Float[Array, "*chains"]]:
+    """Give TFP's kernels the log-density of a Posterior.
+
+    It has the Jacobian, as every sampler needs.
+
+    Args:
+        posterior: a Posterior.
+        *data: what its log-likelihood takes after the model.
+
+    Returns:
+        A function of vectors of free coordinates; leading axes are chains.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.ones(2)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.HalfNormal(1.0))
+        >>> target = bt.target_log_prob_fn(posterior)
+        >>> target(jnp.zeros((4, 2))).shape
+        (4,)
+    """
+    flat = posterior.flat()
+    return jnp.vectorize(
+        lambda vector: flat.log_density(vector, *data), signature="(n)->()"
+    )
+
+
+def sample_blackjax(
+    posterior: Posterior,
+    key: PRNGKeyArray,
+    *data: Any,
+    start: Literal["uniform", "prior"] | PyTree = "uniform",
+    jitter: float = 0.0,
+    chains: int = 4,
+    warm_up: int = 1000,
+    draws: int = 1000,
+    target_acceptance: float = 0.8,
+    max_tree_depth: int = 10,
+    progress: bool = True,
+) -> Draws:
+    """Sample with BlackJAX's NUTS after its window adaptation; chains run side by side.
+
+    The density has the Jacobian, so the draws of the model have the posterior.
+
+    Args:
+        posterior: a Posterior.
+        key: a PRNG key.
+        *data: what its log-likelihood takes after the model.
+        start: where the chains start, the `strategy` of `Posterior.initial`.
+        jitter: as in `Posterior.initial`; give some where `start` is a model.
+        chains: how many chains.
+        warm_up: how many steps adapt the step size and the diagonal mass matrix of each
+            chain; they are not kept.
+        draws: how many draws to keep of each chain.
+        target_acceptance: the acceptance rate that the step size is adapted to.
+        max_tree_depth: a trajectory has at most 2 to this power steps.
+        progress: whether to show a progress bar, on the standard error.
+
+    Returns:
+        The draws, with the sampler's statistics.
+
+    Raises:
+        ImportError: BlackJAX is not installed.
+        ValueError: no start with a finite density and gradient; see `initial`.
+
+    Warns:
+        UserWarning: each of `Draws.warnings`, such as divergences or a large R-hat.
+    """
+    blackjax = optional_import("blackjax")
+    key_start, key_warm_up, key_draw = jax.random.split(key, 3)
+    starts = posterior.initial(key_start, *data, strategy=start, jitter=jitter, n=chains)
+    vectors = jax.vmap(posterior.reparam.ravel)(starts)
+    density = _Density(posterior, data)
+    chunk = max(1, draws // _CHUNKS)
+    found: list[tuple[Array, dict[str, Array]]] = []
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("warm-up", total=None)
+        states, tuned = jax.block_until_ready(
+            _warm_up(
+                blackjax,
+                density,
+                jax.random.split(key_warm_up, chains),
+                vectors,
+                warm_up,
+                target_acceptance,
+                max_tree_depth,
+            )
+        )
+        bar.update(task, total=1, completed=1)
+        task = bar.add_task("sampling", total=draws)
+        diverged = 0
+        for key_chunk in jax.random.split(key_draw, -(-draws // chunk)):
+            keys = jax.random.split(key_chunk, chains)
+            states, new = _draw(
+                blackjax, density, keys, states, tuned, chunk, max_tree_depth
+            )
+            found.append(jax.device_get(new))
+            diverged += int(np.sum(found[-1][1]["diverging"]))
+            text = "sampling" if not diverged else f"sampling ({diverged} divergences)"
+            bar.update(task, advance=chunk, description=text)
+    vectors, stats = jax.tree.map(
+        lambda *parts: np.concatenate(parts, axis=1)[:, :draws], *found
+    )
+    result = Draws(posterior, vectors, stats)
+    for text in result.warnings():
+        warnings.warn(text, stacklevel=2)
+    return result
+
+
+class _Density(eqx.Module):
+    """The log-density of vectors, given data: what a compiled sampler is handed."""
+
+    posterior: Posterior
+    data: Sequence[Any]
+
+    def __call__(self, vector: Array) -> Array:
+        return self.posterior.flat().log_density(vector, *self.data)
+
+
+@eqx.filter_jit
+def _warm_up(
+    blackjax: Any,
+    density: _Density,
+    keys: PRNGKeyArray,
+    vectors: Array,
+    steps: int,
+    target: float,
+    max_tree_depth: int,
+) -> tuple[Any, dict[str, Array]]:
+    with _tfp._standard_promotion():
+        adaptation = blackjax.window_adaptation(
+            blackjax.nuts,
+            density,
+            target_acceptance_rate=target,
+            adaptation_info_fn=lambda *_: None,
+            max_num_doublings=max_tree_depth,
+        )
+
+        def one(key: PRNGKeyArray, vector: Array) -> tuple[Any, dict[str, Array]]:
+            (state, tuned), _ = adaptation.run(key, vector, steps)
+            names = ("step_size", "inverse_mass_matrix")
+            return state, {name: tuned[name] for name in names}
+
+        return jax.vmap(one)(keys, vectors)
+
+
+@eqx.filter_jit
+def _draw(
+    blackjax: Any,
+    density: _Density,
+    keys: PRNGKeyArray,
+    states: Any,
+    tuned: dict[str, Array],
+    n: int,
+    max_tree_depth: int,
+) -> tuple[Any, tuple[Array, dict[str, Array]]]:
+    """Go on for `n` draws in each chain."""
+    with _tfp._standard_promotion():
+
+        def one(key: PRNGKeyArray, state: Any, tuned: dict[str, Array]) -> Any:
+            nuts = blackjax.nuts(density, max_num_doublings=max_tree_depth, **tuned)
+
+            def step(state: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
+                state, info = nuts.step(key, state)
+                stats = {
+                    "lp": state.logdensity,
+                    "diverging": info.is_divergent,
+                    "acceptance_rate": info.acceptance_rate,
+                    "energy": info.energy,
+                    "n_steps": info.num_integration_steps,
+                    "tree_depth": info.num_trajectory_expansions,
+                }
+                return state, (state.position, stats)
+
+            return jax.lax.scan(step, state, jax.random.split(key, n))
+
+        return jax.vmap(one)(keys, states, tuned)
+
+
+class Mode(eqx.Module):
+    """A maximum of a Posterior's density.
+
+    Attributes:
+        model: the model there.
+        vector: its free coordinates.
+        log_density: the log-density there, with the Jacobian if the search had it.
+        gradient: its gradient there in free coordinates.
+        steps: how many steps were made.
+        converged: whether the gradient is as small as was asked for.
+    """
+
+    model: PyTree
+    vector: Float[Array, " dim"]
+    log_density: Float[Array, ""]
+    gradient: Float[Array, " dim"]
+    steps: int
+    converged: bool
+
+
+def find_map(
+    posterior: Posterior,
+    start: PyTree,
+    *data: Any,
+    jacobian: bool = False,
+    tolerance: float | None = None,
+    max_steps: int = 1000,
+) -> Mode:
+    """Find the most probable model, by optax's L-BFGS in free coordinates.
+
+    Args:
+        posterior: a Posterior.
+        start: a model to start from.
+        *data: what its log-likelihood takes after the model.
+        jacobian: whether the density has the log-det. `False`, the default, gives the
+            MAP in the model's coordinates (the MLE, without a prior), which does not
+            depend on the bijectors. `True` gives the mode of the free coordinates'
+            density, which does; a Laplace approximation stands on it.
+        tolerance: the norm of the gradient to stop at, relative to 1 plus the size of
+            the log-density; the square root of the dtype's precision, if `None`.
+        max_steps: how many steps to make at most.
+
+    Returns:
+        The mode.
+
+    Raises:
+        SupportError: the start is outside the support.
+        ValueError: the density or its gradient is not finite at the start.
+
+    Warns:
+        UserWarning: the search did not converge.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"rate": jnp.array(1.0)}
+        >>> posterior = bt.Posterior(
+        ...     bt.Reparam(model, bt.tfb.Exp()), None, bt.tfd.Gamma(3.0, 2.0)
+        ... )
+        >>> print(f"{bt.find_map(posterior, model).model['rate']:.3f}")  # (3 - 1) / 2
+        1.000
+        >>> print(f"{bt.find_map(posterior, model, jacobian=True).model['rate']:.3f}")
+        1.500
+    """
+    free = posterior.initial(jax.random.key(0), *data, strategy=start)
+    vector = posterior.reparam.ravel(free)
+    if tolerance is None:
+        tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5
+    density = _Density(posterior, data)
+    vector, value, gradient, steps, converged = _lbfgs(
+        density,
+        vector,
+        jnp.asarray(tolerance, vector.dtype),
+        jacobian=jacobian,
+        max_steps=max_steps,
+    )
+    if not converged:
+        worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
+        warnings.warn(
+            f"the search for the mode stopped after {int(steps)} steps with a gradient "
+            f"of norm {float(jnp.linalg.norm(gradient)):.3g}, largest at "
+            f"'{posterior.labels[worst]}': the model is not at a maximum. The density "
+            "may have none, or its maximum may lie on the boundary of a support",
+            stacklevel=2,
+        )
+    model = posterior.flat().forward(vector)
+    return Mode(model, vector, value, gradient, int(steps), bool(converged))
+
+
+@eqx.filter_jit
+def _lbfgs(
+    density: _Density,
+    vector: Array,
+    tolerance: Array,
+    *,
+    jacobian: bool,
+    max_steps: int,
+) -> tuple[Array, ...]:
+    def loss(vector: Array) -> Array:
+        flat = density.posterior.flat()
+        return -flat.log_density(vector, *density.data, jacobian=jacobian)
+
+    def small(value: Any, gradient: Any) -> Array:
+        return jnp.linalg.norm(gradient) <= tolerance * (1 + jnp.abs(value))
+
+    with _tfp._standard_promotion():
+        optimizer = optax.lbfgs()
+        value_and_grad = optax.value_and_grad_from_state(loss)
+
+        def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            vector, state, i, _ = carry
+            value, gradient = value_and_grad(vector, state=state)
+            updates, state = optimizer.update(
+                gradient, state, vector, value=value, grad=gradient, value_fn=loss
+            )
+            moved: Any = optax.apply_updates(vector, updates)
+            done = small(value, gradient) | ~jnp.isfinite(moved).all()
+            return jnp.where(done, vector, moved), state, i + 1, done
+
+        start = (vector, optimizer.init(vector), jnp.zeros((), int), jnp.zeros((), bool))
+        vector, _, steps, _ = jax.lax.while_loop(
+            lambda carry: (carry[2] < max_steps) & ~carry[3], step, start
+        )
+        value, gradient = jax.value_and_grad(loss)(vector)
+        return vector, -value, -gradient, steps, small(value, gradient)
+
+
+class Laplace(eqx.Module):
+    """A normal approximation of a posterior in free coordinates.
+
+    Attributes:
+        posterior: what is approximated.
+        mean: the mode of the density of free coordinates.
+        scale_tril: the Cholesky factor of the covariance, the inverse of minus the
+            Hessian at the mode.
+        log_evidence: the approximation of the logarithm of the integral of prior times
+            likelihood.
+    """
+
+    posterior: Posterior
+    mean: Float[Array, " dim"]
+    scale_tril: Float[Array, "dim dim"]
+    log_evidence: Float[Array, ""]
+
+    def sample(self, key: PRNGKeyArray, draws: int = 1000) -> Draws:
+        """Draw independently from the approximation, as one chain."""
+        normal = jax.random.normal(key, (draws, self.mean.size), self.mean.dtype)
+        vectors = self.mean[None] + normal @ self.scale_tril.T
+        return Draws(self.posterior, vectors[None])
+
+
+def laplace(
+    posterior: Posterior, start: PyTree, *data: Any, max_steps: int = 1000
+) -> Laplace:
+    """Approximate the posterior by a normal density of the free coordinates.
+
+    The mode is that of the density with the Jacobian: what is approximated is a density
+    of free coordinates. It therefore depends on the bijectors; the nearer they bring
+    the posterior to a normal one, the better.
+
+    Args:
+        posterior: a Posterior.
+        start: a model to start the search for the mode from.
+        *data: what its log-likelihood takes after the model.
+        max_steps: as in `find_map`.
+
+    Returns:
+        The approximation.
+
+    Raises:
+        ValueError: minus the Hessian at the mode is not positive definite; the message
+            names the coordinate along which it is worst.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"rate": jnp.array(1.0)}
+        >>> posterior = bt.Posterior(
+        ...     bt.Reparam(model, bt.tfb.Exp()), None, bt.tfd.LogNormal(0.0, 0.5)
+        ... )
+        >>> print(f"{bt.laplace(posterior, model).scale_tril[0, 0]:.3f}")  # it is exact
+        0.500
+    """
+    mode = find_map(posterior, start, *data, jacobian=True, max_steps=max_steps)
+    precision = _negative_hessian(_Density(posterior, data), mode.vector)
+    values, directions = np.linalg.eigh(np.asarray(precision))
+    if not values[0] > 0:
+        worst = posterior.labels[int(np.argmax(np.abs(directions[:, 0])))]
+        raise ValueError(
+            f"the log-density does not fall away from its mode along '{worst}': minus "
+            f"its Hessian has the eigenvalue {values[0]:.3g}. A coordinate may have no "
+            "prior and be ignored by the likelihood"
+        )
+    # The inverse of a factor of the precision, read from the last row and column, is
+    # the lower factor of the covariance.
+    upper = jnp.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
+    identity = jnp.eye(mode.vector.size, dtype=precision.dtype)
+    scale_tril = jax.scipy.linalg.solve_triangular(upper, identity, lower=False).T
+    half_log_det = jnp.sum(jnp.log(jnp.diagonal(scale_tril)))
+    constant = 0.5 * mode.vector.size * np.log(2 * np.pi)
+    log_evidence = mode.log_density + half_log_det + constant
+    return Laplace(posterior, mode.vector, scale_tril, log_evidence)
+
+
+@eqx.filter_jit
+def _negative_hessian(density: _Density, vector: Array) -> Array:
+    return -jax.hessian(density)(vector)

@@ -1,0 +1,285 @@
+"""`Draws`: what a sampler found, as models, with what there is to say against it."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from . import _tfp
+from ._posterior import Posterior
+from ._tree import describe
+
+R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, section 2
+ESS_LIMIT = 100  # per chain; the same, section 4.3
+
+
+class Summary(NamedTuple):
+    """What the draws of one number of the model say.
+
+    Attributes:
+        mean: the mean.
+        sd: the standard deviation.
+        low: the 5 % quantile.
+        high: the 95 % quantile.
+        r_hat: the rank-normalised split R-hat, the larger of that of the values and
+            that of their distances from the median; NaN for a constant, or one chain.
+        ess: the effective sample size for the bulk; NaN for a constant.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    r_hat: float
+    ess: float
+
+
+class Draws(eqx.Module):
+    """Draws from a Posterior, by any sampler.
+
+    Args:
+        posterior: what was drawn from.
+        vectors: free coordinates, of shape (chains, draws, dim).
+        stats: what the sampler says of each draw, arrays of shape (chains, draws), under
+            the names that ArviZ gives them ("diverging", "acceptance_rate", "lp").
+
+    Example:
+        >>> import bijectree as bt, jax, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.LogNormal(0.0, 1.0))
+        >>> vectors = jax.random.normal(jax.random.key(0), (4, 500, 1))
+        >>> draws = bt.Draws(posterior, vectors)
+        >>> draws.models["scale"].shape
+        (4, 500)
+        >>> draws.warnings()
+        []
+    """
+
+    posterior: Posterior
+    vectors: Float[Array, "chains draws dim"]
+    stats: dict[str, Array]
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        vectors: Float[Array, "chains draws dim"],
+        stats: Mapping[str, Any] | None = None,
+    ):
+        vectors = jnp.asarray(vectors)
+        stats = {name: jnp.asarray(value) for name, value in (stats or {}).items()}
+        if vectors.ndim != 3 or vectors.shape[2] != posterior.dim:
+            raise ValueError(
+                f"vectors: expected shape (chains, draws, {posterior.dim}), got "
+                f"{describe(vectors)}"
+            )
+        for name, value in stats.items():
+            if value.shape[:2] != vectors.shape[:2]:
+                raise ValueError(
+                    f"stats['{name}']: expected leading axes {vectors.shape[:2]}, got "
+                    f"{describe(value)}"
+                )
+        self.posterior, self.vectors, self.stats = posterior, vectors, stats
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    def models(self) -> PyTree:
+        """The models: each array of the model with leading axes (chains, draws).
+
+        Frozen arrays get them too; `map` is kinder to memory where these are large.
+        """
+        return self.map(lambda model: model)
+
+    def map(self, function: Callable[[PyTree], Any]) -> Any:
+        """Apply a function of one model to every draw, such as a prediction.
+
+        Args:
+            function: takes a model and returns a pytree.
+
+        Returns:
+            The same pytree; its arrays have leading axes (chains, draws).
+        """
+        return _map(self.posterior, function, self.vectors)
+
+    def summary(self) -> dict[str, Summary]:
+        """Mean, spread, R-hat and effective sample size of each number of the model.
+
+        R-hat and the effective sample size are those of Vehtari, Gelman, Simpson,
+        Carpenter and Bürkner (2021), Bayesian Analysis 16, sections 3 and 4.
+
+        Returns:
+            One entry a number, by the path of its leaf and its index in it.
+        """
+        names: list[str] = []
+        columns: list[np.ndarray] = []
+        for path, values in self._variables().items():
+            if np.iscomplexobj(values):
+                continue
+            shape = values.shape[2:]
+            names += [".".join([path, *map(str, i)]) for i in np.ndindex(*shape)]
+            flat = values.reshape(*values.shape[:2], -1)
+            columns.append(flat.astype(np.float64))
+        if not columns:
+            return {}
+        x = np.concatenate(columns, axis=2)
+        low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
+        mean, sd = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
+        rows = zip(mean, sd, low, high, *diagnose(x), strict=True)
+        return {
+            name: Summary(*map(float, row)) for name, row in zip(names, rows, strict=True)
+        }
+
+    def warnings(self) -> list[str]:
+        """What speaks against trusting these draws, in plain words."""
+        return self._warnings(self.summary())
+
+    def _warnings(self, summary: Mapping[str, Summary]) -> list[str]:
+        chains, draws, _ = self.vectors.shape
+        found = []
+        diverging = int(jnp.sum(self.stats.get("diverging", jnp.zeros(()))))
+        if diverging:
+            found.append(
+                f"{diverging} of {chains * draws} transitions diverged: the sampler "
+                "could not follow the posterior there, and the draws may miss a part of "
+                "it. Raise the target acceptance, or choose other coordinates "
+                "(non-centred ones for a hierarchy)"
+            )
+        bad = int(np.sum(~np.isfinite(np.asarray(self.vectors))))
+        if bad:
+            found.append(f"{bad} free coordinates of the draws are not finite")
+        apart = {k: s for k, s in summary.items() if s.r_hat > R_HAT_LIMIT}
+        if apart:
+            worst = max(apart, key=lambda k: apart[k].r_hat)
+            found.append(
+                f"the chains do not agree on {len(apart)} of {len(summary)} numbers: "
+                f"R-hat of '{worst}' is {apart[worst].r_hat:.3f}, above {R_HAT_LIMIT}. "
+                "Run longer, or look for several modes"
+            )
+        few = {k: s for k, s in summary.items() if s.ess < ESS_LIMIT * chains}
+        if few:
+            worst = min(few, key=lambda k: few[k].ess)
+            found.append(
+                f"too few independent draws of {len(few)} of {len(summary)} numbers: "
+                f"'{worst}' has an effective sample size of {few[worst].ess:.0f}, below "
+                f"{ESS_LIMIT} per chain. Run longer"
+            )
+        return found
+
+    def to_arviz(self) -> Any:
+        """The draws as ArviZ data: groups "posterior" and "sample_stats".
+
+        The variables are the free leaves of the model in constrained values, named by
+        their paths.
+
+        Returns:
+            An `xarray.DataTree` from ArviZ 1, an `InferenceData` from ArviZ 0.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+        """
+        arviz = optional_import("arviz")
+        groups = {"posterior": self._variables()}
+        if self.stats:
+            groups["sample_stats"] = {k: np.asarray(v) for k, v in self.stats.items()}
+        if int(arviz.__version__.split(".")[0]) >= 1:
+            return arviz.from_dict(groups)
+        return arviz.from_dict(**groups)
+
+    def __str__(self) -> str:
+        summary = self.summary()
+        width = max([len(name) for name in summary] + [0])
+        chains, draws, dim = self.vectors.shape
+        lines = [
+            f"{chains} chains of {draws} draws, {dim} free coordinates",
+            f"{'':{width}} {'mean':>10} {'sd':>10} {'5 %':>10} {'95 %':>10} "
+            f"{'R-hat':>6} {'ESS':>6}",
+        ]
+        shown = list(summary.items())[:50]
+        lines += [
+            f"{name:{width}} {s.mean:10.4g} {s.sd:10.4g} {s.low:10.4g} {s.high:10.4g} "
+            f"{s.r_hat:6.3f} {s.ess:6.0f}"
+            for name, s in shown
+        ]
+        if len(summary) > len(shown):
+            lines.append(f"... and {len(summary) - len(shown)} more")
+        lines += [f"warning: {text}" for text in self._warnings(summary)]
+        return "\n".join(lines)
+
+    def _variables(self) -> dict[str, np.ndarray]:
+        """The leaves that have coordinates, in constrained values, by path."""
+        leaves = jtu.tree_leaves(self.models)
+        free = self.posterior.reparam._plan.free
+        return {row.path or "model": np.asarray(leaves[i]) for i, row in free}
+
+
+@eqx.filter_jit
+def _map(posterior: Posterior, function: Callable[[PyTree], Any], vectors: Array) -> Any:
+    forward = posterior.flat().forward
+    over_draws = eqx.filter_vmap(lambda vector: function(forward(vector)))
+    return eqx.filter_vmap(over_draws)(vectors)
+
+
+def diagnose(
+    x: Float[np.ndarray, "chains draws n"],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """R-hat and the effective sample size for the bulk of n quantities.
+
+    R-hat needs at least two chains, both need four draws; NaN otherwise.
+    """
+    chains, draws, n = x.shape
+    half = draws // 2
+    constant = (x == x[:1, :1]).all(axis=(0, 1))
+    bad = constant | ~np.isfinite(x).all(axis=(0, 1))
+    if half < 2:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    # Each chain in two halves, so that a drift shows; draws first, as TFP has it.
+    split = np.concatenate([x[:, :half], x[:, -half:]]).swapaxes(0, 1)
+    bulk = _normal_scores(split)
+    r_hat = np.full(n, np.nan)
+    if chains > 1:
+        folded = np.abs(split - np.median(split, axis=(0, 1)))
+        r_hat = np.maximum(_r_hat(bulk), _r_hat(_normal_scores(folded)))
+    with _tfp._standard_promotion():
+        ess = _tfp.tfp.mcmc.effective_sample_size(
+            jnp.asarray(bulk), filter_beyond_positive_pairs=True, cross_chain_dims=1
+        )
+    return np.where(bad, np.nan, r_hat), np.where(bad, np.nan, np.asarray(ess, float))
+
+
+def _r_hat(x: Float[np.ndarray, "draws chains n"]) -> Float[np.ndarray, " n"]:
+    """Equations 1 to 4 of Vehtari et al. 2021 (TFP has another factor in its R-hat)."""
+    draws = x.shape[0]
+    within = x.var(axis=0, ddof=1).mean(axis=0)
+    between = x.mean(axis=0).var(axis=0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt((draws - 1) / draws + between / within)
+
+
+def _normal_scores(
+    x: Float[np.ndarray, "draws chains n"],
+) -> Float[np.ndarray, "draws chains n"]:
+    """Replace values by the normal quantiles of their ranks (equal ones share one)."""
+    flat = x.reshape(-1, x.shape[2])
+    rank = jax.scipy.stats.rankdata(jnp.asarray(flat), axis=0)
+    scores = jax.scipy.special.ndtri((rank - 0.375) / (flat.shape[0] + 0.25))
+    return np.asarray(scores, np.float64).reshape(x.shape)
+
+
+def optional_import(name: str) -> Any:
+    """Import a library that only some of bijectree needs, or name its extra."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        extra = name if name != "arviz" else "blackjax"
+        raise ImportError(
+            f'{name} is not installed: pip install "bijectree[{extra}]"'
+        ) from error
