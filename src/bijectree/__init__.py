@@ -34,7 +34,14 @@ from ._constraints import (
 from ._draws import Draws as Draws
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._reparam import Reparam as Reparam, SupportError as SupportError
-from ._spec import frozen as frozen, spec_from_fields as spec_from_fields
+from ._spec import (
+    dependent as dependent,
+    frozen as frozen,
+    joint as joint,
+    location_scale as location_scale,
+    spec_from_fields as spec_from_fields,
+    tied as tied,
+)
 from ._summary import summary as summary
 from ._tfp import tfb as tfb, tfd as tfd
 from ._tree import by_path as by_path

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,18 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from . import _tfp
+from ._binding import make_plan
 from ._constraints import support
-from ._spec import Plan, Row, make_plan
-from ._tree import Fixed, broadcast, describe, is_array, raise_all
+from ._leaves import (
+    compare_kept,
+    free_leaves,
+    kept_leaves,
+    model_leaves,
+    short,
+    widest,
+)
+from ._plan import Plan, Row, build_bijector
+from ._tree import raise_all
 
 
 class SupportError(ValueError):
@@ -66,13 +76,10 @@ class Reparam(eqx.Module):
         self._plan, self._numbers, self._held = make_plan(model, spec)
 
     def __repr__(self) -> str:
-        rows = [
-            f"  {row.path}: {_short_name(self._bijector(row), row)}, {row.shape}"
-            for row in self._plan.rows[:20]
-            if row.role != "static"
-        ]
-        more = ["  ..."] if len(self._plan.rows) > 20 else []
-        return "\n".join([f"Reparam of dimension {self.dim}", *rows, *more])
+        rows = [row for row in self._plan.rows if row.role != "static"]
+        lines = [f"  {row.path}: {self.describe(row)}" for row in rows[:20]]
+        more = [f"  ... {len(rows) - 20} more"] if len(rows) > 20 else []
+        return "\n".join([f"Reparam of dimension {self.dim}", *lines, *more])
 
     __hash__ = object.__hash__
 
@@ -96,11 +103,8 @@ class Reparam(eqx.Module):
             ValueError: `free` does not have the structure or shapes of this Reparam, or
                 values are missing.
         """
-        leaves = self._kept(like)
-        for (i, row), x in zip(self._plan.free, self._free_leaves(free), strict=True):
-            leaves[i] = x
-            if row.kind is not None:
-                leaves[i] = _tfp.forward(*self._call(row, x), x)
+        leaves = kept_leaves(self._plan, self._held, like)
+        self._fill(free_leaves(self._plan, free), leaves)
         return self._plan.structure.treedef.unflatten(leaves)
 
     def forward_and_log_det(
@@ -117,27 +121,20 @@ class Reparam(eqx.Module):
 
         Returns:
             The model and the log-det, a scalar.
-        """
-        leaves = self._kept(like)
-        free_leaves = self._free_leaves(free)
-        terms = []
-        for (i, row), x in zip(self._plan.free, free_leaves, strict=True):
-            leaves[i] = x
-            if row.kind is not None:
-                leaves[i], log_det = _tfp.forward_and_log_det(*self._call(row, x), x)
-                terms.append(log_det)
-        model = self._plan.structure.treedef.unflatten(leaves)
-        return model, _total(terms, free_leaves)
 
-    def forward_log_det_jacobian(self, free: PyTree) -> Float[Array, ""]:
+        Raises:
+            ValueError: as `forward`.
+        """
+        leaves = kept_leaves(self._plan, self._held, like)
+        log_det = self._fill_and_log_det(free_leaves(self._plan, free), leaves)
+        return self._plan.structure.treedef.unflatten(leaves), log_det
+
+    def forward_log_det_jacobian(
+        self, free: PyTree, *, like: PyTree | None = None
+    ) -> Float[Array, ""]:
         """The log-det of `forward` at free coordinates, a scalar."""
-        free_leaves = self._free_leaves(free)
-        terms = [
-            _tfp.forward_and_log_det(*self._call(row, x), x)[1]
-            for (_, row), x in zip(self._plan.free, free_leaves, strict=True)
-            if row.kind is not None
-        ]
-        return _total(terms, free_leaves)
+        leaves = kept_leaves(self._plan, self._held, like, needed=False)
+        return self._fill_and_log_det(free_leaves(self._plan, free), leaves)
 
     def inverse(self, model: PyTree) -> PyTree:
         """Map the model to its free coordinates.
@@ -154,29 +151,30 @@ class Reparam(eqx.Module):
         Raises:
             SupportError: values outside their support, or on its boundary where the
                 free value would be infinite. Every such leaf is listed.
-            ValueError: another structure or other shapes than bound, or another value
-                at a leaf without coordinates (bind again: it does not retrace).
+            ValueError: another structure or other shapes than bound, another value at a
+                leaf without coordinates (bind again: it does not retrace), or a tied
+                leaf that differs from what it is tied to.
         """
-        leaves = self._model_leaves(model)
-        self._compare_kept(leaves)
-        traced = any(
-            isinstance(x, Tracer) for x in jtu.tree_leaves((leaves, self._numbers))
-        )
-        free: list[Any] = [None] * len(leaves)
-        masks: list[Array] = []
-        for i, row in self._plan.free:
-            if traced and row.kind is not None:
-                free[i] = _tfp.inverse(*self._call(row, leaves[i]), leaves[i])
-            else:
-                free[i], mask = self._inverse_and_outside(row, leaves[i])
-                masks.append(mask)
-        if not traced:
-            self._raise_outside(leaves, free, masks)
-        return self._plan.structure.treedef.unflatten(free)
+        leaves = model_leaves(self._plan, model)
+        compare_kept(self._plan, self._held, leaves)
+        self._compare_tied(leaves)
+        if any(isinstance(x, Tracer) for x in jtu.tree_leaves((leaves, self._numbers))):
+            found = [self._inverse(i, row, leaves) for i, row in self._plan.free]
+        else:
+            pairs = [
+                self._inverse_and_outside(i, row, leaves) for i, row in self._plan.free
+            ]
+            self._raise_outside(leaves, pairs)
+            found = [x for x, _ in pairs]
+        for kind, slot in self._plan.outer:
+            vector = _ravel(found)
+            vector = _tfp.inverse(*self._cast(kind, slot, vector.dtype), vector)
+            found = self._split(vector, [x.dtype for x in found])
+        return self._free_tree(found)
 
     def inverse_log_det_jacobian(self, model: PyTree) -> Float[Array, ""]:
         """The log-det of `inverse` at the model: minus that of `forward`, a scalar."""
-        return -self.forward_log_det_jacobian(self.inverse(model))
+        return -self.forward_log_det_jacobian(self.inverse(model), like=model)
 
     def error_if_outside(self, model: PyTree) -> PyTree:
         """Return the model, or an error if a value is outside its support.
@@ -193,18 +191,50 @@ class Reparam(eqx.Module):
             SupportError: as `inverse`, on concrete values.
             RuntimeError: from `eqx.error_if` under `jit`; it names the first path.
         """
-        leaves = self._model_leaves(model)
-        found = [self._inverse_and_outside(row, leaves[i]) for i, row in self._plan.free]
-        free = dict(
-            zip((i for i, _ in self._plan.free), (x for x, _ in found), strict=True)
-        )
-        masks = [mask for _, mask in found]
-        self._raise_outside(leaves, free, masks)
-        for (i, row), mask in zip(self._plan.free, masks, strict=True):
+        leaves = model_leaves(self._plan, model)
+        pairs = [self._inverse_and_outside(i, row, leaves) for i, row in self._plan.free]
+        self._raise_outside(leaves, pairs)
+        for (i, row), (_, mask) in zip(self._plan.free, pairs, strict=True):
             if isinstance(mask, Tracer):
-                message = f"'{row.path}' is outside its support: {self._support(row)}"
+                expected = self._support(row, leaves)
+                message = f"{self._name(row)} is outside its support: {expected}"
                 leaves[i] = eqx.error_if(leaves[i], mask, message)
         return self._plan.structure.treedef.unflatten(leaves)
+
+    def then(self, bijector: Any) -> "Reparam":
+        """Put one more bijector over the whole vector of free coordinates.
+
+        Such as a preconditioner: the new free coordinates are those that `bijector`
+        maps to the present ones, in the order of `ravel`.
+
+        Args:
+            bijector: a TFP bijector of vectors of `dim` numbers that keeps their
+                number.
+
+        Returns:
+            A Reparam of the same model, whose `free` has the structure of this one's.
+
+        Raises:
+            ValueError: the bijector does not map `dim` numbers to as many.
+
+        Example:
+            >>> import bijectree as bt, jax.numpy as jnp
+            >>> model = {"a": jnp.array(1.0), "b": jnp.array(4.0)}
+            >>> reparam = bt.Reparam(model, bt.positive()).then(bt.tfb.Scale(2.0))
+            >>> print(reparam.inverse(model)["b"])  # log(4) / 2
+            0.6931472
+        """
+        structure, numbers = _tfp.split(bijector)
+        dtype = widest([row.free_dtype for _, row in self._plan.free])
+        kind = _tfp.bind(structure, numbers, (self.dim,), dtype)
+        if kind.free_shape != (self.dim,):
+            raise ValueError(
+                f"then: {bijector.name} has {kind.free_shape[0]} free coordinates for "
+                f"{self.dim}; it must keep their number"
+            )
+        outer = (*self._plan.outer, (kind, len(self._numbers)))
+        plan = Plan(self._plan.structure, self._plan.rows, outer)
+        return _assemble(plan, (*self._numbers, numbers), self._held)
 
     def compose(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Turn a function of the model into one of its free coordinates.
@@ -237,28 +267,22 @@ class Reparam(eqx.Module):
     @property
     def dim(self) -> int:
         """The number of free coordinates."""
-        return sum(_size(row.free_shape) for _, row in self._plan.free)
+        return sum(math.prod(row.free_shape) for _, row in self._plan.free)
 
     @property
     def labels(self) -> list[str]:
         """One label a free coordinate, in the order of `ravel`.
 
         The leaf's path and the coordinate's index: that of the element where the map is
-        elementwise (`weights.2`), else the number of the coordinate.
+        elementwise (`weights.2`), else the number of the coordinate. Coordinates of a
+        joint have the labels of its elements where there are as many, else the path
+        that its leaves share. Under `then` they are those of the map within.
         """
-        return [
-            ".".join([row.path] * bool(row.path) + [str(i) for i in index])
-            for _, row in self._plan.free
-            for index in np.ndindex(*row.free_shape)
-        ]
+        return list(self._plan.labels)
 
     def ravel(self, free: PyTree) -> Inexact[Array, " dim"]:
         """Concatenate the free leaves into one vector of their widest dtype."""
-        leaves = self._free_leaves(free)
-        dtype = _widest(leaves)
-        return jnp.concatenate(
-            [jnp.ravel(x).astype(dtype) for x in leaves] or [jnp.zeros(0, dtype)]
-        )
+        return _ravel(free_leaves(self._plan, free))
 
     def unravel(self, vector: Inexact[Array, " dim"]) -> PyTree:
         """Undo `ravel`; each leaf gets the dtype that it was bound with.
@@ -266,197 +290,236 @@ class Reparam(eqx.Module):
         Raises:
             ValueError: `vector` does not have the shape `(dim,)`.
         """
-        if jnp.shape(vector) != (self.dim,):
+        if np.shape(vector) != (self.dim,):
             raise ValueError(
                 f"unravel: expected a vector of shape ({self.dim},), got shape "
-                f"{jnp.shape(vector)}"
+                f"{np.shape(vector)}"
             )
-        sizes = [_size(row.free_shape) for _, row in self._plan.free]
+        dtypes = [row.free_dtype for _, row in self._plan.free]
+        return self._free_tree(self._split(vector, dtypes))
+
+    def _split(self, vector: Array, dtypes: Sequence[Any]) -> list[Array]:
+        """Cut a vector into the free leaves."""
+        sizes = [math.prod(row.free_shape) for _, row in self._plan.free]
         ends = itertools.accumulate(sizes)
+        return [
+            vector[end - size : end].reshape(row.free_shape).astype(dtype)
+            for (_, row), dtype, size, end in zip(
+                self._plan.free, dtypes, sizes, ends, strict=True
+            )
+        ]
+
+    def _free_tree(self, free_leaves: Sequence[Array]) -> PyTree:
         leaves: list[Any] = [None] * len(self._plan.rows)
-        for (i, row), size, end in zip(self._plan.free, sizes, ends, strict=True):
-            part = vector[end - size : end].reshape(row.free_shape)
-            leaves[i] = part.astype(row.dtype)
+        for (i, _), x in zip(self._plan.free, free_leaves, strict=True):
+            leaves[i] = x
         return self._plan.structure.treedef.unflatten(leaves)
 
-    # Within: one leaf at a time.
+    # Within: the rows, in the order of their dependencies.
 
-    def _bijector(self, row: Row) -> Any:
-        """The bijector of a row with its numbers, `None` for the identity."""
+    def _fill(self, free: Sequence[Array], leaves: list[Any]) -> None:
+        """Fill in the leaves that come from free coordinates."""
+        for kind, slot in reversed(self._plan.outer):
+            vector = _ravel(free)
+            vector = _tfp.forward(*self._cast(kind, slot, vector.dtype), vector)
+            free = self._split(vector, [x.dtype for x in free])
+        at = {i: x for (i, _), x in zip(self._plan.free, free, strict=True)}
+        for i, row in self._plan.order:
+            y = at.get(i)
+            if row.kind is not None and y is not None:
+                y = _tfp.forward(*self._call(row, y.dtype, leaves), y)
+            self._place(i, row, y, leaves)
+
+    def _fill_and_log_det(self, free: Sequence[Array], leaves: list[Any]) -> Array:
+        """`_fill`, with the log-det of all of it."""
+        terms: list[Array] = []
+        dtype = jnp.finfo(widest([np.dtype(np.float32), *(x.dtype for x in free)])).dtype
+        for kind, slot in reversed(self._plan.outer):
+            vector = _ravel(free)
+            call = self._cast(kind, slot, vector.dtype)
+            vector, log_det = _tfp.forward_and_log_det(*call, vector)
+            free = self._split(vector, [x.dtype for x in free])
+            terms.append(log_det)
+        at = {i: x for (i, _), x in zip(self._plan.free, free, strict=True)}
+        for i, row in self._plan.order:
+            y = at.get(i)
+            if row.kind is not None and y is not None:
+                call = self._call(row, y.dtype, leaves)
+                y, log_det = _tfp.forward_and_log_det(*call, y)
+                terms.append(log_det)
+            self._place(i, row, y, leaves)
+        return sum((term.astype(dtype) for term in terms), start=jnp.zeros((), dtype))
+
+    def _place(self, i: int, row: Row, y: Array | None, leaves: list[Any]) -> None:
+        """Put what a row maps to where it belongs."""
+        if row.role == "tied":
+            leaves[i] = self._follow(row, leaves)
+        elif not row.members:
+            leaves[i] = y
+        else:
+            assert y is not None
+            start = 0
+            for m in row.members:
+                member = self._plan.rows[m]
+                end = start + math.prod(member.shape)
+                leaves[m] = y[start:end].reshape(member.shape).astype(member.dtype)
+                start = end
+
+    def _gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
+        """What a row's bijector maps: its leaf, or its members as one vector."""
+        if not row.members:
+            return jnp.asarray(leaves[i])
+        parts = [jnp.ravel(jnp.asarray(leaves[m])) for m in row.members]
+        return _ravel(parts)
+
+    def _follow(self, row: Row, leaves: Sequence[Any]) -> Array:
+        """The value of a tied leaf."""
+        assert row.function is not None
+        function = row.function.build(self._numbers[row.slot])
+        return jnp.asarray(function(leaves[row.on[0]])).astype(row.dtype)
+
+    def _bijector(self, row: Row, leaves: Sequence[Any]) -> Any:
+        """The bijector of a row, `None` for the identity.
+
+        Args:
+            row: a row of `self._plan.free`.
+            leaves: the model's; only those that the row depends on are looked at.
+        """
         if row.kind is None:
             return None
-        return row.kind.structure.build(self._numbers[row.slot])
-
-    def _support(self, row: Row) -> str:
-        """The support of a row in words."""
-        return "finite" if row.kind is None else support(self._bijector(row)).description
-
-    def _call(self, row: Row, leaf: Any) -> tuple[_tfp.Kind, tuple[Any, ...]]:
-        """What `_tfp` needs to map a leaf of this row, whatever float dtype it has."""
-        assert row.kind is not None
-        numbers = self._numbers[row.slot]
-        return row.kind.with_dtype(leaf.dtype, numbers), numbers
-
-    def _inverse_and_outside(self, row: Row, leaf: Any) -> tuple[Array, Array]:
-        leaf = jnp.asarray(leaf)
-        if row.kind is None:
-            return leaf, ~jnp.isfinite(leaf)
-        return _tfp.inverse_and_outside(*self._call(row, leaf), leaf)
-
-    def _kept(self, like: PyTree | None) -> list[Any]:
-        """All leaves, with values where there are no coordinates."""
-        source = self._held if like is None else self._model_leaves(like)
-        leaves: list[Any] = []
-        missing = []
-        for row, value in zip(self._plan.rows, source, strict=True):
-            if row.role == "free":
-                leaves.append(None)
-            elif row.value is not None:
-                leaves.append(row.value.value)
-            else:
-                if value is None or isinstance(value, jax.ShapeDtypeStruct):
-                    missing.append(f"'{row.path}' ({row.role})")
-                leaves.append(value)
+        missing = [i for i in row.on if leaves[i] is None]
         raise_all(
-            "forward: bound from shapes alone, so these leaves have no value; pass "
+            f"the bijector of '{row.path}' depends on leaves without a value; pass "
             "like=model",
-            missing,
+            (f"'{self._plan.rows[i].path}'" for i in missing),
         )
-        return leaves
+        return build_bijector(self._plan, row, self._numbers[row.slot], leaves)
 
-    def _model_leaves(self, model: PyTree) -> list[Any]:
-        """The leaves of a model that has the structure and shapes of this Reparam."""
-        treedef = self._plan.structure.treedef
-        leaves, got = jtu.tree_flatten(model)
-        faults: list[str] = []
-        if got != treedef:
-            positions = treedef.unflatten(range(treedef.num_leaves))
-            _, faults = broadcast(model, positions, lambda x: False)
-            faults = faults or ["a static field or a `None` of a node is another"]
+    def _call(
+        self, row: Row, dtype: Any, leaves: Sequence[Any]
+    ) -> tuple[_tfp.Kind, tuple[Any, ...]]:
+        """What `_tfp` needs to map this row at a float dtype."""
+        assert row.kind is not None
+        if row.function is None:
+            return self._cast(row.kind, row.slot, dtype)
+        structure, numbers = _tfp.split(self._bijector(row, leaves))
+        if structure != row.kind.structure:
+            raise ValueError(
+                f"the function of '{row.path}' made another sort of bijector than when "
+                "it was bound; only its numbers may depend on the model"
+            )
+        return row.kind.with_dtype(dtype, numbers), numbers
+
+    def _cast(
+        self, kind: _tfp.Kind, slot: int, dtype: Any
+    ) -> tuple[_tfp.Kind, tuple[Any, ...]]:
+        return kind.with_dtype(dtype, self._numbers[slot]), self._numbers[slot]
+
+    def _inverse(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
+        y = self._gather(i, row, leaves)
+        if row.kind is None:
+            return y
+        return _tfp.inverse(*self._call(row, y.dtype, leaves), y)
+
+    def _inverse_and_outside(
+        self, i: int, row: Row, leaves: Sequence[Any]
+    ) -> tuple[Array, Array]:
+        """Free coordinates of a row, and which of its events are off the support."""
+        y = self._gather(i, row, leaves)
+        if row.kind is None:
+            return y, ~jnp.isfinite(y)
+        return _tfp.inverse_and_outside(*self._call(row, y.dtype, leaves), y)
+
+    # Within: words for messages.
+
+    def describe(self, row: Row) -> str:
+        """What is done with a leaf, in a few words."""
+        if row.role in ("frozen", "static"):
+            return row.role
+        rows = self._plan.rows
+        if row.role == "tied":
+            return f"tied to {rows[row.on[0]].path}"
+        first = row if row.owner is None else rows[row.owner]
+        if first.kind is None:
+            return "identity"
+        if first.function is None:
+            name = first.kind.structure.build(self._numbers[first.slot]).name
         else:
-            faults = [
-                f"at '{row.path}': got {describe(leaf)}, expected shape {row.shape}"
-                for row, leaf in zip(self._plan.rows, leaves, strict=True)
-                if row.dtype is not None
-                and (not is_array(leaf) or tuple(leaf.shape) != row.shape)
-            ]
-        raise_all("the model is not like the one that this Reparam was bound to", faults)
-        return leaves
+            name = "dependent on " + ", ".join(rows[i].path for i in first.on)
+        if first.members:
+            name += " joint over " + ", ".join(rows[i].path for i in first.members)
+        return name
 
-    def _compare_kept(self, leaves: Sequence[Any]) -> None:
-        """Raise if a leaf without coordinates has another value than bound."""
+    def _name(self, row: Row) -> str:
+        """The leaf or leaves that a row maps, in quotes."""
+        return (
+            ", ".join(f"'{self._plan.rows[i].path}'" for i in row.members)
+            or f"'{row.path}'"
+        )
+
+    def _support(self, row: Row, leaves: Sequence[Any]) -> str:
+        """The support of a row in words."""
+        bijector = self._bijector(row, leaves)
+        return "finite" if bijector is None else support(bijector).description
+
+    def _compare_tied(self, leaves: Sequence[Any]) -> None:
+        """Raise if a tied leaf is not what it is tied to, as far as it can be seen."""
         faults = []
-        for row, leaf, held in zip(self._plan.rows, leaves, self._held, strict=True):
-            if row.value is not None:
-                same = row.value == Fixed(leaf)
-                held = row.value.value
-            else:
-                same = leaf is held or held is None or _same_array(leaf, held)
-            if not same:
+        for i, row in self._plan.tied:
+            expected, got = self._follow(row, leaves), jnp.asarray(leaves[i])
+            if isinstance(expected, Tracer) or isinstance(got, Tracer):
+                continue
+            exact = np.promote_types(np.dtype(row.dtype).type(0).dtype, np.float32)
+            a, b = (np.asarray(x).astype(exact) for x in (expected, got))
+            tolerance = 8 * float(jnp.finfo(row.dtype).eps)
+            if not np.allclose(a, b, rtol=tolerance, atol=0, equal_nan=True):
+                source = self._plan.rows[row.on[0]].path
                 faults.append(
-                    f"at '{row.path}' ({row.role}): bound with {_short(held)}, got "
-                    f"{_short(leaf)}"
+                    f"'{row.path}' is {short(got)}, but '{source}', to which it is tied, "
+                    f"makes it {short(expected)}"
                 )
         raise_all(
-            "inverse: leaves without coordinates differ from those that this Reparam "
-            "was bound with; bind again: bt.Reparam(model, spec)",
-            faults,
+            "inverse: tied leaves disagree; set both, or bind without the tie", faults
         )
 
     def _raise_outside(
-        self, leaves: Sequence[Any], free: Any, masks: Sequence[Array]
+        self, leaves: Sequence[Any], pairs: Sequence[tuple[Array, Array]]
     ) -> None:
         """Raise for the values that are outside, as far as they can be looked at."""
         seen = [
-            (i, row, mask)
-            for (i, row), mask in zip(self._plan.free, masks, strict=True)
+            (i, row, free, mask)
+            for (i, row), (free, mask) in zip(self._plan.free, pairs, strict=True)
             if not isinstance(mask, Tracer)
         ]
+        counts = jax.device_get([jnp.count_nonzero(mask) for *_, mask in seen])
         faults = []
-        counts = jax.device_get([jnp.count_nonzero(mask) for _, _, mask in seen])
-        for (i, row, mask), count in zip(seen, counts, strict=True):
-            if count:
-                index = tuple(int(n) for n in np.argwhere(np.asarray(mask))[0])
-                faults.append(self._outside(row, leaves[i], free[i], index, int(count)))
+        for (i, row, free, mask), count in zip(seen, counts, strict=True):
+            if not count:
+                continue
+            index = tuple(int(n) for n in np.argwhere(np.asarray(mask))[0])
+            where = f", index {list(index)}" if index else ""
+            value = short(np.asarray(self._gather(i, row, leaves))[index])
+            text = f"at {self._name(row)}{where}: got {value}, expected "
+            text += self._support(row, leaves)
+            if row.kind is not None and np.isinf(np.asarray(free)[index]).any():
+                text += "; on the boundary, where the free value is infinite"
+            faults.append(
+                text + (f"; and {count - 1} more in this leaf" if count > 1 else "")
+            )
         raise_all("values outside their support", faults, SupportError)
 
-    def _outside(
-        self, row: Row, leaf: Any, free: Array, index: tuple[int, ...], count: int
-    ) -> str:
-        where = f"at '{row.path}'" + (f", index {list(index)}" if index else "")
-        value = _short(np.asarray(leaf)[index])
-        text = f"{where}: got {value}, expected {self._support(row)}"
-        if row.kind is not None and np.isinf(np.asarray(free)[index]).any():
-            text += "; on the boundary, where the free value is infinite"
-        return text + (f"; and {count - 1} more in this leaf" if count > 1 else "")
 
-    def _free_leaves(self, free: PyTree) -> list[Array]:
-        """The leaves of free coordinates that have the structure of this Reparam."""
-        leaves, got = jtu.tree_flatten(free)
-        faults: list[str] = []
-        if got != self._plan.free_treedef:
-            at = {i: n for n, (i, _) in enumerate(self._plan.free)}
-            positions = self._plan.structure.treedef.unflatten(
-                [at.get(i) for i in range(len(self._plan.rows))]
-            )
-            groups, faults = broadcast(free, positions, lambda x: False)
-            leaves = [x for x, place in sorted(groups, key=lambda g: g[1]) if place]
-        if not faults:
-            faults = [
-                f"at '{row.path}': got {describe(x)}, expected floats of shape "
-                f"{row.free_shape}"
-                for (_, row), x in zip(self._plan.free, leaves, strict=True)
-                if x is None or np.shape(x) != row.free_shape or not _is_float(x)
-            ]
-        raise_all("these are not free coordinates of this Reparam", faults)
-        return [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in leaves]
+def _assemble(plan: Plan, numbers: tuple[Any, ...], held: tuple[Any, ...]) -> Reparam:
+    """A Reparam from its fields."""
+    reparam = object.__new__(Reparam)
+    fields = {"_plan": plan, "_numbers": numbers, "_held": held}
+    for name, value in fields.items():
+        object.__setattr__(reparam, name, value)
+    return reparam
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=int))
-
-
-def _is_float(x: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
-
-
-def _widest(leaves: Sequence[Array], *, at_least: Any = None) -> np.dtype:
-    """The dtype that all leaves fit in."""
-    dtypes = [x.dtype for x in leaves] + ([] if at_least is None else [at_least])
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(*(dtypes or [float]))
-
-
-def _total(terms: Sequence[Array], leaves: Sequence[Array]) -> Array:
-    """The sum of the leaves' log-dets: at least float32, real, of the widest dtype."""
-    dtype = jnp.finfo(_widest(leaves, at_least=np.dtype(np.float32))).dtype
-    return sum((term.astype(dtype) for term in terms), start=jnp.zeros((), dtype))
-
-
-def _same_array(a: Any, b: Any) -> bool:
-    """Whether two arrays hold the same values; `True` if one cannot be looked at."""
-    abstract = (Tracer, jax.ShapeDtypeStruct)
-    if isinstance(a, abstract) or isinstance(b, abstract):
-        return True
-    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-        a, b = jax.random.key_data(a), jax.random.key_data(b)
-    inexact = jnp.issubdtype(a.dtype, jnp.inexact)
-    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=inexact)
-
-
-def _short_name(bijector: Any, row: Row) -> str:
-    if row.role == "frozen":
-        return "frozen"
-    return "identity" if bijector is None else bijector.name
-
-
-def _short(value: Any) -> str:
-    """A value in one line, cut if it is long."""
-    if is_array(value) and not isinstance(value, jax.ShapeDtypeStruct):
-        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
-            return describe(value)
-        text = np.array2string(np.asarray(value), threshold=6, separator=", ")
-        text = " ".join(text.split())
-    else:
-        text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _ravel(leaves: Sequence[Array]) -> Array:
+    """One vector of the leaves' widest dtype."""
+    dtype = widest([x.dtype for x in leaves])
+    parts = [jnp.ravel(x).astype(dtype) for x in leaves]
+    return jnp.concatenate(parts or [jnp.zeros(0, dtype)])

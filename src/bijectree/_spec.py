@@ -1,28 +1,20 @@
-"""Specs: what may stand in one, and the plan that a spec makes of a model."""
+"""What may stand in a spec beside TFP's bijectors."""
 
-import collections
 import dataclasses
 import functools
 import typing
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
-from ._tfp import Kind, bind, is_bijector, split
-from ._tree import (
-    Fixed,
-    Structure,
-    broadcast,
-    children,
-    describe,
-    is_array,
-    is_inexact,
-    path_string,
-    raise_all,
-)
+from ._constraints import affine
+from ._tfp import is_bijector
+from ._tree import children, describe, is_inexact, leaf_at, path_string, raise_all
 
 
 class _Frozen:
@@ -46,221 +38,192 @@ Example:
 """
 
 
-def is_spec_leaf(x: Any) -> bool:
-    """Whether `x` stands at a leaf of a spec, or above many of the model's."""
-    return x is None or x is frozen or is_bijector(x)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Joint:
+    """The type of `joint`."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """What the plan knows of one leaf of the model.
-
-    Attributes:
-        path: its path.
-        role: "free" has coordinates; "frozen" is an inexact array without any;
-            "static" is anything else, left alone.
-        shape: its shape in the model, `()` if it is no array.
-        dtype: its dtype, `None` if it is no array.
-        kind: what its bijector does to it; `None` is the identity.
-        slot: which numbers of the spec its bijector has.
-        value: a static leaf that is no array.
-    """
-
-    path: str
-    role: Literal["free", "frozen", "static"]
-    shape: tuple[int, ...] = ()
-    dtype: np.dtype | None = None
-    kind: Kind | None = None
-    slot: int = -1
-    value: Fixed | None = None
-
-    @property
-    def free_shape(self) -> tuple[int, ...]:
-        """The shape of the leaf's free coordinates."""
-        return self.shape if self.kind is None else self.kind.free_shape
+    bijector: Any
+    over: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-    """A spec bound to a model's structure, shapes and dtypes: one row a leaf.
+class Dependent:
+    """The type of `dependent`."""
 
-    It holds no array, so it is hashable and does not change when a number does.
-    """
-
-    structure: Structure
-    rows: tuple[Row, ...]
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Plan)
-            and hash(self) == hash(other)
-            and self.structure == other.structure
-            and self.rows == other.rows
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash((self.structure, self.rows))
-
-    @functools.cached_property
-    def free(self) -> tuple[tuple[int, Row], ...]:
-        """The rows that have coordinates, with their leaves' positions."""
-        return tuple((i, row) for i, row in enumerate(self.rows) if row.role == "free")
-
-    @functools.cached_property
-    def free_treedef(self) -> Any:
-        """The treedef of `free`: the model's with `None` where a leaf is not free."""
-        leaves = [0 if row.role == "free" else None for row in self.rows]
-        return jax.tree_util.tree_structure(self.structure.treedef.unflatten(leaves))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Plan, (self.structure, self.rows)
+    function: Callable[[PyTree], Any]
+    on: tuple[str, ...]
 
 
-def make_plan(
-    model: PyTree, spec: PyTree
-) -> tuple[Plan, tuple[tuple[Any, ...], ...], tuple[Any, ...]]:
-    """Bind a spec to a model.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tied:
+    """The type of `tied`."""
+
+    source: str
+    function: Callable[[Array], Array]
+
+
+def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
+    """One bijector over the concatenation of several leaves.
+
+    The leaves that this one object stands at or above, each raveled, form one vector,
+    and so do their free coordinates, which lie in `free` where the first leaf does.
+    Leaves that are not inexact arrays are passed over.
+
+    Args:
+        bijector: a TFP bijector, or a `dependent`, of a vector. Its free size may
+            differ from its size.
+        over: paths or globs from the model's root that name the leaves and give their
+            order. Without it, the leaves beneath come in JAX's order (a dict's by
+            sorted key). Leaves beneath that `over` does not name keep their own
+            coordinates.
 
     Returns:
-        The plan; the numbers of each distinct bijector of the spec; the leaves that
-        have no coordinates but a value, `None` for all others and where the model
-        gives but a shape.
+        A leaf of a spec.
 
-    Raises:
-        ValueError: the spec does not fit the model; all faults are listed.
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"low": jnp.array(1.0), "high": jnp.array(3.0)}
+        >>> spec = bt.joint(bt.tfb.Ascending(), over=("low", "high"))
+        >>> reparam = bt.Reparam(model, spec)
+        >>> print(reparam.inverse(model)["high"])  # 1, log(3 - 1)
+        [1.        0.6931472]
     """
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(model)
-    # A distribution is a tree to JAX; here it is one thing in the wrong place.
-    groups, faults = broadcast(
-        spec, model, lambda x: is_spec_leaf(x) or hasattr(x, "log_prob")
-    )
-    raise_all("Reparam: the spec's structure is not the model's", faults)
-    values: list[Any] = [None] * len(pairs)
-    for value, positions in groups:
-        for i in positions:
-            values[i] = value
-        faults += _covers_nothing(value, [pairs[i] for i in positions])
-    slots: dict[int, int] = {}
-    parts: list[tuple[Any, tuple[Any, ...]]] = []
-    rows: list[Row] = []
-    held: list[Any] = []
-    causes: list[Exception] = []
-    for (keys, leaf), value in zip(pairs, values, strict=True):
-        path = path_string(keys)
-        shape = tuple(leaf.shape) if is_array(leaf) else ()
-        dtype = _dtype(leaf) if is_array(leaf) else None
-        kept = leaf if is_array(leaf) else None
-        if isinstance(leaf, jax.ShapeDtypeStruct):
-            kept = None
-        if not is_spec_leaf(value):
-            faults.append(f"at '{path}': {_not_a_spec_leaf(value)}")
-        elif not is_inexact(leaf):
-            fixed = None if is_array(leaf) else Fixed(leaf)
-            rows.append(Row(path, "static", shape, dtype, value=fixed))
-            held.append(kept)
-        elif value is frozen:
-            rows.append(Row(path, "frozen", shape, dtype))
-            held.append(kept)
-        elif value is None:
-            rows.append(Row(path, "free", shape, dtype))
-            held.append(None)
-        elif jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            faults.append(
-                f"at '{path}': {value.name} stands at a {leaf.dtype} leaf; a complex "
-                "leaf may be frozen or left as it is (None)"
-            )
-        else:
-            slot = slots.setdefault(id(value), len(parts))
-            if slot == len(parts):
-                parts.append(split(value))
-            structure, numbers = parts[slot]
-            try:
-                kind = bind(structure, numbers, shape, dtype)
-            except _BIND_ERRORS as error:
-                causes.append(error)
-                faults.append(
-                    f"at '{path}': {value.name} does not fit {describe(leaf)}: {error}"
-                )
-            else:
-                rows.append(Row(path, "free", shape, kind.dtype, kind, slot))
-                held.append(None)
-    faults += _ambiguous([path_string(keys) for keys, _ in pairs], rows)
-    try:
-        raise_all("Reparam: the spec does not fit the model", faults)
-    except ValueError as error:
-        if causes:
-            raise error from ExceptionGroup("what the bijectors raised", causes)
-        raise
-    plan = Plan(Structure(treedef), tuple(rows))
-    return plan, tuple(numbers for _, numbers in parts), tuple(held)
+    over = (over,) if isinstance(over, str) else tuple(over)
+    if not is_bijector(bijector) and not isinstance(bijector, Dependent):
+        raise TypeError(f"joint takes a TFP bijector, got {describe(bijector)}")
+    return Joint(bijector, over)
 
 
-def _covers_nothing(value: Any, pairs: list[tuple[Any, Any]]) -> list[str]:
-    """A fault if a bijector stands where there is no inexact array to map."""
-    if not is_bijector(value) or any(is_inexact(leaf) for _, leaf in pairs):
-        return []
-    found = ", ".join(
-        f"'{path_string(keys)}' is {describe(leaf)}" for keys, leaf in pairs
-    )
-    return [f"{value.name} stands where no inexact array is: {found or 'no leaf at all'}"]
+def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> Dependent:
+    """A bijector whose numbers depend on other leaves of the model.
+
+    Leaves are mapped in the order of their dependencies, so the Jacobian is block
+    triangular and its log-det the sum of the leaves' own.
+
+    Args:
+        function: takes the model in constrained coordinates and returns a bijector. It
+            may read only the leaves that `on` names; reading another is an error. A
+            function that is a pytree (an `eqx.Module` with `__call__`) may hold
+            numbers. A newly made lambda is a new function, and retraces.
+        on: paths or globs, from the model's root, of the leaves that `function` reads.
+
+    Returns:
+        A leaf of a spec.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"alpha": jnp.array(0.3), "beta": jnp.array(0.5)}
+        >>> below = bt.dependent(lambda m: bt.interval(0.0, 1.0 - m["alpha"]), "alpha")
+        >>> spec = {"alpha": bt.unit_interval(), "beta": below}
+        >>> reparam = bt.Reparam(model, spec)
+        >>> print(reparam.inverse(model)["beta"])  # logit(0.5 / 0.7)
+        0.9162907
+    """
+    on = (on,) if isinstance(on, str) else tuple(on)
+    if not callable(function):
+        raise TypeError(f"dependent takes a function, got {describe(function)}")
+    if not on:
+        raise ValueError("dependent: `on` must name the leaves that the function reads")
+    return Dependent(function, on)
 
 
-# What TFP and a user's own bijector raise when shapes or dtypes do not suit them.
-_BIND_ERRORS = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    ZeroDivisionError,
-)
+class _Identity(eqx.Module):
+    def __call__(self, x: Array) -> Array:
+        return x
 
 
-def _dtype(leaf: Any) -> Any:
-    """The dtype that JAX will give a leaf: float64 only where it is enabled."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-        return leaf.dtype
-    return jax.dtypes.canonicalize_dtype(leaf.dtype)
+def tied(source: str, fn: Callable[[Array], Array] | None = None) -> Tied:
+    """A leaf whose value is that of another leaf, or a function of it.
+
+    It has no free coordinate, no log-det and no prior of its own; gradients of both
+    uses add up at the source. A leaf tied to a frozen one is frozen too.
+
+    Args:
+        source: the path of the other leaf.
+        fn: maps the source's value to this leaf's, the identity by default.
+
+    Returns:
+        A leaf of a spec.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"embed": jnp.ones((3, 2)), "head": jnp.ones((2, 3))}
+        >>> spec = {"embed": None, "head": bt.tied("embed", jnp.transpose)}
+        >>> bt.Reparam(model, spec).dim
+        6
+    """
+    if not isinstance(source, str):
+        raise TypeError(f"tied takes the path of a leaf, got {describe(source)}")
+    return Tied(source, _Identity() if fn is None else fn)
 
 
-def _not_a_spec_leaf(value: Any) -> str:
-    expected = "expected a TFP bijector, None (identity) or bt.frozen"
-    if hasattr(value, "log_prob"):
-        return (
-            f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
-            "bt.Posterior"
+class _LocationScale(eqx.Module):
+    """Makes the affine map of `location_scale` from the model."""
+
+    loc: str | Array
+    scale: str | Array
+    centeredness: Array
+
+    def __call__(self, model: PyTree) -> Any:
+        loc, scale = (
+            leaf_at(model, x) if isinstance(x, str) else x for x in (self.loc, self.scale)
         )
-    if callable(value):
-        name = getattr(value, "__name__", type(value).__name__)
-        return f"got the function {name}; {expected}. Call it: {name}()"
-    return f"got {describe(value)}; {expected}"
+        share = self.centeredness
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            multiplier = jnp.asarray(scale) ** (1 - jnp.asarray(share))
+            return affine(loc - multiplier * share * loc, multiplier)
 
 
-def _ambiguous(paths: list[str], rows: list[Row]) -> list[str]:
-    """Faults for leaves that no path string, or no label, could tell apart."""
-    faults = [
-        f"{count} leaves have the path '{path}'; rename a key"
-        for path, count in collections.Counter(paths).items()
-        if count > 1
-    ]
-    # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
-    ndims = {row.path: len(row.free_shape) for row in rows if row.role == "free"}
-    for path, ndim in ndims.items():
-        base, _, index = path.rpartition(".")
-        while index.isdecimal():
-            ndim += 1
-            if ndims.get(base) == ndim:
-                faults.append(
-                    f"'{path}' and the elements of '{base}' have the same labels; "
-                    "rename a key"
-                )
-            base, _, index = base.rpartition(".")
-    return faults
+def location_scale(
+    loc: str | float | Array,
+    scale: str | float | Array,
+    centeredness: float | Array = 0.0,
+) -> Dependent:
+    """Partial non-centring of a leaf with location `loc` and scale `scale`.
+
+    With λ the centeredness, θ = loc + scale^(1−λ) (η − λ loc) for free η, with log-det
+    (1−λ) log scale: Gorinova, Moore & Hoffman (2020), "Automatic reparameterisation of
+    probabilistic programs", section 4. The density in the model's coordinates does not
+    change.
+
+    Args:
+        loc: the path of the leaf that is the location, or a number.
+        scale: the path of the leaf that is the scale, or a positive number.
+        centeredness: λ in [0, 1], a number or one an element: 0 is non-centred
+            (η is the standardised θ), 1 centred (η is θ).
+
+    Returns:
+        A leaf of a spec.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"mu": jnp.array(1.0), "tau": jnp.array(2.0), "theta": jnp.ones(3)}
+        >>> standard = bt.location_scale("mu", "tau")
+        >>> spec = {"mu": None, "tau": bt.positive(), "theta": standard}
+        >>> print(bt.Reparam(model, spec).inverse(model)["theta"])
+        [0. 0. 0.]
+    """
+    on = tuple(x for x in (loc, scale) if isinstance(x, str))
+    if not on:
+        raise ValueError("location_scale: neither loc nor scale is a path; use affine")
+    return Dependent(
+        _LocationScale(_number(loc), _number(scale), _number(centeredness)), on
+    )
+
+
+def _number(x: Any) -> Any:
+    """A Python number as an array, so that another one does not retrace."""
+    return np.asarray(x, np.float64) if isinstance(x, (int, float)) else x
+
+
+def is_spec_leaf(x: Any) -> bool:
+    """Whether `x` stands at a leaf of a spec, or above many of the model's."""
+    return (
+        x is None
+        or x is frozen
+        or isinstance(x, (Joint, Dependent, Tied))
+        or is_bijector(x)
+    )
 
 
 def spec_from_fields(model: PyTree) -> PyTree:

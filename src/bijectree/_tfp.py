@@ -125,6 +125,11 @@ class Structure:
         leaves = [next(rest) if f is None else f.value for f in self.fixed]
         return jax.tree_util.tree_unflatten(self.treedef, leaves)
 
+    @property
+    def opaque(self) -> bool:
+        """Whether the bijector, or a part of it, is no JAX pytree."""
+        return any(f is not None and is_bijector(f.value) for f in self.fixed)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
         zeros = tuple(np.zeros((), np.float32) for f in self.fixed if f is None)

@@ -86,6 +86,15 @@ def _structure_of(skeleton: PyTree) -> Structure:
     return Structure(jtu.tree_structure(skeleton))
 
 
+def leaf_at(tree: PyTree, path: str) -> Any:
+    """The leaf of a tree at a path."""
+    pairs, _ = jtu.tree_flatten_with_path(tree)
+    for keys, leaf in pairs:
+        if path_string(keys) == path:
+            return leaf
+    raise ValueError(f"no leaf has the path '{path}'")
+
+
 def children(node: Any) -> list[tuple[Any, Any]] | None:
     """The (key, child) pairs one level below a node; `None` for a leaf."""
     pairs, _ = jtu.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
@@ -192,7 +201,7 @@ class _Marker:
         self.position = position
 
 
-class _Rules:
+class Paths:
     """The paths of a model, and which leaves a rule picks."""
 
     def __init__(self, model: PyTree):
@@ -290,7 +299,7 @@ def by_path(
     """
     if not isinstance(rules, Mapping):
         raise TypeError(f"rules must map paths to values, got {describe(rules)}")
-    tree = _Rules(model)
+    tree = Paths(model)
     winner: dict[int, int] = {}
     faults: dict[int, str] = {}
     keys = list(rules)

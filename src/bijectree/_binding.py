@@ -1,0 +1,380 @@
+"""Binding a spec to a model: who maps what, and every fault of it at once."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ._plan import Plan, Row, owner, view
+from ._spec import Dependent, Joint, Tied, frozen, is_spec_leaf
+from ._tfp import Structure as BijectorStructure, bind, is_bijector, split
+from ._tree import (
+    Fixed,
+    Paths,
+    Structure,
+    broadcast,
+    describe,
+    is_array,
+    is_inexact,
+    raise_all,
+)
+
+# What TFP, a user's own bijector or function raises when shapes or dtypes do not suit.
+BIND_ERRORS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    ZeroDivisionError,
+)
+
+
+def make_plan(
+    model: PyTree, spec: PyTree
+) -> tuple[Plan, tuple[tuple[Any, ...], ...], tuple[Any, ...]]:
+    """Bind a spec to a model.
+
+    Returns:
+        The plan; the numbers of each distinct bijector or function of the spec; the
+        leaves that have no coordinates but a value, `None` for all others and where
+        the model gives but a shape.
+
+    Raises:
+        ValueError: the spec does not fit the model; all faults are listed.
+    """
+    # A distribution is a tree to JAX; here it is one thing in the wrong place.
+    groups, faults = broadcast(
+        spec, model, lambda x: is_spec_leaf(x) or hasattr(x, "log_prob")
+    )
+    raise_all("Reparam: the spec's structure is not the model's", faults)
+    binding = _Binding(model)
+    binding.place(groups)
+    binding.fill()
+    binding.order()
+    try:
+        raise_all("Reparam: the spec does not fit the model", binding.faults)
+    except ValueError as error:
+        if binding.causes:
+            raise error from ExceptionGroup("what was raised", binding.causes)
+        raise
+    plan = Plan(binding.structure, tuple(binding.rows))
+    numbers = tuple(numbers for _, numbers in binding.parts)
+    return plan, numbers, tuple(binding.held)
+
+
+class _Binding:
+    """A spec on its way to become a plan, with the faults found so far."""
+
+    def __init__(self, model: PyTree):
+        self.model = Paths(model)
+        self.structure = Structure(self.model.treedef)
+        self.leaves = self.model.leaves
+        self.items: list[Any] = [None] * len(self.leaves)
+        self.joints: dict[int, list[int]] = {}  # a joint's id: its leaves in order
+        self.rows = [
+            Row(path, "static", *_shape_and_dtype(leaf), value=_static(leaf))
+            for path, leaf in zip(self.model.paths, self.leaves, strict=True)
+        ]
+        self.held: list[Any] = [
+            leaf
+            if is_array(leaf) and not isinstance(leaf, jax.ShapeDtypeStruct)
+            else None
+            for leaf in self.leaves
+        ]
+        self.parts: list[tuple[BijectorStructure, tuple[Any, ...]]] = []
+        self.slots: dict[int, int] = {}
+        self.faults: list[str] = []
+        self.causes: list[Exception] = []
+
+    # What stands where.
+
+    def place(self, groups: list[tuple[Any, list[int]]]) -> None:
+        """Put the spec's leaves at the model's."""
+        joints: dict[int, Joint] = {}
+        for item, positions in groups:
+            inexact = [i for i in positions if is_inexact(self.leaves[i])]
+            if not inexact and item is not None and item is not frozen:
+                self._covers_nothing(item, positions)
+            for i in inexact:
+                self.items[i] = item
+            if isinstance(item, Joint):
+                joints[id(item)] = item
+                self.joints.setdefault(id(item), []).extend(inexact)
+        for joint in joints.values():
+            if joint.over:
+                self._reorder(joint)
+
+    def _reorder(self, joint: Joint) -> None:
+        """Give a joint the leaves that its `over` names, in that order."""
+        for i in self.joints[id(joint)]:
+            self.items[i] = None
+        ordered = self._resolve("joint", joint.over)
+        for i in ordered:
+            if self.items[i] is not None:
+                self.faults.append(
+                    f"joint over '{self.rows[i].path}', where the spec has "
+                    f"{_item_name(self.items[i])} already"
+                )
+            elif not is_inexact(self.leaves[i]):
+                self._covers_nothing(joint, [i])
+            self.items[i] = joint
+        self.joints[id(joint)] = ordered
+
+    def _resolve(self, name: str, globs: Iterable[str]) -> list[int]:
+        found: dict[int, None] = {}
+        for glob in globs:
+            picked, fault = self.model.pick(glob)
+            if fault:
+                self.faults.append(f"{name} names '{glob}', which {fault}")
+            found.update(dict.fromkeys(sorted(picked)))
+        return list(found)
+
+    def _covers_nothing(self, item: Any, positions: list[int]) -> None:
+        found = ", ".join(
+            f"'{self.rows[i].path}' is {describe(self.leaves[i])}" for i in positions[:3]
+        )
+        if is_spec_leaf(item):
+            self.faults.append(
+                f"{_item_name(item)} stands where no inexact array is: "
+                f"{found or 'no leaf at all'}"
+            )
+
+    # What each leaf gets.
+
+    def fill(self) -> None:
+        """Make the rows of all leaves that are inexact arrays."""
+        for i, (leaf, item) in enumerate(zip(self.leaves, self.items, strict=True)):
+            if not is_inexact(leaf):
+                continue
+            row = self.rows[i]
+            if not is_spec_leaf(item):
+                self.faults.append(f"at '{row.path}': {_not_a_spec_leaf(item)}")
+            elif item is frozen:
+                self.rows[i] = dataclasses.replace(row, role="frozen")
+            elif isinstance(item, Tied):
+                self._tie(i, item)
+            elif item is None:
+                self._free(i, row)
+            elif jnp.issubdtype(row.dtype, jnp.complexfloating):
+                self.faults.append(
+                    f"at '{row.path}': {_item_name(item)} stands at a {row.dtype} leaf; "
+                    "a complex leaf may be frozen or left as it is (None)"
+                )
+            elif isinstance(item, Joint):
+                self._join(i, item)
+            else:
+                self._map(i, item, row.shape, row.dtype)
+        self.faults += _ambiguous(self.rows)
+
+    def _free(self, i: int, row: Row, **changes: Any) -> None:
+        self.rows[i] = dataclasses.replace(row, role="free", **changes)
+        self.held[i] = None
+
+    def _map(
+        self, i: int, item: Any, shape: tuple[int, ...], dtype: Any, **more: Any
+    ) -> None:
+        """Bind a bijector, or a function that makes one, to leaf `i`."""
+        row = self.rows[i]
+        slot = self._slot(item.function if isinstance(item, Dependent) else item)
+        structure, numbers = self.parts[slot]
+        function, on = None, ()
+        try:
+            if isinstance(item, Dependent):
+                on = tuple(self._resolve("dependent on", item.on))
+                function = structure
+                structure, numbers = self._depend(structure, numbers, on)
+            kind = bind(structure, numbers, shape, dtype)
+        except BIND_ERRORS as error:
+            self.causes.append(error)
+            what = describe(jax.ShapeDtypeStruct(shape, dtype))
+            self.faults.append(
+                f"at '{row.path}': {_item_name(item)} does not fit {what}: {error}"
+            )
+            kind = None
+        self._free(i, row, kind=kind, slot=slot, on=on, function=function, **more)
+
+    def _depend(
+        self, function: BijectorStructure, numbers: tuple[Any, ...], on: tuple[int, ...]
+    ) -> tuple[BijectorStructure, tuple[Any, ...]]:
+        """The structure, and the shapes of the numbers, of a dependent bijector."""
+        arrays = {
+            i: jax.ShapeDtypeStruct(row.shape, row.dtype)
+            for i, row in enumerate(self.rows)
+            if row.value is None
+        }
+        made: list[BijectorStructure] = []
+
+        def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
+            leaves = [arrays.get(i) for i in range(len(self.rows))]
+            shown = view(self.structure, self.rows, arrays, leaves)
+            bijector = function.build(numbers)(shown)
+            if not is_bijector(bijector):
+                raise TypeError(
+                    f"the function returned {describe(bijector)}, no bijector"
+                )
+            structure, result = split(bijector)
+            if structure.opaque:
+                raise TypeError(
+                    f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; "
+                    "derive its class from tfb.AutoCompositeTensorBijector"
+                )
+            made.append(structure)
+            return result
+
+        jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, arrays)
+        inputs = jaxpr.jaxpr.invars[-len(arrays) :]
+        used = {id(x) for equation in jaxpr.jaxpr.eqns for x in equation.invars}
+        used |= {id(x) for x in jaxpr.jaxpr.outvars}
+        unnamed = [
+            f"'{self.rows[i].path}'"
+            for i, variable in zip(sorted(arrays), inputs, strict=True)
+            if id(variable) in used and i not in on and is_inexact(self.leaves[i])
+        ]
+        if unnamed:
+            raise ValueError(
+                f"the function reads {', '.join(unnamed)}, which `on` does not name; "
+                "name it there"
+            )
+        return made[0], shapes
+
+    def _slot(self, item: Any) -> int:
+        """Where the numbers of a bijector or function are kept."""
+        slot = self.slots.setdefault(id(item), len(self.parts))
+        if slot == len(self.parts):
+            self.parts.append(split(item))
+        return slot
+
+    def _join(self, i: int, joint: Joint) -> None:
+        """Bind a joint at its first leaf; the others point there."""
+        members = tuple(self.joints[id(joint)])
+        first = min(members)
+        if i != first:
+            self._free(i, self.rows[i], owner=first)
+            return
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.result_type(*(self.rows[m].dtype for m in members))
+        size = sum(math.prod(self.rows[m].shape) for m in members)
+        self._map(i, joint.bijector, (size,), dtype, members=members)
+
+    def _tie(self, i: int, tie: Tied) -> None:
+        row = self.rows[i]
+        picked, fault = self.model.pick(tie.source)
+        if fault or len(picked) != 1 or not is_inexact(self.leaves[min(picked)]):
+            why = fault or "is not one leaf that is an inexact array"
+            self.faults.append(f"'{row.path}' is tied to '{tie.source}', which {why}")
+            return
+        (source,) = picked
+        slot = self._slot(tie.function)
+        function, numbers = self.parts[slot]
+        try:
+            result = jax.eval_shape(
+                lambda numbers, x: function.build(numbers)(x),
+                numbers,
+                jax.ShapeDtypeStruct(*_shape_and_dtype(self.leaves[source])),
+            )
+            if not hasattr(result, "shape") or result.shape != row.shape:
+                raise ValueError(f"its function gives {describe(result)}")
+        except BIND_ERRORS as error:
+            self.causes.append(error)
+            self.faults.append(
+                f"'{row.path}' ({describe(self.leaves[i])}) is tied to '{tie.source}' "
+                f"({describe(self.leaves[source])}): {error}"
+            )
+        self.rows[i] = dataclasses.replace(
+            row, role="tied", slot=slot, on=(source,), function=function
+        )
+
+    # Dependencies.
+
+    def order(self) -> None:
+        """See that there is an order of dependencies, and freeze what follows frozen."""
+        state: dict[int, bool] = {}  # False: being visited
+
+        def visit(i: int, chain: tuple[int, ...]) -> None:
+            i = owner(self.rows, i)
+            if state.get(i):
+                return
+            if i in state:
+                loop = [self.rows[j].path for j in (*chain[chain.index(i) :], i)]
+                self.faults.append("a cycle of dependencies: " + " → ".join(loop))
+                return
+            state[i] = False
+            for j in self.rows[i].on:
+                visit(j, (*chain, i))
+            state[i] = True
+            row = self.rows[i]
+            if row.role == "tied" and self.rows[row.on[0]].role == "frozen":
+                self.rows[i] = dataclasses.replace(
+                    row, role="frozen", slot=-1, on=(), function=None
+                )
+            elif row.role == "tied":
+                self.held[i] = None
+
+        for i in range(len(self.rows)):
+            visit(i, ())
+
+
+def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """A leaf's shape, and the dtype that JAX will give it."""
+    if not is_array(leaf):
+        return (), None
+    extended = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+    dtype = leaf.dtype if extended else jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return tuple(leaf.shape), dtype
+
+
+def _static(leaf: Any) -> Fixed | None:
+    return None if is_array(leaf) else Fixed(leaf)
+
+
+def _item_name(item: Any) -> str:
+    if is_bijector(item):
+        return item.name
+    return repr(item) if item is frozen else type(item).__name__.lower()
+
+
+def _not_a_spec_leaf(value: Any) -> str:
+    expected = "expected a TFP bijector, None (identity), bt.frozen or another item of bt"
+    if hasattr(value, "log_prob"):
+        return (
+            f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
+            "bt.Posterior"
+        )
+    if callable(value):
+        name = getattr(value, "__name__", type(value).__name__)
+        return f"got the function {name}; {expected}. Call it: {name}()"
+    return f"got {describe(value)}; {expected}"
+
+
+def _ambiguous(rows: list[Row]) -> list[str]:
+    """Faults for leaves that no path string, or no label, could tell apart."""
+    faults = [
+        f"{count} leaves have the path '{path}'; rename a key"
+        for path, count in collections.Counter(row.path for row in rows).items()
+        if count > 1
+    ]
+    # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
+    ndims = {
+        row.path: len(row.free_shape)
+        for row in rows
+        if row.role == "free" and not row.members and row.owner is None
+    }
+    for path, ndim in ndims.items():
+        base, _, index = path.rpartition(".")
+        while index.isdecimal():
+            ndim += 1
+            if ndims.get(base) == ndim:
+                faults.append(
+                    f"'{path}' and the elements of '{base}' have the same labels; "
+                    "rename a key"
+                )
+            base, _, index = base.rpartition(".")
+    return faults

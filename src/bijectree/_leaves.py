@@ -1,0 +1,139 @@
+"""Leaves in and out of a Reparam: what fits it, and what is wrong with what does not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, PyTree
+
+from ._plan import Plan
+from ._tree import Fixed, broadcast, describe, is_array, raise_all
+
+
+def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
+    """The leaves of a model that has the structure and shapes of a plan."""
+    treedef = plan.structure.treedef
+    leaves, got = jtu.tree_flatten(model)
+    if got != treedef:
+        positions = treedef.unflatten(range(treedef.num_leaves))
+        _, faults = broadcast(model, positions, lambda x: False)
+        faults = faults or ["a static field or a `None` of a node is another"]
+    else:
+        faults = [
+            f"at '{row.path}': got {describe(leaf)}, expected shape {row.shape}"
+            for row, leaf in zip(plan.rows, leaves, strict=True)
+            if row.dtype is not None
+            and (not is_array(leaf) or tuple(leaf.shape) != row.shape)
+        ]
+    raise_all("the model is not like the one that this Reparam was bound to", faults)
+    return leaves
+
+
+def free_leaves(plan: Plan, free: PyTree) -> list[Array]:
+    """The leaves of free coordinates that have the structure of a plan."""
+    leaves, got = jtu.tree_flatten(free)
+    faults: list[str] = []
+    if got != plan.free_treedef:
+        order = {i: n for n, (i, _) in enumerate(plan.free)}
+        positions = plan.structure.treedef.unflatten(
+            [order.get(i) for i in range(len(plan.rows))]
+        )
+        groups, faults = broadcast(free, positions, lambda x: False)
+        leaves = [x for x, place in sorted(groups, key=lambda group: group[1]) if place]
+    if not faults:
+        faults = [
+            f"at '{row.path}': got {describe(x)}, expected floats of shape "
+            f"{row.free_shape}"
+            for (_, row), x in zip(plan.free, leaves, strict=True)
+            if x is None
+            or np.shape(x) != row.free_shape
+            or not jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+        ]
+    raise_all("these are not free coordinates of this Reparam", faults)
+    return [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in leaves]
+
+
+def kept_leaves(
+    plan: Plan, held: Sequence[Any], like: PyTree | None, *, needed: bool = True
+) -> list[Any]:
+    """All leaves, with values where there are no coordinates and `None` elsewhere.
+
+    Args:
+        plan: of the model.
+        held: the values that were bound.
+        like: a model to take the values from instead.
+        needed: whether a missing value is an error.
+    """
+    source = held if like is None else model_leaves(plan, like)
+    leaves: list[Any] = []
+    missing = []
+    for row, value in zip(plan.rows, source, strict=True):
+        if row.role in ("free", "tied"):
+            leaves.append(None)
+        elif row.value is not None:
+            leaves.append(row.value.value)
+        else:
+            if value is None or isinstance(value, jax.ShapeDtypeStruct):
+                missing.append(f"'{row.path}' ({row.role})")
+            leaves.append(value)
+    if needed:
+        raise_all(
+            "forward: bound from shapes alone, so these leaves have no value; pass "
+            "like=model",
+            missing,
+        )
+    return leaves
+
+
+def compare_kept(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None:
+    """Raise if leaves without coordinates have other values than bound."""
+    faults = []
+    for row, leaf, value in zip(plan.rows, leaves, held, strict=True):
+        if row.value is not None:
+            same = row.value == Fixed(leaf)
+            value = row.value.value
+        else:
+            same = leaf is value or value is None or same_array(leaf, value)
+        if not same:
+            faults.append(
+                f"at '{row.path}' ({row.role}): bound with {short(value)}, got "
+                f"{short(leaf)}"
+            )
+    raise_all(
+        "inverse: leaves without coordinates differ from those that this Reparam was "
+        "bound with; bind again: bt.Reparam(model, spec)",
+        faults,
+    )
+
+
+def same_array(a: Any, b: Any) -> bool:
+    """Whether two arrays hold the same values; `True` if one cannot be looked at."""
+    abstract = (Tracer, jax.ShapeDtypeStruct)
+    if isinstance(a, abstract) or isinstance(b, abstract):
+        return True
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+    inexact = jnp.issubdtype(a.dtype, jnp.inexact)
+    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=bool(inexact))
+
+
+def widest(dtypes: Sequence[Any]) -> np.dtype:
+    """The dtype that all others fit in."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*(dtypes or [float]))
+
+
+def short(value: Any) -> str:
+    """A value in one line, cut if it is long."""
+    if is_array(value) and not isinstance(value, jax.ShapeDtypeStruct):
+        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
+            return describe(value)
+        text = np.array2string(np.asarray(value), threshold=6, separator=", ")
+        text = " ".join(text.split())
+    else:
+        text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

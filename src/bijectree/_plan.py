@@ -1,0 +1,188 @@
+"""The plan that a spec makes of a model: one row a leaf, in an order of dependencies."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ._tfp import Kind, Structure as BijectorStructure
+from ._tree import Fixed, Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the plan knows of one leaf of the model.
+
+    Attributes:
+        path: its path.
+        role: "free" has coordinates; "tied" follows another leaf; "frozen" is an
+            inexact array without coordinates; "static" is anything else, left alone.
+        shape: its shape in the model, `()` if it is no array.
+        dtype: its dtype, `None` if it is no array.
+        kind: what its bijector does to it; `None` is the identity.
+        slot: which numbers of the spec its bijector, or its function, has.
+        value: a static leaf that is no array.
+        members: the leaves that its bijector maps together, in order, itself the first
+            in the tree's order; empty where it maps this leaf alone.
+        owner: for the other leaves of a joint, where the first one is.
+        on: the leaves that it depends on.
+        function: what makes its bijector, or its value if it is tied, of those.
+    """
+
+    path: str
+    role: Literal["free", "tied", "frozen", "static"]
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+    kind: Kind | None = None
+    slot: int = -1
+    value: Fixed | None = None
+    members: tuple[int, ...] = ()
+    owner: int | None = None
+    on: tuple[int, ...] = ()
+    function: BijectorStructure | None = None
+
+    @property
+    def free_shape(self) -> tuple[int, ...]:
+        """The shape of its free coordinates."""
+        return self.shape if self.kind is None else self.kind.free_shape
+
+    @property
+    def free_dtype(self) -> Any:
+        """The dtype of its free coordinates."""
+        return self.dtype if self.kind is None else self.kind.dtype
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """A spec bound to a model's structure, shapes and dtypes.
+
+    It holds no array, so it is hashable and does not change when a number does.
+
+    Attributes:
+        structure: the model's.
+        rows: one for each of its leaves.
+        outer: bijectors over the whole vector of free coordinates, the first of them
+            next to the rows, with the slots of their numbers.
+    """
+
+    structure: Structure
+    rows: tuple[Row, ...]
+    outer: tuple[tuple[Kind, int], ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Plan)
+            and self._hash == other._hash
+            and (self.structure, self.rows, self.outer)
+            == (other.structure, other.rows, other.outer)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Plan, (self.structure, self.rows, self.outer)
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.structure, self.rows, self.outer))
+
+    @functools.cached_property
+    def free(self) -> tuple[tuple[int, Row], ...]:
+        """The rows that have a leaf in `free`, with their positions, in its order."""
+        return tuple(
+            (i, row)
+            for i, row in enumerate(self.rows)
+            if row.role == "free" and row.owner is None
+        )
+
+    @functools.cached_property
+    def tied(self) -> tuple[tuple[int, Row], ...]:
+        """The rows that follow others, with their positions."""
+        return tuple((i, row) for i, row in enumerate(self.rows) if row.role == "tied")
+
+    @functools.cached_property
+    def order(self) -> tuple[tuple[int, Row], ...]:
+        """The rows of `free` and `tied`, each after those that it depends on."""
+        mapped = {i for i, _ in self.free} | {i for i, _ in self.tied}
+        if not any(row.on for row in self.rows):
+            return self.free
+        done: dict[int, None] = {}
+
+        def visit(i: int) -> None:
+            i = owner(self.rows, i)
+            if i in mapped and i not in done:
+                for j in self.rows[i].on:
+                    visit(j)
+                done[i] = None
+
+        for i in sorted(mapped):
+            visit(i)
+        return tuple((i, self.rows[i]) for i in done)
+
+    @functools.cached_property
+    def free_treedef(self) -> Any:
+        """The treedef of `free`: the model's with `None` where a leaf is not there."""
+        leaves: list[Any] = [None] * len(self.rows)
+        for i, _ in self.free:
+            leaves[i] = 0
+        return jax.tree_util.tree_structure(self.structure.treedef.unflatten(leaves))
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """One label a free coordinate."""
+        return tuple(label for _, row in self.free for label in self._labels(row))
+
+    def _labels(self, row: Row) -> list[str]:
+        if not row.members:
+            return _numbered(row.path, row.free_shape)
+        elements = [
+            label
+            for i in row.members
+            for label in _numbered(self.rows[i].path, self.rows[i].shape)
+        ]
+        if row.free_shape == (len(elements),):
+            return elements
+        paths = [self.rows[i].path.split(".") for i in row.members]
+        common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
+        return _numbered(".".join(common) or "joint", row.free_shape)
+
+
+def _numbered(path: str, shape: tuple[int, ...]) -> list[str]:
+    head = [path] if path else []
+    return [".".join([*head, *map(str, index)]) for index in np.ndindex(*shape)]
+
+
+def owner(rows: Sequence[Row], i: int) -> int:
+    """The position of the row that maps leaf `i`."""
+    first = rows[i].owner
+    return i if first is None else first
+
+
+def build_bijector(
+    plan: Plan, row: Row, numbers: tuple[Any, ...], leaves: Sequence[Any]
+) -> Any:
+    """The bijector of a row: from its numbers, and what it depends on in `leaves`."""
+    if row.function is None:
+        assert row.kind is not None
+        return row.kind.structure.build(numbers)
+    return row.function.build(numbers)(view(plan.structure, plan.rows, row.on, leaves))
+
+
+def view(
+    structure: Structure, rows: Sequence[Row], on: Iterable[int], leaves: Sequence[Any]
+) -> PyTree:
+    """The model for a function that reads only the leaves `on`."""
+    shown = []
+    for i, row in enumerate(rows):
+        if row.value is not None:
+            shown.append(row.value.value)
+        elif i in on or row.role == "static":
+            shown.append(leaves[i])
+        else:  # never used, as was seen when bound
+            shown.append(np.broadcast_to(np.zeros((), row.dtype), row.shape))
+    return structure.treedef.unflatten(shown)
