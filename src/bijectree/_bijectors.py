@@ -72,7 +72,7 @@ def describe_number(number: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-class _Elementwise(FusedBijector):
+class Elementwise(FusedBijector):
     """Common to the bijectors that map every element alone."""
 
     def __init__(self, parameters: dict[str, Any]):
@@ -100,7 +100,7 @@ def _half_line_inverse(y: Array, via: str) -> Array:
     return jnp.log(y) if via == "exp" else softplus_inverse(y)
 
 
-class Positive(_Elementwise):
+class Positive(Elementwise):
     """exp(x), or log(1 + exp(x)) with `via="softplus"`."""
 
     def __init__(self, via: str = "exp", name: str = "positive"):
@@ -115,7 +115,7 @@ class Positive(_Elementwise):
         return _half_line_inverse(y, self.via)
 
 
-class GreaterThan(_Elementwise):
+class GreaterThan(Elementwise):
     """lower + exp(x), or with softplus."""
 
     def __init__(self, lower: Number, via: str = "exp", name: str = "greater_than"):
@@ -132,7 +132,7 @@ class GreaterThan(_Elementwise):
         return _half_line_inverse(y - self.lower.like(y), self.via)
 
 
-class LessThan(_Elementwise):
+class LessThan(Elementwise):
     """upper − exp(x), or with softplus."""
 
     def __init__(self, upper: Number, via: str = "exp", name: str = "less_than"):
@@ -173,7 +173,7 @@ def _between_inverse(y: Array, lower: Array, upper: Array) -> Array:
     return jnp.log((y - lower) / width) - jnp.log((upper - y) / width)
 
 
-class Interval(_Elementwise):
+class Interval(Elementwise):
     """lower + (upper − lower)σ(x); an infinite bound makes a half line or the line."""
 
     def __init__(self, lower: Number, upper: Number, name: str = "interval"):
@@ -213,7 +213,7 @@ class Interval(_Elementwise):
         return jnp.where(both, inside, jnp.where(unbounded, y, half))
 
 
-class Affine(_Elementwise):
+class Affine(Elementwise):
     """loc + scale·x."""
 
     def __init__(self, loc: Number, scale: Number, name: str = "affine"):

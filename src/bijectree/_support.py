@@ -1,16 +1,320 @@
 """The set that a bijector maps onto, in words and as a predicate."""
 
 import dataclasses
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Inexact
+
+from . import _bijectors, _matrices, _tfp
+from ._intervals import ELEMENTWISE, INVERTED, Range
+from ._tfp import tfb
+
+Predicate = Callable[[Array], Array]
+
+# How far from 1 a simplex may sum, a unit vector or a correlation's diagonal may be, by
+# the bytes of the dtype; as in `_tfp.inverse_and_outside`.
+_TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
 
 
 @dataclasses.dataclass(frozen=True)
 class Support:
-    """To come."""
+    """A set of values: the support of a bijector.
+
+    Attributes:
+        description: the set in words, as it appears in messages.
+        event_ndims: how many trailing axes make one member of the set.
+    """
 
     description: str
+    event_ndims: int
+    _contains: Predicate = dataclasses.field(repr=False, compare=False)
+
+    def contains(self, value: Inexact[Array, "..."]) -> Bool[Array, "..."]:
+        """Whether each event of `value` is in the set.
+
+        Inequalities are strict, in the dtype of `value`. Equalities (a sum of 1, a norm
+        of 1, symmetry) hold to within 1e-8 in float64, 1e-5 in float32, 0.02 in float16
+        and bfloat16, relative to the event's size.
+
+        Args:
+            value: an array of events; leading axes are batches.
+
+        Returns:
+            One truth value an event.
+
+        Example:
+            >>> import bijectree as bt, jax.numpy as jnp
+            >>> print(bt.support(bt.positive()).contains(jnp.array([1.0, -1.0])))
+            [ True False]
+        """
+        return self._contains(jnp.asarray(value))
 
 
-def support(bijector: Any) -> Support:
-    """To come."""
-    return Support(f"the range of {bijector.name}")
+def support(bijector: tfb.Bijector) -> Support:
+    """The set that a bijector maps onto.
+
+    Known by name for the bijectors of this package and the common ones of TFP, alone,
+    inverted, or in a `tfb.Chain` with maps of single elements after them. Any other has
+    the description "the range of <name>", and its predicate is a round trip: the
+    inverse is finite and maps back to the value.
+
+    Args:
+        bijector: a TFP bijector.
+
+    Returns:
+        The set, in words and as a predicate.
+
+    Example:
+        >>> import bijectree as bt
+        >>> bt.support(bt.tfb.Chain([bt.tfb.Shift(1.0), bt.tfb.Exp()])).description
+        'numbers greater than 1'
+    """
+    state = _image(bijector)
+    if isinstance(state, Range):
+        return Support(state.description, 0, state.contains)
+    return _round_trip(bijector) if state is None else state
+
+
+def interval_of(bijector: tfb.Bijector) -> Range | None:
+    """The open interval of each element, where the support is one."""
+    image = _image(bijector)
+    return image if isinstance(image, Range) else None
+
+
+def _image(bijector: Any) -> Range | Support | None:
+    state: Range | Support | None = Range(-math.inf, math.inf)
+    with np.errstate(all="ignore"):
+        for part in _parts(bijector):
+            state = None if state is None else _after(part, state)
+    return state
+
+
+def _parts(bijector: Any) -> list[Any]:
+    """The links of a chain, the first to be applied first."""
+    if not isinstance(bijector, tfb.Chain):
+        return [bijector]
+    return [p for part in reversed(bijector.bijectors) for p in _parts(part)]
+
+
+def _tolerance(x: Array) -> float:
+    return _TOLERANCE[x.dtype.itemsize]
+
+
+def _all(truth: Array, ndims: int) -> Array:
+    return jnp.all(truth, axis=tuple(range(truth.ndim - ndims, truth.ndim)))
+
+
+# Sets of vectors and matrices.
+
+
+def _increasing(x: Array) -> Array:
+    return _all(jnp.diff(x, axis=-1) > 0, 1) & _all(jnp.isfinite(x), 1)
+
+
+def _increasing_positive(x: Array) -> Array:
+    return _increasing(x) & _all(x > 0, 1)
+
+
+def _sums_to_one(axis: int, x: Array) -> Array:
+    total = jnp.sum(x, axis=axis, keepdims=True)
+    inside = (x > 0) & (jnp.abs(total - 1) <= _tolerance(x))
+    return _all(inside, -axis)
+
+
+def _sums_to_zero(axes: tuple[int, ...], x: Array) -> Array:
+    inside = jnp.isfinite(x)
+    for axis in axes:
+        total = jnp.sum(x, axis=axis, keepdims=True)
+        size = jnp.sum(jnp.abs(x), axis=axis, keepdims=True)
+        inside = inside & (jnp.abs(total) <= _tolerance(x) * size)
+    return _all(inside, -min(axes))
+
+
+def _unit_norm(x: Array) -> Array:
+    return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
+
+
+def _angle(x: Array) -> Array:
+    pi = jnp.asarray(math.pi, x.dtype)
+    return (x > -pi) & (x <= pi)
+
+
+def _triangular(diagonal: Predicate, x: Array) -> Array:
+    lower = _all(jnp.isfinite(x) & (x == jnp.tril(x)), 2)
+    return lower & _all(diagonal(jnp.diagonal(x, axis1=-2, axis2=-1)), 1)
+
+
+def _correlation_factor(x: Array) -> Array:
+    return _triangular(lambda d: d > 0, x) & _all(_unit_norm(x), 1)
+
+
+def _positive_matrix(x: Array) -> Array:
+    size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True, initial=0.0)
+    symmetric = jnp.abs(x - jnp.swapaxes(x, -1, -2)) <= _tolerance(x) * size
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    factor = jnp.linalg.cholesky(wide, symmetrize_input=True)
+    return _all(symmetric, 2) & _all(jnp.isfinite(factor), 2)
+
+
+def _correlation(x: Array) -> Array:
+    diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)
+    ones = jnp.abs(diagonal - 1) <= _tolerance(x)
+    return _positive_matrix(x) & _all(ones, 1)
+
+
+_NOT_ZERO = Support("numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0))
+_INCREASING = Support("increasing vectors", 1, _increasing)
+_UNIT = Support("unit vectors", 1, _unit_norm)
+_LOWER = Support(
+    "lower triangular matrices with a positive diagonal",
+    2,
+    functools.partial(_triangular, lambda d: d > 0),
+)
+_CORRELATION_FACTOR = Support(
+    "Cholesky factors of correlation matrices", 2, _correlation_factor
+)
+_CORRELATION = Support("correlation matrices", 2, _correlation)
+_POSITIVE_MATRIX = Support("symmetric positive definite matrices", 2, _positive_matrix)
+_TRIANGULAR = Support(
+    "lower triangular matrices", 2, functools.partial(_triangular, jnp.isfinite)
+)
+
+
+def _simplex(axis: int) -> Support:
+    where = "" if axis == -1 else f" along axis {axis}"
+    words = f"positive parts that sum to 1{where}"
+    return Support(words, -axis, functools.partial(_sums_to_one, axis))
+
+
+def _zero_sum(axes: tuple[int, ...]) -> Support:
+    if len(axes) == 2:
+        words = "matrices whose rows and columns sum to 0"
+    else:
+        words = "numbers that sum to 0" + (
+            "" if axes == (-1,) else f" along axis {axes[0]}"
+        )
+    return Support(words, -min(axes), functools.partial(_sums_to_zero, axes))
+
+
+def _tall(bijector: Any) -> Support:
+    if bijector.shape is None:
+        return _LOWER
+    rows, columns = bijector.shape
+    words = f"{rows} × {columns} {_LOWER.description}"
+    return dataclasses.replace(_LOWER, description=words)
+
+
+_STRUCTURED: dict[type, Callable[[Any], Support]] = {
+    _bijectors.Ordered: lambda b: _INCREASING,
+    _bijectors.PositiveOrdered: lambda b: Support(
+        "increasing vectors of positive numbers", 1, _increasing_positive
+    ),
+    _bijectors.Simplex: lambda b: _simplex(b.axis),
+    _bijectors.ZeroSum: lambda b: _zero_sum((b.axis,)),
+    _bijectors.ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
+    _bijectors.Sphere: lambda b: _UNIT,
+    _bijectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle),
+    _matrices.CorrCholesky: lambda b: _CORRELATION_FACTOR,
+    _matrices.CorrMatrix: lambda b: _CORRELATION,
+    _matrices.LowerCholesky: _tall,
+    _matrices.PositiveDefinite: lambda b: _POSITIVE_MATRIX,
+    tfb.Ascending: lambda b: _INCREASING,
+    tfb.SoftmaxCentered: lambda b: _simplex(-1),
+    tfb.IteratedSigmoidCentered: lambda b: _simplex(-1),
+    tfb.UnitVector: lambda b: _UNIT,
+    tfb.CorrelationCholesky: lambda b: _CORRELATION_FACTOR,
+}
+
+
+def _after(part: Any, base: Range | Support) -> Range | Support | None:
+    """The image of a set under one more map; `None` where it is not known."""
+    kind = type(part)
+    if kind is tfb.Invert:
+        return _after_inverse(part.bijector, base)
+    if kind is tfb.CholeskyOuterProduct:
+        return _outer_product(base)
+    if kind is tfb.TransformDiagonal:
+        return _diagonal(part, base)
+    if isinstance(base, Support):
+        return _pulled_back(part, base) if kind in ELEMENTWISE else None
+    if kind is tfb.Reciprocal and base.everything:
+        return _NOT_ZERO
+    if kind in ELEMENTWISE:
+        return ELEMENTWISE[kind](part, base)
+    if not base.everything:
+        return None
+    if kind is tfb.FillTriangular:
+        return None if part._upper else _TRIANGULAR
+    return _STRUCTURED[kind](part) if kind in _STRUCTURED else None
+
+
+def _after_inverse(bijector: Any, base: Range | Support) -> Range | Support | None:
+    if isinstance(base, Support):
+        return None
+    if type(bijector) is tfb.Invert:
+        return _after(bijector.bijector, base)
+    if type(bijector) in INVERTED:
+        return INVERTED[type(bijector)](bijector, base)
+    if type(bijector) in _STRUCTURED and base.everything:
+        ndims = int(bijector.forward_min_event_ndims)
+        return Support("all real arrays", ndims, lambda x: _all(jnp.isfinite(x), ndims))
+    return None
+
+
+def _outer_product(base: Range | Support) -> Support | None:
+    if base in (_CORRELATION_FACTOR, _LOWER):
+        return _CORRELATION if base == _CORRELATION_FACTOR else _POSITIVE_MATRIX
+    if isinstance(base, Support) and base.description.startswith(_BOUNDED_DIAGONAL):
+
+        def contains(x: Array) -> Array:
+            return _positive_matrix(x) & base.contains(jnp.linalg.cholesky(x))
+
+        words = f"products L Lᵀ of {base.description}"
+        return Support(words, 2, contains)
+    return None
+
+
+_BOUNDED_DIAGONAL = "lower triangular matrices with a diagonal of "
+
+
+def _diagonal(part: Any, base: Range | Support) -> Support | None:
+    if base is not _TRIANGULAR:
+        return None
+    diagonal = support(part.diag_bijector)
+    if diagonal.event_ndims or diagonal.description.startswith("the range"):
+        return None
+    if diagonal.description == "positive numbers":
+        return _LOWER
+    words = _BOUNDED_DIAGONAL + diagonal.description
+    return Support(words, 2, functools.partial(_triangular, diagonal.contains))
+
+
+def _pulled_back(part: Any, base: Support) -> Support:
+    """A set of arrays under a map of single elements."""
+    if type(part) is tfb.Identity:
+        return base
+    structure, numbers = _tfp.split(part)
+
+    def contains(x: Array) -> Array:
+        kind = _tfp.bind(structure, numbers, x.shape, x.dtype)
+        return base.contains(_tfp.inverse(kind, numbers, x))
+
+    words = f"{base.description}, each entry then mapped by {part.name}"
+    return Support(words, base.event_ndims, contains)
+
+
+def _round_trip(bijector: Any) -> Support:
+    structure, numbers = _tfp.split(bijector)
+
+    def contains(x: Array) -> Array:
+        kind = _tfp.bind(structure, numbers, x.shape, x.dtype)
+        return ~_tfp.inverse_and_outside(kind, numbers, x)[1]
+
+    ndims = bijector.inverse_min_event_ndims
+    ndims = int(ndims) if isinstance(ndims, (int, np.integer)) else 0
+    return Support(f"the range of {bijector.name}", ndims, contains)
