@@ -32,6 +32,7 @@ from ._constraints import (
     zero_sum as zero_sum,
 )
 from ._draws import Draws as Draws
+from ._lookup import bijector_for as bijector_for, register as register
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._reparam import Reparam as Reparam, SupportError as SupportError
 from ._spec import (
@@ -43,6 +44,7 @@ from ._spec import (
     tied as tied,
 )
 from ._summary import summary as summary
+from ._support import Support as Support, support as support
 from ._tfp import tfb as tfb, tfd as tfd
 from ._tree import by_path as by_path
 
