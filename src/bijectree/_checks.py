@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,9 @@ from rich.text import Text
 from . import _jacobian, _tfp
 from ._bijectors import Circular, Sphere
 from ._constraints import support
-from ._reparam import Reparam, _same_array, _short
-from ._spec import Row
+from ._leaves import model_leaves, same_array, short
+from ._plan import Row
+from ._reparam import Reparam
 from ._tree import Fixed, describe, is_array, raise_all
 
 # What a user's own bijector may raise when it is called. The row then says so.
@@ -41,6 +42,8 @@ _MOST_COORDINATES = 64
 _MOST_ENTRIES = 4_000_000
 # Saturation is looked for this far from the leaf's free value.
 _FURTHEST = 1024.0
+# About one free unit; exactly 1 would find |x| flat at a half.
+_UNIT = 1.03
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +132,8 @@ class Report:
         for path, text in self._said("notes"):
             whole.add_row(Text(f"note at '{path}': {text}", style="dim"))
         failed = sum(bool(row.failures) for row in self.rows)
-        count = f"{len(self.rows)} {'leaf' if len(self.rows) == 1 else 'leaves'}"
-        whole.add_row(Text(f"{count}: " + (f"{failed} failed" if failed else "all ok")))
+        of = f"{len(self.rows)} {'row' if len(self.rows) == 1 else 'rows'}"
+        whole.add_row(Text(f"{failed} of {of} failed" if failed else f"{of}, all ok"))
         return whole
 
     def __str__(self) -> str:
@@ -183,67 +186,95 @@ def check(reparam: Reparam, model: PyTree) -> Report:
         >>> [row.path for row in report.rows if row.failures]
         ['parts']
     """
-    leaves = reparam._model_leaves(model)
-    rows = reparam._plan.rows
+    plan = reparam._plan
+    leaves = model_leaves(plan, model)
     raise_all(
         "check needs the model's values",
         (
             f"at '{row.path}': got {'a traced' if isinstance(x, Tracer) else 'only a'} "
             f"{describe(x)}"
-            for row, x in zip(rows, leaves, strict=True)
+            for row, x in zip(plan.rows, leaves, strict=True)
             if isinstance(x, (Tracer, jax.ShapeDtypeStruct))
         ),
     )
-    return Report(
-        tuple(
-            _check_free(reparam, row, leaf)
-            if row.role == "free"
-            else _check_held(row, leaf, held)
-            for row, leaf, held in zip(rows, leaves, reparam._held, strict=True)
-        )
-    )
+    rows = [_check_row(reparam, i, row, leaves) for i, row in enumerate(plan.rows)]
+    return Report((*rows, *_check_outer(reparam, leaves)))
 
 
-def _check_held(row: Row, leaf: Any, held: Any) -> LeafReport:
-    """A leaf without coordinates: has it the value that the Reparam was bound with?"""
+def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> LeafReport:
+    findings = _Findings()
+    leaf = leaves[i]
+    name = row.role
+    if row.role == "free":
+        name = "identity"
+        if row.owner is not None:
+            name = f"joint with '{reparam._plan.rows[row.owner].path}'"
+        elif row.kind is not None:
+            name = "bijector"
+        if jax.dtypes.canonicalize_dtype(leaf.dtype) != row.dtype:
+            findings.notes.append(f"bound as {row.dtype}, the model holds {leaf.dtype}")
+    try:
+        if row.role == "tied":
+            _tied(reparam, row, leaf, leaves, findings)
+        elif row.role != "free":
+            _held(row, leaf, reparam._held[i], findings)
+        elif row.owner is None and row.kind is None:
+            _identity(leaf, findings)
+        elif row.owner is None:
+            bijector = reparam._bijector(row, leaves)
+            name = bijector.name
+            y = reparam._gather(i, row, leaves)
+            _check_map(bijector, *reparam._call(row, y.dtype, leaves), y, findings)
+    except _ERRORS as error:
+        findings.raised(name, error)
+    return findings.report(row.path, leaf, name)
+
+
+def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport]:
+    """The bijectors over the whole vector of free coordinates (`Reparam.then`)."""
+    if not reparam._plan.outer:
+        return
+    vector = None
+    for kind, slot in reparam._plan.outer:
+        numbers = reparam._numbers[slot]
+        bijector = kind.structure.build(numbers)
+        findings = _Findings()
+        try:
+            if vector is None:
+                found = [reparam._inverse(i, r, leaves) for i, r in reparam._plan.free]
+                vector = jnp.concatenate([x.ravel().astype(kind.dtype) for x in found])
+            _check_map(bijector, kind, numbers, vector, findings)
+            vector = _tfp.inverse(kind, numbers, vector)
+        except _ERRORS as error:
+            findings.raised(bijector.name, error)
+        yield findings.report("(all free coordinates)", vector, bijector.name)
+        if vector is None:
+            return
+
+
+def _held(row: Row, leaf: Any, held: Any, findings: "_Findings") -> None:
+    """Has a leaf without coordinates the value that the Reparam was bound with?"""
     if row.value is not None:
         same, held = row.value == Fixed(leaf), row.value.value
     else:
-        same = held is None or leaf is held or _same_array(leaf, held)
-    failures = (
-        ()
-        if same
-        else (
-            f"bound with {_short(held)}, got {_short(leaf)}; bind again: "
-            "bt.Reparam(model, spec)",
+        same = held is None or leaf is held or same_array(leaf, held)
+    if not same:
+        findings.failures.append(
+            f"bound with {short(held)}, got {short(leaf)}; bind again: "
+            "bt.Reparam(model, spec)"
         )
-    )
-    return LeafReport(row.path, _array(leaf), row.role, failures=failures)
 
 
-def _check_free(reparam: Reparam, row: Row, leaf: Any) -> LeafReport:
-    leaf = jnp.asarray(leaf)
-    findings = _Findings()
-    bijector = reparam._bijector(row)
-    name = "identity" if bijector is None else bijector.name
-    if leaf.dtype != row.dtype:
-        findings.notes.append(f"bound as {row.dtype}, the model holds {leaf.dtype}")
-    try:
-        if bijector is None:
-            _identity(leaf, findings)
-        elif leaf.size:
-            _bijector(reparam, row, leaf, bijector, findings)
-    except _ERRORS as error:
-        said = " ".join(str(error).split())
-        findings.failures.append(f"{name} raised {type(error).__name__}: {said[:300]}")
-    return LeafReport(
-        row.path,
-        _array(leaf),
-        name,
-        **findings.cells,
-        failures=tuple(findings.failures),
-        notes=tuple(findings.notes),
-    )
+def _tied(
+    reparam: Reparam, row: Row, leaf: Any, leaves: Sequence[Any], findings: "_Findings"
+) -> None:
+    """Has a tied leaf the value that the other one gives it?"""
+    expected, got = np.asarray(reparam._follow(row, leaves)), np.asarray(leaf)
+    if _relative(expected, got) > 8 * float(jnp.finfo(row.dtype).eps):
+        findings.failures.append(
+            f"is {short(got)}, but '{reparam._plan.rows[row.on[0]].path}', to which it "
+            f"is tied, makes it {short(expected)}; set both, or bind without the tie"
+        )
 
 
 @dataclasses.dataclass
@@ -254,6 +285,20 @@ class _Findings:
     failures: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    def raised(self, name: str, error: Exception) -> None:
+        said = " ".join(str(error).split())
+        self.failures.append(f"{name} raised {type(error).__name__}: {said[:300]}")
+
+    def report(self, path: str, leaf: Any, name: str) -> LeafReport:
+        return LeafReport(
+            path,
+            _array(leaf),
+            name,
+            **self.cells,
+            failures=tuple(self.failures),
+            notes=tuple(self.notes),
+        )
+
 
 def _identity(leaf: Any, findings: _Findings) -> None:
     finite = np.isfinite(np.asarray(leaf))
@@ -262,23 +307,36 @@ def _identity(leaf: Any, findings: _Findings) -> None:
         findings.failures.append(_outside(leaf, ~finite, "a finite number"))
 
 
-def _bijector(
-    reparam: Reparam, row: Row, leaf: Any, bijector: Any, findings: _Findings
+def _check_map(
+    bijector: Any,
+    kind: _tfp.Kind,
+    numbers: tuple[Any, ...],
+    leaf: Any,
+    findings: _Findings,
 ) -> None:
-    """Check a leaf that has a bijector; in what follows, the order is that of trust."""
-    kind, numbers = reparam._call(row, leaf)
+    """Check a bijector at the values that it maps to."""
     cells = findings.cells
     cells["event"] = _event(kind)
-    free, outside = jax.device_get(reparam._inverse_and_outside(row, leaf))
+    if not leaf.size:
+        cells["support"] = "ok"
+        return
+    known = support(bijector)
+    free, outside = jax.device_get(_tfp.inverse_and_outside(kind, numbers, leaf))
     inside = not outside.any()
     cells["support"] = "ok" if inside else "outside"
     if not inside:
-        infinite = np.isinf(free).any()
-        findings.failures.append(
-            _outside(leaf, outside, reparam._support(row))
-            + ("; on the boundary, where the free value is infinite" if infinite else "")
+        text = _outside(leaf, outside, known.description)
+        if np.isinf(free).any():
+            text += "; on the boundary, where the free value is infinite"
+        findings.failures.append(text)
+    with _tfp._standard_promotion():
+        member = bool(np.all(np.asarray(known.contains(leaf))))
+    if member != inside:
+        findings.notes.append(
+            f"the support, {known.description}, {'holds' if member else 'excludes'} the "
+            f"value, which {'maps' if inside else 'does not map'} back to itself from a "
+            "finite free value"
         )
-    _known_support(bijector, leaf, inside, findings)
     _dtypes(kind, numbers, bijector, findings)
     if inside:
         back = jax.device_get(_tfp.forward(kind, numbers, free + np.zeros_like(free)))
@@ -293,23 +351,7 @@ def _outside(leaf: Any, mask: np.ndarray, expected: str) -> str:
     count = int(mask.sum())
     where = f"index {list(index)}: " if index else ""
     more = f"; and {count - 1} more" if count > 1 else ""
-    return f"{where}got {_short(np.asarray(leaf)[index])}, expected {expected}{more}"
-
-
-def _known_support(bijector: Any, leaf: Any, inside: bool, findings: _Findings) -> None:  # noqa: FBT001
-    """Compare the generic test with what is known of the bijector's support."""
-    known = support(bijector)
-    contains = getattr(known, "contains", None)
-    if contains is None:
-        return
-    with _tfp._standard_promotion():
-        member = bool(np.all(np.asarray(contains(leaf))))
-    if member != inside:
-        findings.notes.append(
-            f"the support, {known.description}, {'holds' if member else 'excludes'} the "
-            f"value, but it does {'' if inside else 'not '}map back to itself from a "
-            "finite free value"
-        )
+    return f"{where}got {short(np.asarray(leaf)[index])}, expected {expected}{more}"
 
 
 def _dtypes(
@@ -353,7 +395,7 @@ def _dtypes(
     coarse = [n for n in numbers if _has_fewer_digits(n, kind.dtype)]
     if coarse:
         findings.notes.append(
-            f"a {coarse[0].dtype} parameter, {_short(np.asarray(coarse[0]))}, stays what "
+            f"a {coarse[0].dtype} parameter, {short(np.asarray(coarse[0]))}, stays what "
             f"it is on {own}: pass it as a {kind.dtype} array, or use bijectree's "
             "constraints, which keep every digit"
         )
@@ -432,7 +474,7 @@ def _alive(kind: _tfp.Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> 
         axis = jnp.broadcast_to(axis, (events, inputs)).reshape(wide.shape)
         here = wide + step * axis
         # One free unit further, or what the dtype can tell apart so far out.
-        unit = jnp.maximum(1.0, 4 * eps * jnp.abs(here))
+        unit = jnp.maximum(_UNIT, 4 * eps * jnp.abs(here))
         there = here + jnp.where(jnp.signbit(step), -unit, unit) * axis
         y, beyond = image(here), image(there)
         return jnp.all(jnp.isfinite(y)) & jnp.all(jnp.any(y != beyond, axis=1))
@@ -466,7 +508,7 @@ def _room(
             findings.cells["room"] = "saturated"
             findings.failures.append(
                 f"saturated: in {kind.dtype}, moving the free value "
-                f"{_short(free)} by one unit does not change the leaf"
+                f"{short(free)} by one unit does not change the leaf"
             )
             return
         findings.cells["room"] = f"{high:.3g}"
@@ -572,6 +614,13 @@ def _measure(
         )
         return
     _there_and_back(found, findings)
+    if not found.inputs:
+        findings.cells["log_det"] = "-"
+        if found.log_det.any():
+            findings.failures.append(
+                f"wrong log-det: got {found.log_det[0]:.6g} for none"
+            )
+        return
     rows = found.chart(_SMALL)
     singular = _singular(found)
     if rows is None or singular[_SMALL]:
@@ -614,7 +663,7 @@ def _there_and_back(found: _jacobian.Linearised, findings: _Findings) -> None:
         findings.failures.append(
             "not bijective here: "
             f"free {found.free[point, event, place]:.4g} → model "
-            f"{_short(np.round(found.model[point, event], 4))} → free "
+            f"{short(np.round(found.model[point, event], 4))} → free "
             f"{found.again[point, event, place]:.4g}"
         )
 
@@ -628,6 +677,7 @@ def _log_det(
     """Compare the bijector's log-det with autodiff's, on the chart and embedded."""
     chart = found.chart_log_det(rows)
     usable = ~singular & np.isfinite(chart).all(axis=1)
+    usable &= ~np.isnan(found.model).any(axis=(1, 2))
     expected, got = chart.sum(axis=1), found.log_det
     scale = 1 + np.abs(chart).sum(axis=1) + found.events * found.inputs
     tolerance = 4 * math.sqrt(found.eps) * scale
@@ -719,6 +769,7 @@ def _log_det_in_use(
             f"the log-det in {kind.compute_dtype} is {got:.6g}, in {found.dtype} "
             f"{expected:.6g} {_where(point, found)}"
         )
+        findings.cells["log_det"] = f"{abs(got - expected):.0e} off"
         if abs(got - expected) <= 0.05 * scale:
             findings.notes.append(text)
         else:

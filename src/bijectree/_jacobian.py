@@ -155,7 +155,8 @@ def _differentiate(
         found = _at_points(kind, events, False, numbers, points, signs)  # noqa: FBT003
     except TypeError:  # a `jax.custom_vjp` has no forward mode
         found = _at_points(kind, events, True, numbers, points, signs)  # noqa: FBT003
-    model, log_det, again, back, columns, probe = jax.device_get(found)
+    model, log_det, again, back, columns = jax.device_get(found)
+    columns, probe = columns[:, :-1], columns[:, -1]
     count = len(points)
     jacobian = np.moveaxis(
         columns.reshape(count, -1, events, *_flat(kind, events)), 1, -1
@@ -209,11 +210,13 @@ def _at_points(
         inputs = x.size // events
 
         def column(j: Array) -> Array:
-            tangent = jnp.zeros((events, inputs), x.dtype).at[:, j].set(1)
-            return push(x, tangent.reshape(x.shape))
+            one = jnp.zeros((events, inputs), x.dtype).at[:, j].set(1)
+            tangent = jnp.where(j < inputs, one.reshape(x.shape), signs)
+            return push(x, tangent)
 
-        columns = jax.lax.map(column, jnp.arange(inputs))
-        return y, log_det, again, back, columns, push(x, signs)
+        # The last is no column: a tangent of every coordinate, to see whether events mix.
+        columns = jax.lax.map(column, jnp.arange(inputs + 1))
+        return y, log_det, again, back, columns
 
     return jax.lax.map(at, points)
 

@@ -1,6 +1,8 @@
 """`summary`: what each leaf of a model is to a Reparam, as a table."""
 
 import io
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ._leaves import model_leaves
+from ._plan import Row
 from ._reparam import Reparam
-from ._spec import Row
 from ._tree import is_array
 
 # A cell is cut here, so that a row stays one line.
@@ -44,47 +47,59 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> model = {"rate": jnp.array([0.5, 2.0]), "shift": jnp.array(1.0), "n": 3}
         >>> spec = {"rate": bt.tfb.Exp(), "shift": bt.frozen, "n": None}
-        >>> print(bt.summary(bt.Reparam(model, spec), model))  # doctest: +SKIP
-         leaf    shape   dtype     bijector   support    free   value
-        ────────────────────────────────────────────────────────────────
-         n       -       int       static     -             -   3
-         rate    (2,)    float32   exp        positive      2   [0.5, 2.]
-         shift   ()      float32   frozen     -             -   1.
+        >>> print(bt.summary(bt.Reparam(model, spec), model))
+        leaf   shape  dtype    bijector  support           free  value
+        ──────────────────────────────────────────────────────────────────
+        n      -      int      static    -                    -  3
+        rate   (2,)   float32  exp       positive numbers     2  [0.5, 2]
+        shift  ()     float32  frozen    -                    -  1
         <BLANKLINE>
         3 leaves: 1 free, 1 frozen, 1 static; 2 free coordinates for 3 parameters
     """
-    leaves = reparam._model_leaves(model)
+    leaves = model_leaves(reparam._plan, model)
     rows = reparam._plan.rows
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("leaf", "shape", "dtype", "bijector", "support"):
         table.add_column(name, no_wrap=True)
     table.add_column("free", no_wrap=True, justify="right")
     table.add_column("value", no_wrap=True)
-    for row, leaf in zip(rows, leaves, strict=True):
-        table.add_row(*(Text(_cut(cell)) for cell in _cells(reparam, row, leaf)))
+    for i, row in enumerate(rows):
+        cells = _cells(reparam, i, row, leaves)
+        table.add_row(*(Text(_cut(cell)) for cell in cells))
     text = _render(table) + "\n\n" if rows else ""
     return text + _totals(reparam)
 
 
-def _cells(reparam: Reparam, row: Row, leaf: Any) -> tuple[str, ...]:
+def _cells(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> tuple[str, ...]:
+    leaf = leaves[i]
+    value = _value(leaf)
     path = row.path or "(the model)"
-    if row.dtype is None:
-        return path, "-", type(leaf).__name__, row.role, "-", "-", _value(leaf)
-    shape, dtype = str(row.shape), str(leaf.dtype)
-    if row.role != "free":
-        return path, shape, dtype, row.role, "-", "-", _value(leaf)
-    bijector = reparam._bijector(row)
-    name = "identity" if bijector is None else bijector.name
-    support = "real" if bijector is None else reparam._support(row)
-    return path, shape, dtype, name, support, str(_size(row.free_shape)), _value(leaf)
+    shape, dtype = "-", type(leaf).__name__
+    if row.dtype is not None:
+        shape, dtype = str(row.shape), str(leaf.dtype)
+    if row.role != "free" or row.owner is not None:
+        return path, shape, dtype, reparam.describe(row), "-", "-", value
+    free = str(math.prod(row.free_shape))
+    support = _support(reparam, row, leaves)
+    return path, shape, dtype, reparam.describe(row), support, free, value
+
+
+def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
+    if row.kind is None:
+        return "all real numbers"
+    if any(_is_shape(leaves[i]) for i in row.on):
+        return "-"  # its bijector depends on values that are not here
+    return reparam._support(row, leaves)
 
 
 def _totals(reparam: Reparam) -> str:
     rows = reparam._plan.rows
-    counts = {role: 0 for role in ("free", "frozen", "static")}
+    counts = dict.fromkeys(("free", "tied", "frozen", "static"), 0)
     for row in rows:
         counts[row.role] += 1
-    parameters = sum(_size(row.shape) for row in rows if row.role != "static")
+    if not counts["tied"]:
+        del counts["tied"]
+    parameters = sum(math.prod(row.shape) for row in rows if row.role != "static")
     roles = ", ".join(f"{count} {role}" for role, count in counts.items())
     return (
         f"{_plural(len(rows), 'leaf', 'leaves')}: {roles}; "
@@ -93,11 +108,15 @@ def _totals(reparam: Reparam) -> str:
     )
 
 
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
+
+
 def _value(leaf: Any) -> str:
     """A leaf's value in one short line; its ends if it has many elements."""
     if not is_array(leaf):
         return getattr(leaf, "__name__", None) or repr(leaf)
-    if isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)):
+    if _is_shape(leaf):
         return "-"
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return str(leaf.dtype)
@@ -120,10 +139,6 @@ def _cut(text: str) -> str:
 
 def _plural(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=int))
 
 
 def _render(table: Table) -> str:
