@@ -11,10 +11,9 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from . import _bijectors, _matrices
+from . import _bijectors, _matrices, _vectors
 from ._bijectors import Number
-from ._support import Support as Support
-from ._support import support as support
+from ._support import Support as Support, support as support
 from ._tfp import tfb
 
 Via = Literal["exp", "softplus"]
@@ -282,7 +281,7 @@ def ordered_vector() -> tfb.Bijector:
         >>> print(bt.ordered_vector().forward(jnp.array([-2.0, 0.0, 0.0])))
         [-2. -1.  0.]
     """
-    return _bijectors.Ordered()
+    return _vectors.Ordered()
 
 
 def positive_ordered_vector() -> tfb.Bijector:
@@ -299,7 +298,7 @@ def positive_ordered_vector() -> tfb.Bijector:
         >>> print(bt.positive_ordered_vector().forward(jnp.zeros(3)))
         [1. 2. 3.]
     """
-    return _bijectors.PositiveOrdered()
+    return _vectors.PositiveOrdered()
 
 
 def simplex(
@@ -337,7 +336,7 @@ def simplex(
     """
     _axis_from_end(axis)
     _one_of(via, "via", ("ilr", "stick_breaking"))
-    return _bijectors.Simplex(axis, via)
+    return _vectors.Simplex(axis, via)
 
 
 def zero_sum(*, axis: int | tuple[int, int] = -1) -> tfb.Bijector:
@@ -366,9 +365,9 @@ def zero_sum(*, axis: int | tuple[int, int] = -1) -> tfb.Bijector:
     if isinstance(axis, (tuple, list)):
         if sorted(axis) != [-2, -1]:
             raise ValueError(f"axis must be one axis or (-2, -1), got {axis!r}")
-        return _bijectors.ZeroSumMatrix()
+        return _vectors.ZeroSumMatrix()
     _axis_from_end(axis)
-    return _bijectors.ZeroSum(axis)
+    return _vectors.ZeroSum(axis)
 
 
 def sphere() -> tfb.Bijector:
@@ -392,7 +391,7 @@ def sphere() -> tfb.Bijector:
         >>> print(bt.sphere().forward(jnp.array([0.0, 2.0])))
         [0. 1.]
     """
-    return _bijectors.Sphere()
+    return _vectors.Sphere()
 
 
 def circular() -> tfb.Bijector:
@@ -415,7 +414,7 @@ def circular() -> tfb.Bijector:
         >>> print(bt.circular().forward(jnp.array([3.0, 0.0])))
         0.0
     """
-    return _bijectors.Circular()
+    return _vectors.Circular()
 
 
 def corr_cholesky() -> tfb.Bijector:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
-from . import _bijectors, _matrices, _tfp
+from . import _matrices, _tfp, _vectors
 from ._intervals import ELEMENTWISE, INVERTED, Range
 from ._tfp import tfb
 
@@ -210,15 +210,15 @@ def _tall(bijector: Any) -> Support:
 
 
 _STRUCTURED: dict[type, Callable[[Any], Support]] = {
-    _bijectors.Ordered: lambda b: _INCREASING,
-    _bijectors.PositiveOrdered: lambda b: Support(
+    _vectors.Ordered: lambda b: _INCREASING,
+    _vectors.PositiveOrdered: lambda b: Support(
         "increasing vectors of positive numbers", 1, _increasing_positive
     ),
-    _bijectors.Simplex: lambda b: _simplex(b.axis),
-    _bijectors.ZeroSum: lambda b: _zero_sum((b.axis,)),
-    _bijectors.ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
-    _bijectors.Sphere: lambda b: _UNIT,
-    _bijectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle),
+    _vectors.Simplex: lambda b: _simplex(b.axis),
+    _vectors.ZeroSum: lambda b: _zero_sum((b.axis,)),
+    _vectors.ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
+    _vectors.Sphere: lambda b: _UNIT,
+    _vectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle),
     _matrices.CorrCholesky: lambda b: _CORRELATION_FACTOR,
     _matrices.CorrMatrix: lambda b: _CORRELATION,
     _matrices.LowerCholesky: _tall,
