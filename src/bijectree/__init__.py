@@ -43,6 +43,7 @@ from ._spec import (
     spec_from_fields as spec_from_fields,
     tied as tied,
 )
+from ._spec_from_prior import spec_from_prior as spec_from_prior
 from ._summary import summary as summary
 from ._support import Support as Support, support as support
 from ._tfp import tfb as tfb, tfd as tfd

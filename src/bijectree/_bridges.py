@@ -436,4 +436,5 @@ def laplace(
 
 @eqx.filter_jit
 def _negative_hessian(density: _Density, vector: Array) -> Array:
-    return -jax.hessian(density)(vector)
+    with _tfp._standard_promotion():
+        return -jax.hessian(density)(vector)

@@ -217,8 +217,12 @@ class Draws(eqx.Module):
     def _variables(self) -> dict[str, np.ndarray]:
         """The leaves that have coordinates, in constrained values, by path."""
         leaves = jtu.tree_leaves(self.models)
-        free = self.posterior.reparam._plan.free
-        return {row.path or "model": np.asarray(leaves[i]) for i, row in free}
+        rows = self.posterior.reparam._plan.rows
+        return {
+            row.path or "model": np.asarray(leaf)
+            for row, leaf in zip(rows, leaves, strict=True)
+            if row.role in ("free", "tied")
+        }
 
 
 @eqx.filter_jit

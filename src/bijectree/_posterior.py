@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _priors, _starts
+from ._leaves import model_leaves
 from ._reparam import Reparam
 from ._tree import Fixed, Structure, describe
 
@@ -127,9 +128,9 @@ class Posterior(eqx.Module):
 
     def __repr__(self) -> str:
         names = {term.path: term.name for term in self._plan.terms}
-        rows = self.reparam._plan.free
+        rows = [row for row in self.reparam._plan.rows if row.role == "free"]
         default = "flat" if self._prior is None else "see the function"
-        lines = [f"  {row.path}: {names.get(row.path, default)}" for _, row in rows[:20]]
+        lines = [f"  {row.path}: {names.get(row.path, default)}" for row in rows[:20]]
         more = ["  ..."] if len(rows) > 20 else []
         notes = [f"  note: {note}" for note in self.notes]
         return "\n".join(
@@ -138,7 +139,7 @@ class Posterior(eqx.Module):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the priors say that has no effect: those at frozen leaves."""
+        """What the priors say that has no effect: those at frozen or tied leaves."""
         return self._plan.notes
 
     @property
@@ -178,7 +179,8 @@ class Posterior(eqx.Module):
     def log_prior(self, model: PyTree) -> Float[Array, ""]:
         """The logarithm of the prior's density at a model, in its own coordinates.
 
-        Flat leaves count nothing; so do frozen leaves, whose prior is a constant.
+        Flat leaves count nothing. Nor do frozen leaves, whose prior is a constant, or
+        tied ones, which are counted where they are tied to.
         """
         if self._prior is not None:
             return _scalar(self._prior.build()(model), "the prior")
@@ -194,7 +196,7 @@ class Posterior(eqx.Module):
         """
         if self._prior is not None:
             return {"": self.log_prior(model)}
-        leaves = self.reparam._model_leaves(model)
+        leaves = model_leaves(self.reparam._plan, model)
         terms = {}
         for term in self._plan.terms:
             leaf = jnp.asarray(leaves[term.position])
@@ -318,22 +320,23 @@ class Posterior(eqx.Module):
 
     def _ignored(self, zeros: PyTree) -> list[str]:
         """Labels of coordinates without a prior where all the gradients are zero."""
-        if self._prior is not None:
+        plan = self.reparam._plan
+        if self._prior is not None or plan.outer:  # no coordinate belongs to a leaf
             return []
-        with_prior = {term.path for term in self._plan.terms}
+        with_prior = {term.position for term in self._plan.terms}
         masks = [
-            np.asarray(zero).all(axis=0).ravel() & (row.path not in with_prior)
-            for (_, row), zero in zip(
-                self.reparam._plan.free, jtu.tree_leaves(zeros), strict=True
-            )
+            np.asarray(zero).all(axis=0).ravel()
+            & with_prior.isdisjoint(row.members or (i,))
+            for (i, row), zero in zip(plan.free, jtu.tree_leaves(zeros), strict=True)
         ]
         mask = np.concatenate(masks) if masks else np.zeros(0, bool)
         return [self.labels[i] for i in np.flatnonzero(mask)]
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""
-        leaves = self.reparam._model_leaves(model)
-        return [leaves[i] for i, _ in self.reparam._plan.free]
+        leaves = model_leaves(self.reparam._plan, model)
+        rows = self.reparam._plan.rows
+        return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
 
 
 class FlatPosterior(eqx.Module):

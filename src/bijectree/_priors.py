@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import inspect
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _tfp
-from ._spec import Plan, Row
+from ._plan import Plan, Row
 from ._tree import broadcast, describe, raise_all
 
 
@@ -80,10 +82,7 @@ def make_prior_plan(
     """
     rows = plan.rows
     skeleton = plan.structure.treedef.unflatten([_stand_in(row) for row in rows])
-    nodes = _node_types(plan.structure.treedef)
-    groups, faults = broadcast(
-        prior, skeleton, lambda x: is_distribution(x) and type(x) not in nodes
-    )
+    groups, faults = broadcast(prior, skeleton, leaf_of_prior(plan.structure.treedef))
     raise_all("Posterior: the prior's structure is not the model's", faults)
 
     slots: dict[int, int] = {}
@@ -95,7 +94,7 @@ def make_prior_plan(
             continue
         if not is_distribution(value):
             where = ", ".join(f"'{rows[i].path}'" for i in positions[:3])
-            faults.append(f"at {where or 'a node without leaves'}: {_refuse(value)}")
+            faults.append(f"at {where or 'a node without leaves'}: {refuse(value)}")
             continue
         covered = [i for i in positions if _is_inexact(rows[i])]
         if not covered:
@@ -103,7 +102,7 @@ def make_prior_plan(
                 f"'{rows[i].path}' is {describe(_stand_in(rows[i]))}" for i in positions
             )
             faults.append(
-                f"{_name(value)} stands where no inexact array is: "
+                f"{name(value)} stands where no inexact array is: "
                 f"{found or 'no leaf at all'}"
             )
         slot = slots.setdefault(id(value), len(parts))
@@ -116,11 +115,12 @@ def make_prior_plan(
             if fault:
                 faults.append(f"at '{row.path}': {fault}")
             elif row.role == "free":
-                terms.append(Term(i, row.path, slot, _name(value)))
+                terms.append(Term(i, row.path, slot, name(value)))
             else:
+                why = "follows another leaf" if row.role == "tied" else "is a constant"
                 notes.append(
-                    f"'{row.path}' is {row.role}: its prior {_name(value)} is a "
-                    "constant and is not added"
+                    f"'{row.path}' is {row.role}: its prior {name(value)} is not added, "
+                    f"for the leaf {why}"
                 )
     raise_all("Posterior: the prior does not fit the model", faults)
     terms.sort(key=lambda term: term.position)
@@ -158,7 +158,19 @@ def log_prob(
     leaf: Inexact[Array, "..."],
 ) -> Float[Array, ""]:
     """The log-density of a leaf: independent over its elements, or events, and summed."""
-    return jnp.sum(_log_probs(structure, dtype, numbers, leaf)).astype(dtype)
+
+    # A derivative rule inside a third party's code runs when the derivative is taken,
+    # outside any context of ours; this one runs it within.
+    @jax.custom_jvp
+    def total(numbers: tuple[Any, ...], leaf: Array) -> Array:
+        return jnp.sum(_log_probs(structure, dtype, numbers, leaf)).astype(dtype)
+
+    @total.defjvp
+    def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+        with _tfp._standard_promotion():
+            return jax.jvp(total.fun, primals, tangents)
+
+    return total(numbers, leaf)
 
 
 def _log_probs(
@@ -191,11 +203,21 @@ def sample(
         return draws[(*here, *(0 * i if n == 1 else i for i, n in ofs))].astype(dtype)
 
 
+def sample_shape(distribution: Any, n: int) -> tuple[int, ...]:
+    """The shape of `n` draws, each of the distribution's own shape."""
+    batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
+    event = _as_shape(getattr(distribution, "event_shape", ())) or ()
+    return (n, *batch, *event)
+
+
 def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
     """Sample, whichever library made the distribution."""
-    if "seed" in inspect.signature(distribution.sample).parameters:  # TFP, distrax
-        return distribution.sample(sample_shape=shape, seed=key)
-    return distribution.sample(key, shape)  # NumPyro, flowjax
+    with warnings.catch_warnings():
+        # TFP's samplers use what newer JAX is about to drop, and ask for int64.
+        warnings.simplefilter("ignore")
+        if "seed" in inspect.signature(distribution.sample).parameters:  # TFP, distrax
+            return distribution.sample(sample_shape=shape, seed=key)
+        return distribution.sample(key, shape)  # NumPyro, flowjax
 
 
 @functools.lru_cache(maxsize=4096)
@@ -226,26 +248,26 @@ def misfit(
     leaf_dtype: Any,
 ) -> str:
     """Why a distribution cannot stand at a leaf, from shapes alone; "" if it can."""
-    name = _name(distribution)
+    what = name(distribution)
     leaf = f"the leaf's shape {shape}"
     if _is_discrete(distribution):
-        return f"{name} is discrete, the leaf is continuous"
+        return f"{what} is discrete, the leaf is continuous"
     expected: tuple[int, ...] | None = None
     if hasattr(distribution, "event_shape"):
         event = _as_shape(distribution.event_shape)
         batch = _as_shape(distribution.batch_shape)
         if event is None or batch is None:
-            return f"{name} is a distribution of several parts; one leaf takes one part"
+            return f"{what} is a distribution of several parts; one leaf takes one part"
         cut = len(shape) - len(event)
         if cut < 0 or shape[cut:] != event:
             return (
-                f"{name} has events of shape {event}, which are not the last axes of "
+                f"{what} has events of shape {event}, which are not the last axes of "
                 f"{leaf}"
             )
         expected = shape[:cut]
         if not _broadcasts(batch, expected):
             return (
-                f"{name} has the batch shape {batch}, which does not fit {expected}, "
+                f"{what} has the batch shape {batch}, which does not fit {expected}, "
                 f"{leaf} without the event: a leaf is never broadcast to more elements"
             )
     dtype = compute_dtype(leaf_dtype)
@@ -253,13 +275,13 @@ def misfit(
     try:
         result = _abstract_log_probs(structure, avals, shape, dtype)
     except _ERRORS as error:
-        return f"{name} does not fit {describe_leaf(shape, leaf_dtype)}: {error}"
+        return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {error}"
     if not jnp.issubdtype(result.dtype, jnp.floating):
-        return f"{name} gives a log-density of dtype {result.dtype} there"
+        return f"{what} gives a log-density of dtype {result.dtype} there"
     got = tuple(result.shape)
     fits = got == expected if expected is not None else got == shape[: len(got)]
     if not fits:
-        return f"{name} gives log-densities of shape {got} for {leaf}"
+        return f"{what} gives log-densities of shape {got} for {leaf}"
     return ""
 
 
@@ -279,18 +301,32 @@ def _is_inexact(row: Row) -> bool:
     return row.dtype is not None and jnp.issubdtype(row.dtype, jnp.inexact)
 
 
+def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
+    """What counts as a leaf of a prior beside a model of some structure.
+
+    A model, or a node of it, may have a `log_prob` of its own.
+    """
+    nodes = _node_types(treedef)
+
+    def is_leaf(x: Any) -> bool:
+        return type(x) not in nodes and (is_distribution(x) or _tfp.is_bijector(x))
+
+    return is_leaf
+
+
 def _node_types(treedef: Any) -> set[type]:
-    """The types of a model's nodes: a model may have a `log_prob` of its own."""
     data = treedef.node_data()
     found = set() if data is None else {data[0]}
     return found.union(*(_node_types(child) for child in treedef.children()))
 
 
-def _name(distribution: Any) -> str:
+def name(distribution: Any) -> str:
+    """What to call a distribution."""
     return type(distribution).__name__.removeprefix("_")
 
 
-def _refuse(value: Any) -> str:
+def refuse(value: Any) -> str:
+    """What a message should say of a value that is no distribution."""
     expected = "expected a distribution (anything with log_prob) or None (flat)"
     if isinstance(value, type):
         return (

@@ -1,0 +1,130 @@
+"""`spec_from_prior`: bijectors from the supports of the priors."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree
+
+from . import _priors, _tfp
+from ._lookup import bijector_for
+from ._tree import broadcast, is_inexact, path_string, raise_all
+
+_DRAWS = 1000
+
+
+def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
+    """Build the spec that a prior asks for: a bijector onto the support of each part.
+
+    Where the prior is `None`, so is the spec: the identity. `bt.bijector_for` says which
+    bijector goes with a distribution, and `bt.register` teaches it another. The pair is
+    tried on 1,000 draws of each distribution, in float64: each must have a finite free
+    value and map back to itself. (A draw that underflowed onto the boundary, such as 0
+    from a gamma distribution of small shape, is let pass.)
+
+    Args:
+        model: any pytree; shapes are enough.
+        prior: a pytree of the model's structure, or of its upper part, with a
+            distribution or `None` at each leaf, as `bt.Posterior` takes it.
+
+    Returns:
+        A pytree of the model's structure.
+
+    Raises:
+        ValueError: the prior does not fit the model, has no known or no continuous
+            support, or has draws that the bijector does not reach. All faults are listed
+            with their paths.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"scale": jnp.ones(3), "shift": jnp.zeros(3)}
+        >>> prior = bt.by_path(model, {"scale": bt.tfd.HalfNormal(1.0)})
+        >>> bt.Reparam(model, bt.spec_from_prior(model, prior))
+        Reparam of dimension 6
+          scale: exp, (3,)
+          shift: identity, (3,)
+    """
+    pairs, treedef = jtu.tree_flatten_with_path(model)
+    groups, faults = broadcast(prior, model, _priors.leaf_of_prior(treedef))
+    raise_all("spec_from_prior: the prior's structure is not the model's", faults)
+    spec: list[Any] = [None] * len(pairs)
+    made: dict[int, tuple[Any, str]] = {}
+    for value, positions in groups:
+        if value is None:
+            continue
+        where = ", ".join(f"'{path_string(pairs[i][0])}'" for i in positions[:3])
+        covered = [i for i in positions if is_inexact(pairs[i][1])]
+        if not _priors.is_distribution(value):
+            faults.append(
+                f"at {where or 'a node without leaves'}: {_priors.refuse(value)}"
+            )
+            continue
+        if not covered:
+            faults.append(
+                f"{_priors.name(value)} stands where no inexact array is: "
+                f"{where or 'no leaf at all'}"
+            )
+            continue
+        if id(value) not in made:
+            made[id(value)] = _bijector(value)
+        bijector, fault = made[id(value)]
+        if fault:
+            faults.append(f"at {where}: {fault}")
+            continue
+        structure, numbers = _priors.split(value)
+        for i in covered:
+            leaf = pairs[i][1]
+            fault = _priors.misfit(value, structure, numbers, leaf.shape, leaf.dtype)
+            if fault:
+                faults.append(f"at '{path_string(pairs[i][0])}': {fault}")
+            spec[i] = bijector
+    raise_all("spec_from_prior: no spec from this prior", faults)
+    return treedef.unflatten(spec)
+
+
+def _bijector(distribution: Any) -> tuple[Any, str]:
+    """The bijector onto a distribution's support, or why there is none."""
+    try:
+        bijector = bijector_for(distribution)
+    except (ValueError, TypeError) as error:
+        return None, str(error)
+    numbers = jtu.tree_leaves((distribution, bijector))
+    if any(isinstance(x, Tracer) for x in numbers):
+        return bijector, ""  # the numbers are not known, so there is nothing to draw
+    return bijector, _missed(distribution, bijector)
+
+
+def _missed(distribution: Any, bijector: Any) -> str:
+    """Why draws of a distribution are not in the image of a bijector; "" if all are."""
+    # Double precision, so that what is found missing is not just rounded away.
+    with jax.enable_x64(True):
+        structure, numbers = _priors.split(distribution)
+        shape = _priors.sample_shape(distribution, _DRAWS)
+        key = jax.random.key(0)
+        dtype = np.dtype(np.float64)
+        draws = _priors.sample(structure, dtype, numbers, shape, key)
+        structure, numbers = _tfp.split(bijector)
+        name = f"{_priors.name(distribution)} (bijector {bijector.name})"
+        try:
+            kind = _tfp.bind(structure, numbers, shape, dtype)
+        except (ValueError, TypeError) as error:
+            return f"{name}: the bijector cannot take its draws: {error}"
+        free, outside = _tfp.inverse_and_outside(kind, numbers, draws)
+        back = _tfp.forward(kind, numbers, free)
+        if kind.elementwise:
+            rounded = jnp.isinf(free) & (back == draws)
+        else:  # a zero, except where every draw has one (above a triangle's diagonal)
+            zero = (draws == 0) & ~jnp.all(draws == 0, axis=0, keepdims=True)
+            rounded = jnp.any(zero, axis=tuple(range(outside.ndim, zero.ndim)))
+        bad = np.asarray(outside & ~rounded)
+        if not bad.any():
+            return ""
+        index = tuple(np.argwhere(bad)[0])
+        text = np.array2string(np.asarray(draws)[index], precision=6, threshold=6)
+        return (
+            f"{name}: {bad.sum()} of {bad.size} draws are not in what the bijector "
+            f"reaches, such as {' '.join(text.split())}."
+        )
