@@ -19,8 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import _jacobian, _tfp
-from ._bijectors import Circular, Sphere
-from ._constraints import support
+from ._constraints import circular, sphere, support
 from ._leaves import model_leaves, same_array, short
 from ._plan import Row
 from ._reparam import Reparam
@@ -36,6 +35,8 @@ _ERRORS = (
     AssertionError,
     RuntimeError,
 )
+# More free coordinates than a chart has; their log-det is an auxiliary density.
+_AUGMENTED = (type(sphere()), type(circular()))
 # Events with more free coordinates, and leaves with more entries of Jacobian, are too
 # large to differentiate here.
 _MOST_COORDINATES = 64
@@ -339,7 +340,8 @@ def _check_map(
         )
     _dtypes(kind, numbers, bijector, findings)
     if inside:
-        back = jax.device_get(_tfp.forward(kind, numbers, free + np.zeros_like(free)))
+        # The array is another one, so TFP's cache does not hand back the leaf.
+        back, _ = jax.device_get(_tfp.forward_and_log_det(kind, numbers, free.copy()))
         cells["round_trip"] = f"{_relative(back, np.asarray(leaf)):.0e}"
         _room(kind, numbers, free, findings)
     _measure(kind, numbers, bijector, free if inside else np.zeros_like(free), findings)
@@ -359,23 +361,12 @@ def _dtypes(
 ) -> None:
     """Which dtypes the bijector gives by itself, without the engine's casts."""
     own = f"a {kind.dtype} leaf"
-
-    def result(method: str, dtype: Any, shape: tuple[int, ...], cast: bool) -> np.dtype:  # noqa: FBT001
-        def call(numbers: tuple[Any, ...], x: Any) -> Any:
-            if cast:
-                numbers = _tfp._cast(numbers, dtype)
-            return getattr(kind.structure.build(numbers), method)(x)
-
-        with _tfp._standard_promotion():
-            x = jax.ShapeDtypeStruct(shape, dtype)
-            return np.dtype(jax.eval_shape(call, numbers, x).dtype)
-
-    sides = {"forward": kind.free_shape, "inverse": kind.shape}
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
     changed = {}
-    for method, shape in sides.items():
+    for method in ("forward", "inverse"):
         # With its numbers cast, what remains is the bijector's own doing.
         with contextlib.suppress(*_ERRORS):
-            got = result(method, kind.compute_dtype, shape, cast=True)
+            got = _result_dtype(kind, avals, method, kind.compute_dtype, cast=True)
             if got != kind.compute_dtype:
                 changed[method] = got
     pinned = _tfp_dtype(kind, numbers)
@@ -402,7 +393,7 @@ def _dtypes(
     if changed or pinned is not None:
         return
     try:
-        got = result("forward", kind.dtype, kind.free_shape, cast=False)
+        got = _result_dtype(kind, avals, "forward", kind.dtype, cast=False)
     except _ERRORS as error:
         findings.notes.append(
             f"called directly on {own}, it raises {type(error).__name__}; bijectree "
@@ -413,6 +404,24 @@ def _dtypes(
             findings.notes.append(
                 f"called directly on {own}, it returns {got}; bijectree casts"
             )
+
+
+@functools.lru_cache(maxsize=4096)
+def _result_dtype(
+    kind: _tfp.Kind, avals: tuple[Any, ...], method: str, dtype: Any, *, cast: bool
+) -> np.dtype:
+    """The dtype that a method of a bijector returns for an argument of another."""
+    numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
+    shape = kind.free_shape if method == "forward" else kind.shape
+
+    def call(numbers: tuple[Any, ...], x: Any) -> Any:
+        if cast:
+            numbers = _tfp._cast(numbers, dtype)
+        return getattr(kind.structure.build(numbers), method)(x)
+
+    with _tfp._standard_promotion():
+        x = jax.ShapeDtypeStruct(shape, dtype)
+        return np.dtype(jax.eval_shape(call, numbers, x).dtype)
 
 
 def _tfp_dtype(kind: _tfp.Kind, numbers: tuple[Any, ...]) -> np.dtype | None:
@@ -453,7 +462,6 @@ def _relative(got: np.ndarray, expected: np.ndarray) -> float:
 # How far the map is from saturating.
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _alive(kind: _tfp.Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
     """Whether each event still changes when a coordinate goes further out than a step.
 
@@ -492,11 +500,12 @@ def _room(
     if inputs > _MOST_COORDINATES or events * inputs**2 > _MOST_ENTRIES or not inputs:
         findings.cells["room"] = "not checked (size)" if inputs else ""
         return
+    run = _jacobian.compiled_once(_alive, (0,))
     low, high = 0.0, _FURTHEST
     grid = np.concatenate([[0.0], np.geomspace(_FURTHEST / 2**14, _FURTHEST, 15)])
     for _ in range(3):
         steps = np.concatenate([-grid, grid]).astype(kind.compute_dtype)
-        alive = jax.device_get(_alive(kind, numbers, free, steps)).all(axis=0)
+        alive = jax.device_get(run(kind, numbers, free, steps)).all(axis=0)
         both = alive[: len(grid)] & alive[len(grid) :]
         if both.all():
             break
@@ -585,6 +594,13 @@ def _measure(
             "bijector on a smaller leaf"
         )
         return
+    if not inputs:
+        log_det = float(_tfp.forward_and_log_det(kind, numbers, free)[1])
+        if log_det != 0:
+            findings.failures.append(
+                f"wrong log-det: got {log_det:.6g}, expected 0 without free coordinates"
+            )
+        return
     points = _points(free)
     found = _linearise(kind, numbers, points)
     if found.mixed:
@@ -598,7 +614,7 @@ def _measure(
         findings.failures.append(
             f"forward is not defined for all free values: NaN {_where(point, found)}"
         )
-    augmented = any(isinstance(part, (Sphere, Circular)) for part in _parts(bijector))
+    augmented = any(isinstance(part, _AUGMENTED) for part in _parts(bijector))
     if augmented:
         findings.cells["log_det"] = "auxiliary"
         findings.notes.append(
@@ -614,13 +630,6 @@ def _measure(
         )
         return
     _there_and_back(found, findings)
-    if not found.inputs:
-        findings.cells["log_det"] = "-"
-        if found.log_det.any():
-            findings.failures.append(
-                f"wrong log-det: got {found.log_det[0]:.6g} for none"
-            )
-        return
     rows = found.chart(_SMALL)
     singular = _singular(found)
     if rows is None or singular[_SMALL]:
@@ -636,8 +645,6 @@ def _measure(
 def _singular(found: _jacobian.Linearised) -> np.ndarray:
     """At which points the Jacobian of an event has not full rank, or is not finite."""
     values = found.singular_values
-    if not found.inputs:
-        return np.zeros(len(values), bool)
     threshold = 16 * found.eps * max(found.inputs, found.outputs)
     smallest, largest = values[..., -1], values[..., 0]
     return ~((smallest > threshold * largest) & (smallest > 0)).all(axis=1)
@@ -645,8 +652,6 @@ def _singular(found: _jacobian.Linearised) -> np.ndarray:
 
 def _there_and_back(found: _jacobian.Linearised, findings: _Findings) -> None:
     """Go free → model → free, within what the conditioning of the map leaves of it."""
-    if not found.inputs:
-        return
     smallest = found.singular_values[..., -1:]
     size = np.abs(found.model).max(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -151,10 +152,11 @@ def _differentiate(
     signs: np.ndarray,
     eps: float,
 ) -> Linearised:
+    run = compiled_once(_at_points, (0, 1, 2))
     try:
-        found = _at_points(kind, events, False, numbers, points, signs)  # noqa: FBT003
+        found = run(kind, events, "forward", numbers, points, signs)
     except TypeError:  # a `jax.custom_vjp` has no forward mode
-        found = _at_points(kind, events, True, numbers, points, signs)  # noqa: FBT003
+        found = run(kind, events, "reverse", numbers, points, signs)
     model, log_det, again, back, columns = jax.device_get(found)
     columns, probe = columns[:, :-1], columns[:, -1]
     count = len(points)
@@ -184,11 +186,21 @@ def _flat(kind: _tfp.Kind, events: int) -> tuple[int]:
     return (int(np.prod(kind.shape, dtype=int)) // events,)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.cache
+def compiled_once(function: Callable[..., Any], statics: tuple[int, ...]) -> Callable:
+    """`jax.jit` for what runs once: the time to compile it is all that counts."""
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(
+        function,
+        static_argnums=statics,
+        compiler_options=options if jax.default_backend() == "cpu" else None,
+    )
+
+
 def _at_points(
     kind: _tfp.Kind,
     events: int,
-    reverse: bool,  # noqa: FBT001
+    mode: str,
     numbers: tuple[Any, ...],
     points: Array,
     signs: Array,
@@ -197,7 +209,7 @@ def _at_points(
         return _tfp.forward(kind, numbers, x)
 
     def push(x: Array, tangent: Array) -> Array:
-        if not reverse:
+        if mode == "forward":
             return jax.jvp(forward, (x,), (tangent,))[1]
         y, pull = jax.vjp(forward, x)
         return jax.linear_transpose(lambda u: pull(u)[0], y)(tangent)[0]

@@ -1,0 +1,96 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+
+import bijectree as bt
+from bijectree import tfb
+
+
+def test_shows_every_sort_of_leaf():
+    model = {
+        "rate": jnp.array([0.5, 2.0]),
+        "shift": jnp.array(1.0),
+        "count": 3,
+        "link": jnp.tanh,
+        "table": jnp.arange(30),
+        "parts": jnp.array([0.2, 0.3, 0.5]),
+    }
+    rules = {"rate": tfb.Exp(), "shift": bt.frozen, "parts": bt.simplex()}
+    text = bt.summary(bt.Reparam(model, bt.by_path(model, rules)), model)
+    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    assert lines["rate"].split() == (
+        "rate (2,) float32 exp positive numbers 2 [0.5, 2]".split()
+    )
+    assert "simplex" in lines["parts"]
+    assert " 2  [0.2, 0.3, 0.5]" in lines["parts"]
+    assert lines["shift"].split() == "shift () float32 frozen - - 1".split()
+    assert lines["count"].split() == "count - int static - - 3".split()
+    assert "tanh" in lines["link"]
+    assert "..., 28, 29]" in lines["table"]
+    assert text.splitlines()[-1] == (
+        "6 leaves: 2 free, 1 frozen, 3 static; 4 free coordinates for 6 parameters"
+    )
+
+
+def test_is_plain_and_the_same_in_any_terminal(monkeypatch):
+    model = {"a" * 60: jnp.ones((4, 5)), "b": jnp.array(1.0)}
+    reparam = bt.Reparam(model, tfb.Exp())
+    plain = bt.summary(reparam, model)
+    assert "\x1b" not in plain
+    assert "a" * 39 + "…" in plain
+    for name, value in {"COLUMNS": "20", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    assert bt.summary(reparam, model) == plain
+    widths = {len(line) for line in plain.splitlines()[:2]}
+    assert max(widths) < 200
+    assert len(plain.splitlines()) == 2 + 2 + 2
+
+
+def test_of_joint_dependent_and_tied_leaves():
+    model = {
+        "alpha": jnp.array(0.3),
+        "beta": jnp.array(0.4),
+        "knots": {"x": jnp.array(1.0), "y": jnp.array([2.0, 3.0])},
+        "twin": jnp.array(0.3),
+    }
+    spec = {
+        "alpha": tfb.Sigmoid(),
+        "beta": bt.dependent(lambda m: bt.interval(0.0, 1 - m["alpha"]), on=("alpha",)),
+        "knots": bt.joint(tfb.Ascending()),
+        "twin": bt.tied("alpha"),
+    }
+    text = bt.summary(bt.Reparam(model, spec), model)
+    assert "dependent on alpha" in text
+    assert "between 0 and 0.7" in text
+    assert "tied to alpha" in text
+    assert "ascending joint over knots.x, knots.y" in text
+    assert "5 leaves: 4 free, 1 tied, 0 frozen, 0 static; 5 free coordinates" in text
+
+
+def test_without_leaves():
+    assert bt.summary(bt.Reparam((), None), ()) == (
+        "0 leaves: 0 free, 0 frozen, 0 static; 0 free coordinates for 0 parameters"
+    )
+
+
+def test_of_one_array_and_of_an_equinox_model(getkey):
+    leaf = jnp.array(2.0, jnp.bfloat16)
+    assert "(the model)  ()     bfloat16" in bt.summary(bt.Reparam(leaf, None), leaf)
+    model = eqx.nn.MLP(2, 1, 3, 1, key=getkey())
+    text = bt.summary(bt.Reparam(model, None), model)
+    assert "layers.0.weight" in text
+    assert "4 free, 0 frozen, 2 static" in text
+
+
+def test_of_shapes_alone_leaves_values_out():
+    model = {"a": jax.ShapeDtypeStruct((2,), jnp.float32), "key": jax.random.key(0)}
+    lines = bt.summary(bt.Reparam(model, None), model).splitlines()
+    assert lines[2].split()[-1] == "-"
+    assert lines[3].split()[-1] == "key<fry>"
+
+
+def test_names_what_does_not_fit():
+    reparam = bt.Reparam({"a": jnp.ones(2)}, None)
+    with pytest.raises(ValueError, match=r"'a'.*\(3,\).*\(2,\)"):
+        bt.summary(reparam, {"a": jnp.ones(3)})
