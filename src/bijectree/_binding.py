@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import graphlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ._plan import Plan, Row, owner, view
+from ._leaves import tie_fault
+from ._plan import Plan, Row, owner, trace
 from ._spec import Dependent, Joint, Tied, frozen, is_spec_leaf
 from ._tfp import Structure as BijectorStructure, bind, is_bijector, split
 from ._tree import (
@@ -91,6 +93,7 @@ class _Binding:
         ]
         self.parts: list[tuple[BijectorStructure, tuple[Any, ...]]] = []
         self.slots: dict[int, int] = {}
+        self.made: dict[int, Any] = {}  # what the functions of dependents make, by slot
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
@@ -98,37 +101,40 @@ class _Binding:
 
     def place(self, groups: list[tuple[Any, list[int]]]) -> None:
         """Put the spec's leaves at the model's."""
-        joints: dict[int, Joint] = {}
+        stand: dict[int, Joint] = {}
         for item, positions in groups:
             inexact = [i for i in positions if is_inexact(self.leaves[i])]
             if not inexact and item is not None and item is not frozen:
                 self._covers_nothing(item, positions)
-            for i in inexact:
-                self.items[i] = item
             if isinstance(item, Joint):
-                joints[id(item)] = item
+                stand[id(item)] = item
                 self.joints.setdefault(id(item), []).extend(inexact)
-        for joint in joints.values():
+            if not isinstance(item, Joint) or not item.over:
+                for i in inexact:
+                    self.items[i] = item
+        # Where it stands says nothing of a joint with `over`: that may be anywhere.
+        for joint in stand.values():
             if joint.over:
-                self._reorder(joint)
+                self._spread(joint)
 
-    def _reorder(self, joint: Joint) -> None:
+    def _spread(self, joint: Joint) -> None:
         """Give a joint the leaves that its `over` names, in that order."""
-        for i in self.joints[id(joint)]:
-            self.items[i] = None
-        ordered = self._resolve("joint", joint.over)
+        where = self._paths(self.joints[id(joint)])
+        named = self._resolve(f"at {where}: `over` of the joint", joint.over)
+        ordered = [i for i in named if is_inexact(self.leaves[i])]
+        if named and not ordered:
+            self._covers_nothing(joint, named)
         for i in ordered:
             if self.items[i] is not None:
                 self.faults.append(
-                    f"joint over '{self.rows[i].path}', where the spec has "
-                    f"{_item_name(self.items[i])} already"
+                    f"'{self.rows[i].path}' has {_item_name(self.items[i])} in the spec "
+                    f"and is in {_item_name(joint)} too; leave one of them"
                 )
-            elif not is_inexact(self.leaves[i]):
-                self._covers_nothing(joint, [i])
             self.items[i] = joint
         self.joints[id(joint)] = ordered
 
     def _resolve(self, name: str, globs: Iterable[str]) -> list[int]:
+        """The leaves that globs name, in their order."""
         found: dict[int, None] = {}
         for glob in globs:
             picked, fault = self.model.pick(glob)
@@ -136,6 +142,9 @@ class _Binding:
                 self.faults.append(f"{name} names '{glob}', which {fault}")
             found.update(dict.fromkeys(sorted(picked)))
         return list(found)
+
+    def _paths(self, positions: Iterable[int]) -> str:
+        return ", ".join(f"'{self.rows[i].path}'" for i in positions)
 
     def _covers_nothing(self, item: Any, positions: list[int]) -> None:
         found = ", ".join(
@@ -185,65 +194,47 @@ class _Binding:
         row = self.rows[i]
         slot = self._slot(item.function if isinstance(item, Dependent) else item)
         structure, numbers = self.parts[slot]
-        function, on = None, ()
+        function, on, kind = None, (), None
         try:
             if isinstance(item, Dependent):
-                on = tuple(self._resolve("dependent on", item.on))
                 function = structure
-                structure, numbers = self._depend(structure, numbers, on)
+                structure, numbers, on = self._depend(item, slot, row.path)
             kind = bind(structure, numbers, shape, dtype)
         except BIND_ERRORS as error:
-            self.causes.append(error)
-            what = describe(jax.ShapeDtypeStruct(shape, dtype))
-            self.faults.append(
-                f"at '{row.path}': {_item_name(item)} does not fit {what}: {error}"
+            self._raised(
+                f"at '{row.path}': {_item_name(item)} does not fit "
+                f"{describe(jax.ShapeDtypeStruct(shape, dtype))}",
+                error,
             )
-            kind = None
+        except _Reported:
+            pass
         self._free(i, row, kind=kind, slot=slot, on=on, function=function, **more)
 
+    def _raised(self, what: str, error: Exception) -> None:
+        """Note what TFP, or a user's function, has raised."""
+        self.causes.append(error)
+        plain = type(error) in (ValueError, TypeError, NotImplementedError)
+        name = "" if plain else f"{type(error).__name__}: "
+        self.faults.append(f"{what}: {name}{error}")
+
     def _depend(
-        self, function: BijectorStructure, numbers: tuple[Any, ...], on: tuple[int, ...]
-    ) -> tuple[BijectorStructure, tuple[Any, ...]]:
-        """The structure, and the shapes of the numbers, of a dependent bijector."""
-        arrays = {
-            i: jax.ShapeDtypeStruct(row.shape, row.dtype)
-            for i, row in enumerate(self.rows)
-            if row.value is None
-        }
-        made: list[BijectorStructure] = []
-
-        def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
-            leaves = [arrays.get(i) for i in range(len(self.rows))]
-            shown = view(self.structure, self.rows, arrays, leaves)
-            bijector = function.build(numbers)(shown)
-            if not is_bijector(bijector):
-                raise TypeError(
-                    f"the function returned {describe(bijector)}, no bijector"
-                )
-            structure, result = split(bijector)
-            if structure.opaque:
-                raise TypeError(
-                    f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; "
-                    "derive its class from tfb.AutoCompositeTensorBijector"
-                )
-            made.append(structure)
-            return result
-
-        jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, arrays)
-        inputs = jaxpr.jaxpr.invars[-len(arrays) :]
-        used = {id(x) for equation in jaxpr.jaxpr.eqns for x in equation.invars}
-        used |= {id(x) for x in jaxpr.jaxpr.outvars}
-        unnamed = [
-            f"'{self.rows[i].path}'"
-            for i, variable in zip(sorted(arrays), inputs, strict=True)
-            if id(variable) in used and i not in on and is_inexact(self.leaves[i])
-        ]
+        self, item: Dependent, slot: int, path: str
+    ) -> tuple[BijectorStructure, tuple[Any, ...], tuple[int, ...]]:
+        """The structure and numbers' shapes of a bijector, and what it depends on."""
+        count = len(self.faults)
+        on = self._resolve(f"at '{path}': `on` of the dependent", item.on)
+        if len(self.faults) > count:
+            raise _Reported
+        if slot not in self.made:
+            self.made[slot] = trace(self.structure, self.rows, *self.parts[slot])
+        structure, shapes, read = self.made[slot]
+        unnamed = [i for i in read if i not in on and is_inexact(self.leaves[i])]
         if unnamed:
             raise ValueError(
-                f"the function reads {', '.join(unnamed)}, which `on` does not name; "
+                f"its function reads {self._paths(unnamed)}, which `on` does not name; "
                 "name it there"
             )
-        return made[0], shapes
+        return structure, shapes, tuple(dict.fromkeys((*on, *read)))
 
     def _slot(self, item: Any) -> int:
         """Where the numbers of a bijector or function are kept."""
@@ -267,9 +258,13 @@ class _Binding:
     def _tie(self, i: int, tie: Tied) -> None:
         row = self.rows[i]
         picked, fault = self.model.pick(tie.source)
-        if fault or len(picked) != 1 or not is_inexact(self.leaves[min(picked)]):
-            why = fault or "is not one leaf that is an inexact array"
-            self.faults.append(f"'{row.path}' is tied to '{tie.source}', which {why}")
+        if not fault and len(picked) > 1:
+            fault = f"names the leaves {self._paths(sorted(picked)[:3])}; name one"
+        elif not fault and not is_inexact(self.leaves[min(picked)]):
+            found = describe(self.leaves[min(picked)])
+            fault = f"is {found}; tie to an array of floats"
+        if fault:
+            self.faults.append(f"'{row.path}' is tied to '{tie.source}', which {fault}")
             return
         (source,) = picked
         slot = self._slot(tie.function)
@@ -283,10 +278,10 @@ class _Binding:
             if not hasattr(result, "shape") or result.shape != row.shape:
                 raise ValueError(f"its function gives {describe(result)}")
         except BIND_ERRORS as error:
-            self.causes.append(error)
-            self.faults.append(
+            self._raised(
                 f"'{row.path}' ({describe(self.leaves[i])}) is tied to '{tie.source}' "
-                f"({describe(self.leaves[source])}): {error}"
+                f"({describe(self.leaves[source])})",
+                error,
             )
         self.rows[i] = dataclasses.replace(
             row, role="tied", slot=slot, on=(source,), function=function
@@ -296,30 +291,51 @@ class _Binding:
 
     def order(self) -> None:
         """See that there is an order of dependencies, and freeze what follows frozen."""
-        state: dict[int, bool] = {}  # False: being visited
-
-        def visit(i: int, chain: tuple[int, ...]) -> None:
-            i = owner(self.rows, i)
-            if state.get(i):
-                return
-            if i in state:
-                loop = [self.rows[j].path for j in (*chain[chain.index(i) :], i)]
-                self.faults.append("a cycle of dependencies: " + " → ".join(loop))
-                return
-            state[i] = False
-            for j in self.rows[i].on:
-                visit(j, (*chain, i))
-            state[i] = True
-            row = self.rows[i]
-            if row.role == "tied" and self.rows[row.on[0]].role == "frozen":
-                self.rows[i] = dataclasses.replace(
-                    row, role="frozen", slot=-1, on=(), function=None
+        graph = {
+            i: {owner(self.rows, j) for j in row.on}
+            for i, row in enumerate(self.rows)
+            if row.owner is None
+        }
+        order: list[int] = []
+        while not order and graph:
+            try:
+                order = list(graphlib.TopologicalSorter(graph).static_order())
+            except graphlib.CycleError as error:
+                loop = error.args[1]  # each one before what depends on it
+                names = [self._name(j) for j in reversed(loop)]
+                self.faults.append(
+                    f"a cycle, where each depends on the next: {' → '.join(names)}"
                 )
-            elif row.role == "tied":
-                self.held[i] = None
+                graph[loop[1]].discard(loop[0])
+        for i in order:
+            if self.rows[i].role == "tied":
+                self._follow(i)
 
-        for i in range(len(self.rows)):
-            visit(i, ())
+    def _name(self, i: int) -> str:
+        members = [self.rows[m].path for m in self.rows[i].members]
+        return f"({', '.join(members)})" if members else self.rows[i].path
+
+    def _follow(self, i: int) -> None:
+        """Freeze a tied leaf if its source is; otherwise its value is not its own."""
+        row = self.rows[i]
+        (source,) = row.on
+        if self.rows[source].role != "frozen":
+            self.held[i] = None
+            return
+        self.rows[i] = dataclasses.replace(
+            row, role="frozen", slot=-1, on=(), function=None
+        )
+        if row.function is None or self.held[i] is None or self.held[source] is None:
+            return
+        function = row.function.build(self.parts[row.slot][1])
+        expected = jnp.asarray(function(self.held[source]))
+        fault = tie_fault(row, self.rows[source], expected, self.held[i])
+        if fault:
+            self.faults.append(fault + "; set both, or freeze both without the tie")
+
+
+class _Reported(Exception):
+    """What is wrong has been noted already."""
 
 
 def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
@@ -338,6 +354,9 @@ def _static(leaf: Any) -> Fixed | None:
 def _item_name(item: Any) -> str:
     if is_bijector(item):
         return item.name
+    if isinstance(item, Joint):
+        over = f" over {', '.join(item.over)}" if item.over else ""
+        return f"the joint {_item_name(item.bijector)}{over}"
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 
@@ -363,9 +382,9 @@ def _ambiguous(rows: list[Row]) -> list[str]:
     ]
     # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
     ndims = {
-        row.path: len(row.free_shape)
+        row.path: len(row.shape if _in_joint(row) else row.free_shape)
         for row in rows
-        if row.role == "free" and not row.members and row.owner is None
+        if row.role == "free"
     }
     for path, ndim in ndims.items():
         base, _, index = path.rpartition(".")
@@ -378,3 +397,7 @@ def _ambiguous(rows: list[Row]) -> list[str]:
                 )
             base, _, index = base.rpartition(".")
     return faults
+
+
+def _in_joint(row: Row) -> bool:
+    return bool(row.members) or row.owner is not None

@@ -10,7 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from ._plan import Plan
+from . import _tfp
+from ._plan import Plan, Row
 from ._tree import Fixed, broadcast, describe, is_array, raise_all
 
 
@@ -119,6 +120,26 @@ def same_array(a: Any, b: Any) -> bool:
         a, b = jax.random.key_data(a), jax.random.key_data(b)
     inexact = jnp.issubdtype(a.dtype, jnp.inexact)
     return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=bool(inexact))
+
+
+def tie_fault(row: Row, source: Row, expected: Any, got: Any) -> str:
+    """Say how a tied leaf differs from what its source makes it; "" if it does not.
+
+    A function may round differently when it is compiled, so "the same" is as in the
+    test of a support.
+    """
+    if isinstance(expected, Tracer) or isinstance(got, Tracer):
+        return ""
+    exact = np.promote_types(np.dtype(row.dtype).type(0).dtype, np.float32)
+    a, b = (np.asarray(x).astype(exact) for x in (expected, got))
+    size = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
+    tolerance = _tfp._RELATIVE_TOLERANCE[jnp.finfo(row.dtype).bits // 8]
+    if np.allclose(a, b, rtol=tolerance, atol=tolerance * size, equal_nan=True):
+        return ""
+    return (
+        f"'{row.path}' is {short(got)}, but '{source.path}', to which it is tied, makes "
+        f"it {short(expected)}"
+    )
 
 
 def widest(dtypes: Sequence[Any]) -> np.dtype:

@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+import graphlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
-from ._tfp import Kind, Structure as BijectorStructure
-from ._tree import Fixed, Structure
+from ._tfp import Kind, Structure as BijectorStructure, is_bijector, split
+from ._tree import Fixed, Structure, describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,21 +109,14 @@ class Plan:
     @functools.cached_property
     def order(self) -> tuple[tuple[int, Row], ...]:
         """The rows of `free` and `tied`, each after those that it depends on."""
-        mapped = {i for i, _ in self.free} | {i for i, _ in self.tied}
-        if not any(row.on for row in self.rows):
-            return self.free
-        done: dict[int, None] = {}
-
-        def visit(i: int) -> None:
-            i = owner(self.rows, i)
-            if i in mapped and i not in done:
-                for j in self.rows[i].on:
-                    visit(j)
-                done[i] = None
-
-        for i in sorted(mapped):
-            visit(i)
-        return tuple((i, self.rows[i]) for i in done)
+        mapped = dict((*self.free, *self.tied))
+        graph = {
+            i: mapped.keys() & {owner(self.rows, j) for j in row.on}
+            for i, row in mapped.items()
+        }
+        return tuple(
+            (i, mapped[i]) for i in graphlib.TopologicalSorter(graph).static_order()
+        )
 
     @functools.cached_property
     def free_treedef(self) -> Any:
@@ -147,9 +141,9 @@ class Plan:
         ]
         if row.free_shape == (len(elements),):
             return elements
-        paths = [self.rows[i].path.split(".") for i in row.members]
-        common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
-        return _numbered(".".join(common) or "joint", row.free_shape)
+        paths = [self.rows[i].path for i in row.members]
+        name = "+".join(paths) if len(paths) <= 4 else f"{paths[0]}+…+{paths[-1]}"
+        return _numbered(name, row.free_shape)
 
 
 def _numbered(path: str, shape: tuple[int, ...]) -> list[str]:
@@ -170,19 +164,91 @@ def build_bijector(
     if row.function is None:
         assert row.kind is not None
         return row.kind.structure.build(numbers)
-    return row.function.build(numbers)(view(plan.structure, plan.rows, row.on, leaves))
+    shown = view(plan.structure, plan.rows, {i: leaves[i] for i in row.on})
+    return row.function.build(numbers)(shown)
 
 
-def view(
-    structure: Structure, rows: Sequence[Row], on: Iterable[int], leaves: Sequence[Any]
-) -> PyTree:
-    """The model for a function that reads only the leaves `on`."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def dependent_numbers(
+    plan: Plan, row: Row, numbers: tuple[Any, ...], on: tuple[Any, ...]
+) -> tuple[Array, ...]:
+    """The numbers of a row's bijector, from the values `on` that it depends on.
+
+    Always traced: a bound that has run into another must not raise in a function that
+    looks at concrete values, where the same forward map under `jit` goes on.
+    """
+    leaves: list[Any] = [None] * len(plan.rows)
+    for i, value in zip(row.on, on, strict=True):
+        leaves[i] = value
+    structure, found = split(build_bijector(plan, row, numbers, leaves))
+    if row.kind is None or structure != row.kind.structure:
+        raise ValueError(
+            f"the function of '{row.path}' made another sort of bijector than when "
+            "it was bound; only its numbers may depend on the model"
+        )
+    return found
+
+
+def view(structure: Structure, rows: Sequence[Row], seen: Mapping[int, Any]) -> PyTree:
+    """The model for a function that reads only the leaves `seen`."""
     shown = []
     for i, row in enumerate(rows):
         if row.value is not None:
             shown.append(row.value.value)
-        elif i in on or row.role == "static":
-            shown.append(leaves[i])
-        else:  # never used, as was seen when bound
+        elif i in seen:
+            shown.append(seen[i])
+        elif isinstance(row.dtype, np.dtype):  # never used, as was seen when bound
             shown.append(np.broadcast_to(np.zeros((), row.dtype), row.shape))
+        else:  # nor is a PRNG key
+            shown.append(None)
     return structure.treedef.unflatten(shown)
+
+
+def trace(
+    structure: Structure,
+    rows: Sequence[Row],
+    function: BijectorStructure,
+    numbers: tuple[Any, ...],
+) -> tuple[BijectorStructure, tuple[Any, ...], list[int]]:
+    """Find what the function of a dependent bijector makes, from shapes alone.
+
+    Returns:
+        The structure of its bijector, the shapes of that one's numbers, and the arrays
+        of the model that it reads.
+
+    Raises:
+        TypeError: it makes no bijector, or one that cannot be split, or another at
+            each call.
+    """
+    avals = {
+        i: jax.ShapeDtypeStruct(row.shape, row.dtype)
+        for i, row in enumerate(rows)
+        if row.value is None
+    }
+    made: list[BijectorStructure] = []
+
+    def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
+        bijector = function.build(numbers)(view(structure, rows, arrays))
+        if not is_bijector(bijector):
+            raise TypeError(f"its function returned {describe(bijector)}, not a bijector")
+        found, result = split(bijector)
+        if found.opaque:
+            raise TypeError(
+                f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; "
+                "derive its class from tfb.AutoCompositeTensorBijector"
+            )
+        again, _ = split(function.build(numbers)(view(structure, rows, arrays)))
+        if found != again:
+            raise TypeError(
+                f"its function makes another {bijector.name} at each call, such as one "
+                "that holds a new function; only numbers may depend on the model"
+            )
+        made.append(found)
+        return result
+
+    jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, avals)
+    inputs = jaxpr.jaxpr.invars[-len(avals) :]
+    used = {id(x) for equation in jaxpr.jaxpr.eqns for x in equation.invars}
+    used |= {id(x) for x in jaxpr.jaxpr.outvars}
+    pairs = zip(sorted(avals), inputs, strict=True)
+    return made[0], shapes, [i for i, x in pairs if id(x) in used]

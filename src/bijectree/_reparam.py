@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from . import _tfp
-from ._binding import make_plan
+from ._binding import BIND_ERRORS, make_plan
 from ._constraints import support
 from ._leaves import (
     compare_kept,
@@ -23,10 +23,11 @@ from ._leaves import (
     kept_leaves,
     model_leaves,
     short,
+    tie_fault,
     widest,
 )
-from ._plan import Plan, Row, build_bijector
-from ._tree import raise_all
+from ._plan import Plan, Row, build_bijector, dependent_numbers
+from ._tree import describe, raise_all
 
 
 class SupportError(ValueError):
@@ -50,13 +51,15 @@ class Reparam(eqx.Module):
         model: any pytree of arrays, or of `jax.ShapeDtypeStruct`s; only structure,
             shapes, dtypes and the values without coordinates are used.
         spec: a pytree of the model's structure, or of its upper part, with a TFP
-            bijector, `None` (identity) or `bt.frozen` at each leaf. A bijector above
-            several leaves maps each of them by itself.
+            bijector, `None` (identity), `bt.frozen`, `bt.joint`, `bt.dependent` or
+            `bt.tied` at each leaf. A bijector above several leaves maps each of them by
+            itself.
 
     Raises:
         ValueError: the spec does not fit the model: another structure, a bijector that
             cannot take a leaf's shape or would change it, a bijector on a leaf that is
-            not a real inexact array. All faults are listed with their paths.
+            not a real inexact array, a cycle of dependencies. All faults are listed
+            with their paths.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -166,10 +169,7 @@ class Reparam(eqx.Module):
             ]
             self._raise_outside(leaves, pairs)
             found = [x for x, _ in pairs]
-        for kind, slot in self._plan.outer:
-            vector = _ravel(found)
-            vector = _tfp.inverse(*self._cast(kind, slot, vector.dtype), vector)
-            found = self._split(vector, [x.dtype for x in found])
+        found, _ = self._inverse_outer(found)
         return self._free_tree(found)
 
     def inverse_log_det_jacobian(self, model: PyTree) -> Float[Array, ""]:
@@ -192,6 +192,7 @@ class Reparam(eqx.Module):
             RuntimeError: from `eqx.error_if` under `jit`; it names the first path.
         """
         leaves = model_leaves(self._plan, model)
+        self._compare_tied(leaves)
         pairs = [self._inverse_and_outside(i, row, leaves) for i, row in self._plan.free]
         self._raise_outside(leaves, pairs)
         for (i, row), (_, mask) in zip(self._plan.free, pairs, strict=True):
@@ -199,6 +200,12 @@ class Reparam(eqx.Module):
                 expected = self._support(row, leaves)
                 message = f"{self._name(row)} is outside its support: {expected}"
                 leaves[i] = eqx.error_if(leaves[i], mask, message)
+        _, mask = self._inverse_outer([x for x, _ in pairs])
+        if isinstance(mask, Tracer):
+            free = [leaves[i] for i, _ in self._plan.free]
+            free = eqx.error_if(free, mask, "the model is outside what `then` maps onto")
+            for (i, _), leaf in zip(self._plan.free, free, strict=True):
+                leaves[i] = leaf
         return self._plan.structure.treedef.unflatten(leaves)
 
     def then(self, bijector: Any) -> "Reparam":
@@ -209,13 +216,15 @@ class Reparam(eqx.Module):
 
         Args:
             bijector: a TFP bijector of vectors of `dim` numbers that keeps their
-                number.
+                number. Where it does not map onto all vectors, nor does the result onto
+                all models, and `inverse` says so.
 
         Returns:
             A Reparam of the same model, whose `free` has the structure of this one's.
 
         Raises:
-            ValueError: the bijector does not map `dim` numbers to as many.
+            TypeError: it is not a TFP bijector.
+            ValueError: it does not map `dim` numbers to as many.
 
         Example:
             >>> import bijectree as bt, jax.numpy as jnp
@@ -224,13 +233,19 @@ class Reparam(eqx.Module):
             >>> print(reparam.inverse(model)["b"])  # log(4) / 2
             0.6931472
         """
+        if not _tfp.is_bijector(bijector):
+            raise TypeError(f"then takes a TFP bijector, got {describe(bijector)}")
         structure, numbers = _tfp.split(bijector)
         dtype = widest([row.free_dtype for _, row in self._plan.free])
-        kind = _tfp.bind(structure, numbers, (self.dim,), dtype)
+        what = f"then: {bijector.name} does not fit a vector of {self.dim} numbers"
+        try:
+            kind = _tfp.bind(structure, numbers, (self.dim,), dtype)
+        except BIND_ERRORS as error:
+            raise ValueError(f"{what}: {error}") from error
         if kind.free_shape != (self.dim,):
             raise ValueError(
-                f"then: {bijector.name} has {kind.free_shape[0]} free coordinates for "
-                f"{self.dim}; it must keep their number"
+                f"{what}: it has free coordinates of shape {kind.free_shape}, and must "
+                "keep their number"
             )
         outer = (*self._plan.outer, (kind, len(self._numbers)))
         plan = Plan(self._plan.structure, self._plan.rows, outer)
@@ -387,33 +402,61 @@ class Reparam(eqx.Module):
         """
         if row.kind is None:
             return None
-        missing = [i for i in row.on if leaves[i] is None]
+        self._values(row, leaves)
+        return build_bijector(self._plan, row, self._numbers[row.slot], leaves)
+
+    def _values(self, row: Row, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """What the bijector of a row depends on."""
         raise_all(
             f"the bijector of '{row.path}' depends on leaves without a value; pass "
             "like=model",
-            (f"'{self._plan.rows[i].path}'" for i in missing),
+            (
+                f"'{self._plan.rows[i].path}'"
+                for i in row.on
+                if leaves[i] is None or isinstance(leaves[i], jax.ShapeDtypeStruct)
+            ),
         )
-        return build_bijector(self._plan, row, self._numbers[row.slot], leaves)
+        return tuple(leaves[i] for i in row.on)
 
     def _call(
         self, row: Row, dtype: Any, leaves: Sequence[Any]
     ) -> tuple[_tfp.Kind, tuple[Any, ...]]:
         """What `_tfp` needs to map this row at a float dtype."""
         assert row.kind is not None
-        if row.function is None:
-            return self._cast(row.kind, row.slot, dtype)
-        structure, numbers = _tfp.split(self._bijector(row, leaves))
-        if structure != row.kind.structure:
-            raise ValueError(
-                f"the function of '{row.path}' made another sort of bijector than when "
-                "it was bound; only its numbers may depend on the model"
-            )
+        numbers = self._numbers[row.slot]
+        if row.function is not None:
+            on = self._values(row, leaves)
+            numbers = dependent_numbers(self._plan, row, numbers, on)
         return row.kind.with_dtype(dtype, numbers), numbers
 
     def _cast(
         self, kind: _tfp.Kind, slot: int, dtype: Any
     ) -> tuple[_tfp.Kind, tuple[Any, ...]]:
         return kind.with_dtype(dtype, self._numbers[slot]), self._numbers[slot]
+
+    def _inverse_outer(self, free: list[Array]) -> tuple[list[Array], Any]:
+        """Undo `then`, and say whether that is outside what it maps onto."""
+        outside: Any = False
+        for kind, slot in self._plan.outer:
+            vector = _ravel(free)
+            call = self._cast(kind, slot, vector.dtype)
+            vector, mask = _tfp.inverse_and_outside(*call, vector)
+            if not isinstance(mask, Tracer) and mask.any():
+                name = kind.structure.build(self._numbers[slot]).name
+                found = [
+                    label
+                    for label, off in zip(
+                        self.labels, np.broadcast_to(mask, self.dim), strict=True
+                    )
+                    if off
+                ]
+                raise SupportError(
+                    f"the coordinates {', '.join(found[:5])} of the model are outside "
+                    f"what {name}, given to `then`, maps onto"
+                )
+            outside = outside | mask.any()
+            free = self._split(vector, [x.dtype for x in free])
+        return free, outside
 
     def _inverse(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
         y = self._gather(i, row, leaves)
@@ -459,27 +502,24 @@ class Reparam(eqx.Module):
 
     def _support(self, row: Row, leaves: Sequence[Any]) -> str:
         """The support of a row in words."""
-        bijector = self._bijector(row, leaves)
+        try:
+            bijector = self._bijector(row, leaves)
+        except ValueError as error:
+            on = ", ".join(f"'{self._plan.rows[i].path}'" for i in row.on)
+            return f"the support of a bijector that cannot be made of {on}: {error}"
         return "finite" if bijector is None else support(bijector).description
 
     def _compare_tied(self, leaves: Sequence[Any]) -> None:
         """Raise if a tied leaf is not what it is tied to, as far as it can be seen."""
-        faults = []
-        for i, row in self._plan.tied:
-            expected, got = self._follow(row, leaves), jnp.asarray(leaves[i])
-            if isinstance(expected, Tracer) or isinstance(got, Tracer):
-                continue
-            exact = np.promote_types(np.dtype(row.dtype).type(0).dtype, np.float32)
-            a, b = (np.asarray(x).astype(exact) for x in (expected, got))
-            tolerance = 8 * float(jnp.finfo(row.dtype).eps)
-            if not np.allclose(a, b, rtol=tolerance, atol=0, equal_nan=True):
-                source = self._plan.rows[row.on[0]].path
-                faults.append(
-                    f"'{row.path}' is {short(got)}, but '{source}', to which it is tied, "
-                    f"makes it {short(expected)}"
-                )
+        faults = (
+            tie_fault(
+                row, self._plan.rows[row.on[0]], self._follow(row, leaves), leaves[i]
+            )
+            for i, row in self._plan.tied
+        )
         raise_all(
-            "inverse: tied leaves disagree; set both, or bind without the tie", faults
+            "tied leaves disagree; set both, or bind without the tie",
+            filter(None, faults),
         )
 
     def _raise_outside(

@@ -118,6 +118,8 @@ class Structure:
 
     treedef: Any
     fixed: tuple[Fixed | None, ...]
+    # Of the numbers that it was first seen with: TFP's constructors look at them.
+    shapes: tuple[tuple[int, ...], ...] = dataclasses.field(compare=False, repr=False)
 
     def build(self, numbers: tuple[Any, ...]) -> Any:
         """Put the numbers back: a bijector again."""
@@ -132,7 +134,7 @@ class Structure:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
-        zeros = tuple(np.zeros((), np.float32) for f in self.fixed if f is None)
+        zeros = tuple(np.zeros(shape, np.float32) for shape in self.shapes)
         return _structure_of, (self.build(zeros),)
 
 
@@ -164,7 +166,7 @@ def split(bijector: Any) -> tuple[Structure, tuple[Any, ...]]:
     leaves, treedef = jax.tree_util.tree_flatten(_plain(bijector))
     fixed = tuple(None if _is_number(leaf) else Fixed(leaf) for leaf in leaves)
     numbers = tuple(leaf for leaf in leaves if _is_number(leaf))
-    return Structure(treedef, fixed), numbers
+    return Structure(treedef, fixed, tuple(map(np.shape, numbers))), numbers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
