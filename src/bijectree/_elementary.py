@@ -63,9 +63,23 @@ def hyperbolic(
 def _hyperbolic_jvp(primals: tuple, tangents: tuple) -> tuple:
     (h,), (dh,) = primals, tangents
     t, log_cosh, s = hyperbolic(h)
-    slope = s * (1 - s)
+    slope = _slope(h)
     ds = jnp.where(h < 0, 2 * slope, -2 * slope)
     return (t, log_cosh, s), (4 * slope * dh, t * dh, ds * dh)
+
+
+@jax.custom_jvp
+def _slope(h: Array) -> Array:
+    """σ(2h)σ(−2h), whose derivative through autodiff would cancel near 0."""
+    s = hyperbolic(h)[2]
+    return s * (1 - s)
+
+
+@_slope.defjvp
+def _slope_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (h,), (dh,) = primals, tangents
+    slope = _slope(h)
+    return slope, -2 * hyperbolic(h)[0] * slope * dh
 
 
 @jax.custom_jvp

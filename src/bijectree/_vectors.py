@@ -118,7 +118,9 @@ class Circular(Reshaping):
         return angle, -0.5 * jnp.sum(x * x, axis=-1)
 
     def _inverse(self, y: Array) -> Array:
-        return jnp.stack([jnp.cos(y), jnp.sin(y)], axis=-1)
+        # π rounds up in float32, to an angle whose sine is negative
+        sine = jnp.where(y == jnp.asarray(math.pi, y.dtype), 0, jnp.sin(y))
+        return jnp.stack([jnp.cos(y), sine], axis=-1)
 
 
 def _contrast_scale(n: int, x: Array) -> tuple[Array, Array]:
