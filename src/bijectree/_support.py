@@ -52,7 +52,9 @@ class Support:
             >>> print(bt.support(bt.positive()).contains(jnp.array([1.0, -1.0])))
             [ True False]
         """
-        return self._contains(jnp.asarray(value))
+        # bounds broadcast against values, whatever the user has asked of JAX
+        with _tfp._standard_promotion():
+            return self._contains(jnp.asarray(value))
 
 
 def support(bijector: tfb.Bijector) -> Support:

@@ -1,0 +1,153 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_bijectors import CATALOGUE
+
+import bijectree as bt
+from bijectree import tfb
+
+WORDS = {
+    "real": "all real numbers",
+    "positive": "positive numbers",
+    "positive_softplus": "positive numbers",
+    "greater_than": "numbers greater than 1",
+    "less_than": "numbers less than 1",
+    "interval": "numbers between -1 and 2",
+    "interval_arrays": "numbers between [0. 0. 0.] and [ 1.  2. inf]",
+    "unit_interval": "numbers between 0 and 1",
+    "affine": "all real numbers",
+    "ordered_vector": "increasing vectors",
+    "positive_ordered_vector": "increasing vectors of positive numbers",
+    "simplex": "positive parts that sum to 1",
+    "stick_breaking": "positive parts that sum to 1",
+    "simplex_columns": "positive parts that sum to 1 along axis -2",
+    "simplex_far": "positive parts that sum to 1 along axis -3",
+    "zero_sum": "numbers that sum to 0",
+    "zero_sum_columns": "numbers that sum to 0 along axis -2",
+    "zero_sum_matrix": "matrices whose rows and columns sum to 0",
+    "sphere": "unit vectors",
+    "circular": "angles in (−π, π]",
+    "corr_cholesky": "Cholesky factors of correlation matrices",
+    "corr_matrix": "correlation matrices",
+    "lower_cholesky": "lower triangular matrices with a positive diagonal",
+    "lower_cholesky_tall": "4 × 2 lower triangular matrices with a positive diagonal",
+    "positive_definite": "symmetric positive definite matrices",
+}
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_values_of_the_map_are_inside(name, precision, getkey):
+    make, shape = CATALOGUE[name]
+    bijector = make()
+    support = bt.support(bijector)
+    assert support.description == WORDS[name]
+    reparam = bt.Reparam({"x": jax.ShapeDtypeStruct(shape, precision)}, {"x": bijector})
+    free = reparam.unravel(jax.random.normal(getkey(), (reparam.dim,), precision))
+    x = reparam.forward(free)["x"]
+    assert support.event_ndims == bijector.inverse_min_event_ndims
+    inside = support.contains(x)
+    assert inside.shape == x.shape[: x.ndim - support.event_ndims]
+    assert np.all(inside)
+    assert not np.any(support.contains(jnp.full_like(x, jnp.nan)))
+
+
+_POSITIVE = "positive numbers"
+TFP = [
+    (tfb.Identity(), "all real numbers"),
+    (tfb.Exp(), _POSITIVE),
+    (tfb.Softplus(), _POSITIVE),
+    (tfb.Softplus(low=0.5), "numbers greater than 0.5"),
+    (tfb.Sigmoid(), "numbers between 0 and 1"),
+    (tfb.Sigmoid(1.0, 3.0), "numbers between 1 and 3"),
+    (tfb.Tanh(), "numbers between -1 and 1"),
+    (tfb.Scale(2.0), "all real numbers"),
+    (tfb.Shift(2.0), "all real numbers"),
+    (tfb.NormalCDF(), "numbers between 0 and 1"),
+    (tfb.Reciprocal(), "numbers other than 0"),
+    (tfb.Square(), _POSITIVE),
+    (tfb.Power(3.0), _POSITIVE),
+    (tfb.Log(), "all real numbers"),
+    (tfb.Ascending(), "increasing vectors"),
+    (tfb.SoftmaxCentered(), "positive parts that sum to 1"),
+    (tfb.IteratedSigmoidCentered(), "positive parts that sum to 1"),
+    (tfb.UnitVector(), "unit vectors"),
+    (tfb.CorrelationCholesky(), "Cholesky factors of correlation matrices"),
+    (
+        tfb.FillScaleTriL(),
+        "lower triangular matrices with a diagonal of numbers greater than 1e-05",
+    ),
+    (
+        tfb.FillScaleTriL(diag_shift=None),
+        "lower triangular matrices with a positive diagonal",
+    ),
+    (
+        tfb.Chain([tfb.CholeskyOuterProduct(), tfb.CorrelationCholesky()]),
+        "correlation matrices",
+    ),
+    (
+        tfb.Chain([tfb.CholeskyOuterProduct(), tfb.FillScaleTriL(diag_shift=None)]),
+        "symmetric positive definite matrices",
+    ),
+    (tfb.Chain([tfb.Shift(1.0), tfb.Exp()]), "numbers greater than 1"),
+    (tfb.Chain([tfb.Shift(1.0), tfb.Scale(-2.0), tfb.Exp()]), "numbers less than 1"),
+    (tfb.Chain([tfb.Scale(3.0), tfb.Sigmoid()]), "numbers between 0 and 3"),
+    (tfb.Chain([tfb.Scale(log_scale=0.0), tfb.Softplus()]), _POSITIVE),
+    (tfb.Chain([tfb.Reciprocal(), tfb.Exp()]), _POSITIVE),
+    (tfb.Chain([tfb.Square(), tfb.Exp()]), _POSITIVE),
+    (tfb.Chain([tfb.Log(), tfb.Exp()]), "all real numbers"),
+    (tfb.Chain([bt.affine(1.0, 2.0), bt.unit_interval()]), "numbers between 1 and 3"),
+    (tfb.Chain([]), "all real numbers"),
+    (tfb.Invert(tfb.Exp()), "all real numbers"),
+    (tfb.Invert(tfb.Log()), _POSITIVE),
+    (tfb.Invert(bt.positive()), "all real numbers"),
+    (tfb.Invert(bt.simplex()), "all real arrays"),
+    (tfb.Chain([tfb.Invert(tfb.Shift(1.0)), tfb.Exp()]), "numbers greater than -1"),
+    (
+        tfb.Chain([tfb.Scale(2.0), bt.simplex()]),
+        "positive parts that sum to 1, each entry then mapped by scale",
+    ),
+    (tfb.Permute([1, 0]), "the range of permute"),
+]
+
+
+@pytest.mark.parametrize(("bijector", "words"), TFP, ids=lambda x: getattr(x, "name", ""))
+def test_tfps_common_ones(bijector, words):
+    assert bt.support(bijector).description == words
+
+
+@pytest.mark.parametrize(
+    ("bijector", "inside", "outside"),
+    [
+        (tfb.Softplus(low=0.5), 0.6, 0.4),
+        (tfb.Chain([tfb.Scale(3.0), tfb.Sigmoid()]), 2.9, 3.1),
+        (tfb.Reciprocal(), -1.0, 0.0),
+        (tfb.FillScaleTriL(), [[1.0, 0.0], [5.0, 1e-3]], [[1.0, 0.0], [5.0, 1e-6]]),
+        (tfb.FillScaleTriL(), [[1.0, 0.0], [5.0, 1.0]], [[1.0, 1.0], [5.0, 1.0]]),
+        (tfb.Chain([tfb.Scale(2.0), bt.simplex()]), [0.5, 1.5], [0.5, 0.5]),
+        (tfb.Permute([1, 0]), [0.5, 1.5], [0.5, jnp.inf]),
+    ],
+)
+def test_the_predicate(bijector, inside, outside):
+    support = bt.support(bijector)
+    assert support.contains(jnp.asarray(inside))
+    assert not support.contains(jnp.asarray(outside))
+
+
+def test_bounds_may_be_traced():
+    @jax.jit
+    def contains(lower, x):
+        support = bt.support(bt.interval(lower, 2.0))
+        assert support.description == "numbers between (traced) and 2"
+        return support.contains(x)
+
+    assert list(contains(0.0, jnp.array([1.0, -1.0]))) == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_the_tolerance_is_that_of_the_dtype(dtype):
+    parts = jnp.full(10, 0.1, dtype)
+    simplex = bt.support(bt.simplex())
+    assert simplex.contains(parts)
+    assert not simplex.contains(parts * 1.1)
+    assert bt.support(bt.positive_definite()).contains(jnp.eye(3, dtype=dtype))
