@@ -12,6 +12,10 @@ from jaxtyping import Array, Float
 
 from . import _tfp
 
+# Events with more free coordinates, and leaves with more entries of Jacobian, are too
+# large to differentiate here.
+MOST_COORDINATES = 64
+MOST_ENTRIES = 4_000_000
 # Rows of a Jacobian are dependent if what the rows before leave of them is this small.
 _DEPENDENT = 1e-8
 

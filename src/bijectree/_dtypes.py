@@ -1,0 +1,111 @@
+"""Which dtypes a bijector gives by itself, without the engine's casts."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _tfp
+from ._leaves import short
+from ._report import ERRORS, Findings
+
+
+def check_dtypes(
+    kind: _tfp.Kind, numbers: tuple[Any, ...], bijector: Any, findings: Findings
+) -> None:
+    """Which dtypes the bijector gives by itself, without the engine's casts."""
+    own = f"a {kind.dtype} leaf"
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    changed = {}
+    for method in ("forward", "inverse"):
+        # With its numbers cast, what remains is the bijector's own doing.
+        with contextlib.suppress(*ERRORS):
+            got = _result_dtype(kind, avals, method, kind.compute_dtype, cast=True)
+            if got != kind.compute_dtype:
+                changed[method] = got
+    pinned = _tfp_dtype(kind, numbers)
+    for method, got in changed.items():
+        text = f"{method} returns {got} for {kind.compute_dtype}"
+        if pinned is None:
+            findings.failures.append(
+                f"dtype change: {text}; compute in the dtype of the argument "
+                f"(x.dtype). bijectree casts the result to the leaf's {kind.dtype}, "
+                "which brings no digits back"
+            )
+    if pinned is not None:
+        findings.notes.append(
+            f"holds {pinned} parameters that cannot be cast, so that it computes in "
+            f"{pinned} for {own}"
+        )
+    coarse = [n for n in numbers if _has_fewer_digits(n, kind.dtype)]
+    if coarse:
+        findings.notes.append(
+            f"a {coarse[0].dtype} parameter, {short(np.asarray(coarse[0]))}, stays what "
+            f"it is on {own}: pass it as a {kind.dtype} array, or use bijectree's "
+            "constraints, which keep every digit"
+        )
+    if changed or pinned is not None:
+        return
+    try:
+        got = _result_dtype(kind, avals, "forward", kind.dtype, cast=False)
+    except ERRORS as error:
+        findings.notes.append(
+            f"called directly on {own}, it raises {type(error).__name__}; bijectree "
+            "casts its numbers"
+        )
+    else:
+        if got != kind.dtype:
+            findings.notes.append(
+                f"called directly on {own}, it returns {got}; bijectree casts"
+            )
+
+
+@functools.lru_cache(maxsize=4096)
+def _result_dtype(
+    kind: _tfp.Kind, avals: tuple[Any, ...], method: str, dtype: Any, *, cast: bool
+) -> np.dtype:
+    """The dtype that a method of a bijector returns for an argument of another."""
+    numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
+    shape = kind.free_shape if method == "forward" else kind.shape
+
+    def call(numbers: tuple[Any, ...], x: Any) -> Any:
+        if cast:
+            numbers = _tfp._cast(numbers, dtype)
+        return getattr(kind.structure.build(numbers), method)(x)
+
+    with _tfp._standard_promotion():
+        x = jax.ShapeDtypeStruct(shape, dtype)
+        return np.dtype(jax.eval_shape(call, numbers, x).dtype)
+
+
+def _tfp_dtype(kind: _tfp.Kind, numbers: tuple[Any, ...]) -> np.dtype | None:
+    """The dtype that a part of a bijector insists on, if it is not the leaf's."""
+    with contextlib.suppress(*ERRORS), _tfp._standard_promotion():
+        cast = _tfp._cast(numbers, kind.compute_dtype)
+        for part in parts(kind.structure.build(cast)):
+            if part.dtype is not None and np.dtype(part.dtype) != kind.compute_dtype:
+                return np.dtype(part.dtype)
+    return None
+
+
+def parts(bijector: Any) -> Iterator[Any]:
+    """The bijectors that a chain or another wrapper is made of, itself first."""
+    yield bijector
+    inner = getattr(bijector, "bijectors", None) or [getattr(bijector, "bijector", None)]
+    for part in inner:
+        if _tfp.is_bijector(part):
+            yield from parts(part)
+
+
+def _has_fewer_digits(number: Any, dtype: np.dtype) -> bool:
+    """Whether a number was rounded to fewer digits than the leaf's dtype has."""
+    if not jnp.issubdtype(number.dtype, jnp.floating):
+        return False
+    if jnp.finfo(number.dtype).eps <= jnp.finfo(dtype).eps:
+        return False
+    # 0.5 is the same number in every dtype, 0.001 is not: its decimals tell.
+    return any(float(str(x)) != float(x) for x in np.ravel(np.asarray(number)))

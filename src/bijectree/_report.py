@@ -1,0 +1,157 @@
+"""What `check` found, as data and as a table."""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ._tree import is_array, raise_all
+
+# What a user's own bijector may raise when it is called. The row then says so.
+ERRORS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafReport:
+    """What `check` found at one leaf.
+
+    Attributes:
+        path: the leaf's path.
+        array: its dtype and shape.
+        bijector: the bijector's name, or "identity", "frozen", "static".
+        event: the shape of one event, free → model where the two differ.
+        support: "ok" or "outside".
+        round_trip: how far the value is from the one it maps back to, relative.
+        log_det: how far the log-det is from autodiff's, or why it was not compared.
+        room: how many free units away the map saturates in the leaf's dtype.
+        failures: what is wrong.
+        notes: what is worth knowing.
+    """
+
+    path: str
+    array: str
+    bijector: str
+    event: str = ""
+    support: str = ""
+    round_trip: str = ""
+    log_det: str = ""
+    room: str = ""
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `check` found: one row a leaf.
+
+    `str(report)` is a plain table, the same wherever it is printed. A rich console
+    prints the report itself in colour where the terminal has any and `NO_COLOR` is not
+    set.
+
+    Attributes:
+        rows: one `LeafReport` a leaf, in the model's order.
+    """
+
+    rows: tuple[LeafReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no leaf has a failure."""
+        return not any(row.failures for row in self.rows)
+
+    def raise_if_failed(self) -> None:
+        """Raise one error that lists every failure, if there is any.
+
+        Raises:
+            ValueError: `ok` is false.
+        """
+        raise_all("check", (f"at '{p}': {text}" for p, text in self._said("failures")))
+
+    def _said(self, what: str) -> Iterator[tuple[str, str]]:
+        for row in self.rows:
+            for text in getattr(row, what):
+                yield row.path, text
+
+    def __rich__(self) -> Table:
+        """The rows as a table, then failures and notes."""
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        for name in ("", "leaf", "array", "bijector", "event", "support"):
+            table.add_column(name, no_wrap=True)
+        for name in ("round trip", "log-det", "room"):
+            table.add_column(name, no_wrap=True, justify="right")
+        for row in self.rows:
+            style = "red" if row.failures else None
+            verdict = "FAIL" if row.failures else "ok"
+            cells = (row.path or "(the model)", row.array, row.bijector, row.event)
+            cells += (row.support, row.round_trip, row.log_det, row.room)
+            table.add_row(
+                verdict, *(Text(_cut(cell or "-")) for cell in cells), style=style
+            )
+        whole = Table.grid()
+        whole.add_column(overflow="fold")
+        if self.rows:
+            whole.add_row(table)
+            whole.add_row("")
+        for path, text in self._said("failures"):
+            whole.add_row(Text(f"failure at '{path}': {text}", style="red"))
+        for path, text in self._said("notes"):
+            whole.add_row(Text(f"note at '{path}': {text}", style="dim"))
+        failed = sum(bool(row.failures) for row in self.rows)
+        of = f"{len(self.rows)} {'row' if len(self.rows) == 1 else 'rows'}"
+        whole.add_row(Text(f"{failed} of {of} failed" if failed else f"{of}, all ok"))
+        return whole
+
+    def __str__(self) -> str:
+        """The table as plain text of its natural width."""
+        file = io.StringIO()
+        Console(file=file, width=1000, color_system=None, force_terminal=False).print(
+            self
+        )
+        return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
+
+
+@dataclasses.dataclass
+class Findings:
+    """What has been found at a leaf so far."""
+
+    cells: dict[str, str] = dataclasses.field(default_factory=dict)
+    failures: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def raised(self, name: str, error: Exception) -> None:
+        said = " ".join(str(error).split())
+        self.failures.append(f"{name} raised {type(error).__name__}: {said[:300]}")
+
+    def report(self, path: str, leaf: Any, name: str) -> LeafReport:
+        return LeafReport(
+            path,
+            _array(leaf),
+            name,
+            **self.cells,
+            failures=tuple(self.failures),
+            notes=tuple(self.notes),
+        )
+
+
+def _array(leaf: Any) -> str:
+    """The dtype and shape of a leaf in a few letters: `float32[2,3]`."""
+    if not is_array(leaf):
+        return type(leaf).__name__
+    return f"{leaf.dtype}[{','.join(str(n) for n in leaf.shape)}]"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"

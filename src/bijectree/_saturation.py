@@ -1,0 +1,84 @@
+"""How far a free value is from where its map saturates."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _jacobian, _tfp
+from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
+from ._leaves import short
+from ._report import Findings
+
+# Saturation is looked for this far from the leaf's free value.
+_FURTHEST = 1024.0
+# About one free unit; exactly 1 would find |x| flat at a half.
+_UNIT = 1.03
+
+
+def _alive(kind: _tfp.Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
+    """Whether each event still changes when a coordinate goes further out than a step.
+
+    The answer is for all events together, one for each free coordinate of an event and
+    each step; the direction of a step is its sign.
+    """
+    events, inputs = _jacobian.shapes(kind)
+    wide = free.astype(kind.compute_dtype)
+    eps = float(jnp.finfo(kind.dtype).eps)
+
+    def image(x: Any) -> Any:
+        y = _tfp.forward(kind, numbers, x.astype(kind.dtype))
+        return y.reshape(events, y.size // events)
+
+    def one(place: Any) -> Any:
+        coordinate, step = place
+        axis = (jnp.arange(inputs) == coordinate).astype(wide.dtype)
+        axis = jnp.broadcast_to(axis, (events, inputs)).reshape(wide.shape)
+        here = wide + step * axis
+        # One free unit further, or what the dtype can tell apart so far out.
+        unit = jnp.maximum(_UNIT, 4 * eps * jnp.abs(here))
+        there = here + jnp.where(jnp.signbit(step), -unit, unit) * axis
+        y, beyond = image(here), image(there)
+        return jnp.all(jnp.isfinite(y)) & jnp.all(jnp.any(y != beyond, axis=1))
+
+    places = jnp.meshgrid(jnp.arange(inputs), steps, indexing="ij")
+    flat = jax.lax.map(one, tuple(p.ravel() for p in places))
+    return flat.reshape(inputs, steps.size)
+
+
+def check_room(
+    kind: _tfp.Kind, numbers: tuple[Any, ...], free: np.ndarray, findings: Findings
+) -> None:
+    """How far the free value may move before the map no longer follows."""
+    events, inputs = _jacobian.shapes(kind)
+    if inputs > MOST_COORDINATES or events * inputs**2 > MOST_ENTRIES or not inputs:
+        findings.cells["room"] = "not checked (size)" if inputs else ""
+        return
+    run = _jacobian.compiled_once(_alive, (0,))
+    low, high = 0.0, _FURTHEST
+    grid = np.concatenate([[0.0], np.geomspace(_FURTHEST / 2**14, _FURTHEST, 15)])
+    for _ in range(3):
+        steps = np.concatenate([-grid, grid]).astype(kind.compute_dtype)
+        alive = jax.device_get(run(kind, numbers, free, steps)).all(axis=0)
+        both = alive[: len(grid)] & alive[len(grid) :]
+        if both.all():
+            break
+        first = int(np.argmin(both))
+        low, high = grid[max(first - 1, 0)], grid[first]
+        grid = np.linspace(low, high, len(grid))
+    else:
+        if high == 0:
+            findings.cells["room"] = "saturated"
+            findings.failures.append(
+                f"saturated: in {kind.dtype}, moving the free value "
+                f"{short(free)} by one unit does not change the leaf"
+            )
+            return
+        findings.cells["room"] = f"{high:.3g}"
+        if high < 1:
+            findings.notes.append(
+                f"{high:.2g} free units from where the map saturates in {kind.dtype}"
+            )
+        return
+    findings.cells["room"] = f"> {_FURTHEST:.0f}"
