@@ -155,6 +155,15 @@ def test_float64_work_is_not_done_in_float32():
         np.testing.assert_allclose(log_det, expected, rtol=1e-13)
 
 
+def test_a_bijector_that_stays_float32_is_not_held_to_float64():
+    with jax.enable_x64(True):
+        tril = np.array([[1.1, 0.0], [0.3, 0.7]], np.float32)
+        reparam = one_leaf(tfb.ScaleMatvecTriL(tril), 2, dtype=jnp.float64)
+        model = {"x": jnp.array([1.0 / 3.0, 1e3 / 7.0])}
+        back = reparam.forward(reparam.inverse(model))
+        np.testing.assert_allclose(back["x"], model["x"], rtol=1e-5)
+
+
 def test_no_tracer_is_left_in_the_cache():
     reparam = one_leaf(tfb.Chain([tfb.Shift(1.0), tfb.Softplus(low=1e-3)]), 3)
     free = {"x": jnp.zeros(3)}

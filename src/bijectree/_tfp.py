@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -118,8 +119,9 @@ class Structure:
 
     treedef: Any
     fixed: tuple[Fixed | None, ...]
-    # Of the numbers that it was first seen with: TFP's constructors look at them.
-    shapes: tuple[tuple[int, ...], ...] = dataclasses.field(compare=False, repr=False)
+    # Shapes and dtypes of the numbers that it was first seen with, which TFP's
+    # constructors look at.
+    avals: tuple[tuple[Any, Any], ...] = dataclasses.field(compare=False, repr=False)
 
     def build(self, numbers: tuple[Any, ...]) -> Any:
         """Put the numbers back: a bijector again."""
@@ -134,8 +136,12 @@ class Structure:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
-        zeros = tuple(np.zeros(shape, np.float32) for shape in self.shapes)
-        return _structure_of, (self.build(zeros),)
+        # Nor do numbers of NumPy: `ScaleMatvecTriL` would make them part of itself.
+        zeros = tuple(jnp.zeros(shape, dtype) for shape, dtype in self.avals)
+        bijector = self.build(zeros)
+        if _structure_of(bijector) != self:
+            raise pickle.PicklingError(f"{bijector!r} is not the same when made again")
+        return _structure_of, (bijector,)
 
 
 def _structure_of(bijector: Any) -> Structure:
@@ -166,7 +172,8 @@ def split(bijector: Any) -> tuple[Structure, tuple[Any, ...]]:
     leaves, treedef = jax.tree_util.tree_flatten(_plain(bijector))
     fixed = tuple(None if _is_number(leaf) else Fixed(leaf) for leaf in leaves)
     numbers = tuple(leaf for leaf in leaves if _is_number(leaf))
-    return Structure(treedef, fixed, tuple(map(np.shape, numbers))), numbers
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    return Structure(treedef, fixed, avals), numbers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -300,6 +307,16 @@ def _pin(bijector: Any, x: Array) -> Array:
     return x if dtype is None else x.astype(dtype)
 
 
+def _narrowest(bijector: Any, dtype: Any) -> np.dtype:
+    """The least precise dtype that a bijector computes in, given leaves of `dtype`."""
+    if type(bijector) is tfb.Chain:
+        parts = [_narrowest(part, dtype) for part in bijector.bijectors]
+    else:
+        own = bijector.dtype
+        parts = [] if own is None or not jnp.issubdtype(own, jnp.floating) else [own]
+    return min((np.dtype(d) for d in (dtype, *parts)), key=lambda d: d.itemsize)
+
+
 def _map_inverse(bijector: Any, y: Array) -> Array:
     if type(bijector) is tfb.Chain:
         for part in bijector.bijectors:
@@ -375,11 +392,13 @@ def inverse_and_outside(
     and the effect of rounding the free value, measured by moving it that much.
     """
     exact = dataclasses.replace(kind, dtype=kind.compute_dtype)
+    bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
+    compute_dtype = _narrowest(bijector, kind.compute_dtype)
     y = leaf.astype(kind.compute_dtype)
     x = inverse(exact, numbers, y)
     back = forward(exact, numbers, x)
     # Some 32 ulp, so that the map's own rounding does not hide the move.
-    step = 32 * jnp.finfo(kind.compute_dtype).eps * (1 + jnp.abs(x))
+    step = 32 * float(jnp.finfo(compute_dtype).eps) * (1 + jnp.abs(x))
     signs = jnp.where(jnp.arange(x.size) % 2 == 0, 1, -1).astype(x.dtype)
     spread = jnp.zeros((), y.dtype)
     for moved in (x + step, x + step * signs.reshape(x.shape)):
@@ -389,7 +408,8 @@ def inverse_and_outside(
     event = tuple(range(y.ndim - kind.event_ndims, y.ndim))
     size = jnp.max(jnp.abs(y), axis=event, keepdims=True, initial=0.0)
     spread = jnp.max(spread, axis=event, keepdims=True, initial=0.0)
-    tolerance = _RELATIVE_TOLERANCE[kind.dtype.itemsize] * size + 2 * spread
+    itemsize = min(kind.dtype.itemsize, compute_dtype.itemsize)
+    tolerance = _RELATIVE_TOLERANCE[itemsize] * size + 2 * spread
     same = jnp.all(jnp.abs(back - y) <= tolerance, axis=event)
     free = x.astype(kind.dtype)
     finite = jnp.isfinite(free)
