@@ -82,6 +82,8 @@ class Reparam(eqx.Module):
         rows = [row for row in self._plan.rows if row.role != "static"]
         lines = [f"  {row.path}: {self.describe(row)}" for row in rows[:20]]
         more = [f"  ... {len(rows) - 20} more"] if len(rows) > 20 else []
+        for kind, slot in self._plan.outer:
+            more.append(f"  then: {kind.structure.build(self._numbers[slot]).name}")
         return "\n".join([f"Reparam of dimension {self.dim}", *lines, *more])
 
     __hash__ = object.__hash__
@@ -482,15 +484,16 @@ class Reparam(eqx.Module):
         rows = self._plan.rows
         if row.role == "tied":
             return f"tied to {rows[row.on[0]].path}"
-        first = row if row.owner is None else rows[row.owner]
-        if first.kind is None:
+        if row.owner is not None:
+            return f"joint with {rows[row.owner].path}"
+        if row.kind is None:
             return "identity"
-        if first.function is None:
-            name = first.kind.structure.build(self._numbers[first.slot]).name
+        if row.function is None:
+            name = row.kind.structure.build(self._numbers[row.slot]).name
         else:
-            name = "dependent on " + ", ".join(rows[i].path for i in first.on)
-        if first.members:
-            name += " joint over " + ", ".join(rows[i].path for i in first.members)
+            name = "dependent on " + ", ".join(rows[i].path for i in row.on)
+        if row.members:
+            name += " joint over " + ", ".join(rows[i].path for i in row.members)
         return name
 
     def _name(self, row: Row) -> str:

@@ -1,0 +1,598 @@
+"""Leaves that belong together: joint, dependent, tied, location_scale and `then`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import law
+import models
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+import bijectree as bt
+from bijectree import tfb, tfd
+
+
+def below(model: Any) -> Any:
+    """Numbers between 0 and 1 - alpha."""
+    return bt.interval(0.0, 1.0 - model["alpha"])
+
+
+def twice(x: Array) -> Array:
+    return 2 * x
+
+
+class Masked(eqx.Module):
+    """The conditioner of an autoregressive flow of vectors, by masked weights."""
+
+    first: Array
+    second: Array
+
+    def __init__(self, size: int, dtype: Any, seed: int = 0):
+        noise = np.random.default_rng(seed).normal(size=(2, size, size))
+        mask = np.tril(np.ones((size, size)), -1)
+        self.first, self.second = (jnp.asarray(w * mask, dtype) for w in noise)
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        return jnp.tanh(x @ self.first.T), 0.5 * jnp.tanh(x @ self.second.T)
+
+
+@dataclasses.dataclass
+class Case:
+    """A model and its spec.
+
+    Attributes:
+        make: gives both, for a dtype.
+        reads: which leaves a leaf, or a joint, depends on directly.
+        joints: the leaves that are mapped together.
+    """
+
+    make: Callable[[Any], tuple[Any, Any]]
+    reads: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    joints: list[set[str]] = dataclasses.field(default_factory=list)
+
+    def moved_by(self, leaf: str) -> set[str]:
+        """All the leaves whose free coordinates move a leaf."""
+        found: set[str] = set()
+        todo = {leaf}
+        while todo:
+            path = todo.pop()
+            group = next((g for g in self.joints if path in g), {path})
+            found |= group
+            for member in group:
+                todo |= self.reads.get(member, set()) - found
+        return found
+
+
+def garch(dtype: Any) -> tuple[Any, Any]:
+    model = {"alpha": jnp.array(0.2, dtype), "beta": jnp.full(2, 0.5, dtype)}
+    spec = {"alpha": bt.unit_interval(), "beta": bt.dependent(below, on="alpha")}
+    return model, spec
+
+
+def schools(dtype: Any) -> tuple[Any, Any]:
+    model = {
+        "mu": jnp.array(1.0, dtype),
+        "tau": jnp.array(2.0, dtype),
+        "theta": jnp.arange(4, dtype=dtype),
+        "effect": jnp.zeros((2, 4), dtype),
+    }
+    spec = {
+        "mu": None,
+        "tau": bt.positive(),
+        "theta": bt.location_scale("mu", "tau", np.array([0.0, 0.3, 0.7, 1.0])),
+        "effect": bt.location_scale("theta", 3.0, 0.5),
+    }
+    return model, spec
+
+
+def fields(dtype: Any) -> tuple[Any, Any]:
+    """Ordered shifts of three modules, and a simplex over their scales."""
+    model = {
+        "layers": [
+            models.Layer(jnp.full((), 1 / 3, dtype), jnp.full((), i, dtype))
+            for i in range(3)
+        ]
+    }
+    ordered = bt.joint(bt.ordered_vector(), over="layers.*.shift")
+    rules = {"**.scale": bt.joint(bt.simplex()), "**.shift": ordered}
+    return model, bt.by_path(model, rules)
+
+
+def flow(dtype: Any) -> tuple[Any, Any]:
+    """An autoregressive flow, and whitening, over vectors of several leaves."""
+    model = {
+        "a": jnp.zeros(2, dtype),
+        "b": jnp.array(1.0, dtype),
+        "c": jnp.zeros((2, 1), dtype),
+        "d": jnp.array(0.5, dtype),
+    }
+    factor = jnp.array([[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [-1.0, 0.3, 1.5]], dtype)
+    white = tfb.Chain([tfb.Shift(jnp.ones(3, dtype)), tfb.ScaleMatvecTriL(factor)])
+    masked = tfb.MaskedAutoregressiveFlow(Masked(3, dtype))
+    spec = {
+        "a": bt.joint(tfb.Invert(masked), over=("b", "a")),
+        "b": None,
+        "c": bt.joint(white, over=("c", "d")),
+        "d": None,
+    }
+    return model, spec
+
+
+def mixture(dtype: Any) -> tuple[Any, Any]:
+    """Each kind on each other kind."""
+    number = functools.partial(jnp.array, dtype=dtype)
+    model = {
+        "low": number(1.0),
+        "high": number(3.0),
+        "between": number(2.0),
+        "copy": number(3.0),  # of high
+        "double": number(6.0),  # of copy
+        "past": number([7.0, 8.0]),
+        "width": number(2.0),  # frozen
+        "table": jnp.array([1, 5]),
+        "wide": number(3.0),
+        "left": number(2.0),
+        "right": number([1.0, 2.0]),
+        "chol": number([[1.0, 0.0], [0.5, 2.0]]),
+        "upper": number([[1.0, 0.5], [0.0, 2.0]]),  # of chol
+        "turned": number([1.0, -1.0]),
+    }
+    rules = {
+        "low": bt.joint(bt.ordered_vector(), over=("low", "high")),
+        "between": bt.dependent(
+            lambda m: bt.interval(m["low"], m["high"]), ("low", "high")
+        ),
+        "copy": bt.tied("high"),
+        "double": bt.tied("copy", twice),
+        "past": bt.dependent(lambda m: bt.greater_than(m["double"]), "double"),
+        "width": bt.frozen,
+        "wide": bt.dependent(
+            lambda m: bt.interval(
+                m["table"][0], m["width"] * m["table"][1].astype(float)
+            ),
+            on=("width", "table"),
+        ),
+        "left": bt.joint(
+            bt.dependent(lambda m: tfb.Scale(m["wide"] * m["past"][0]), ("wide", "past")),
+            over=("right", "left"),
+        ),
+        "chol": bt.lower_cholesky(),
+        "upper": bt.tied("chol", jnp.transpose),
+        "turned": bt.dependent(
+            lambda m: tfb.ScaleMatvecTriL(m["upper"].T), on=("upper",)
+        ),
+    }
+    return model, bt.by_path(model, rules)
+
+
+CASES = {
+    "bounds that depend": Case(garch, {"beta": {"alpha"}}),
+    "location and scale": Case(schools, {"theta": {"mu", "tau"}, "effect": {"theta"}}),
+    "fields of modules": Case(
+        fields,
+        joints=[{f"layers.{i}.{name}" for i in range(3)} for name in ("scale", "shift")],
+    ),
+    "flow and whitening": Case(flow, joints=[{"a", "b"}, {"c", "d"}]),
+    "mixture": Case(
+        mixture,
+        {
+            "between": {"low"},
+            "past": {"high"},
+            "left": {"wide", "past"},
+            "turned": {"chol"},
+        },
+        [{"low", "high"}, {"left", "right"}],
+    ),
+}
+
+
+def preconditioned(reparam: bt.Reparam, dtype: Any, times: int) -> bt.Reparam:
+    """Put a dense affine map over all coordinates, `times` times."""
+    for seed in range(times):
+        noise = np.random.default_rng(seed).normal(size=(reparam.dim, reparam.dim))
+        factor = np.tril(0.3 * noise, -1) + np.diag(0.5 + noise[0] ** 2)
+        shift = tfb.Shift(jnp.asarray(noise[1], dtype))
+        scale = tfb.ScaleMatvecTriL(jnp.asarray(factor, dtype))
+        reparam = reparam.then(tfb.Chain([shift, scale]))
+    return reparam
+
+
+@eqx.filter_jit
+def jacobians(reparam: bt.Reparam, vectors: Array) -> tuple[Array, Array]:
+    """Log-dets, and Jacobians of the leaves that are free, at free points."""
+
+    def forward(vector: Array) -> Array:
+        model = reparam.forward(reparam.unravel(vector))
+        leaves = jax.tree.leaves(model)
+        rows = reparam._plan.rows
+        free = [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
+        return jnp.concatenate([x.ravel() for x in free])
+
+    def at(vector: Array) -> tuple[Array, Array]:
+        log_det = reparam.forward_log_det_jacobian(reparam.unravel(vector))
+        return log_det, jax.jacfwd(forward)(vector)
+
+    return jax.vmap(at)(vectors)
+
+
+def points(reparam: bt.Reparam, key: Any, dtype: Any, count: int = 100) -> Array:
+    return jax.random.normal(key, (count, reparam.dim), dtype)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_log_det_is_that_of_the_whole_map_and_its_blocks_are_as_said(
+    name, precision, getkey
+):
+    case = CASES[name]
+    model, spec = case.make(precision)
+    reparam = bt.Reparam(model, spec)
+    log_dets, matrices = jax.device_get(
+        jacobians(reparam, points(reparam, getkey(), precision))
+    )
+    assert log_dets.dtype == precision
+    tolerance = 1e4 * float(jnp.finfo(precision).eps)
+    for log_det, matrix in zip(log_dets, matrices, strict=True):
+        square = law.minimal_rows(matrix.astype(np.float64))
+        assert square.shape == (reparam.dim, reparam.dim)
+        expected = np.linalg.slogdet(square)[1]
+        np.testing.assert_allclose(log_det, expected, rtol=tolerance, atol=tolerance)
+
+    # Which leaf each row of the Jacobian is, and which leaves each column.
+    rows = [
+        row.path
+        for row in reparam._plan.rows
+        if row.role == "free"
+        for _ in range(int(np.prod(row.shape)))
+    ]
+    assert len(set(reparam.labels)) == reparam.dim
+    columns = [leaves_of(label, set(rows)) for label in reparam.labels]
+    moves = np.any(matrices != 0, axis=0)
+    for path in set(rows):
+        below = moves[[i for i, row in enumerate(rows) if row == path]].any(axis=0)
+        by = set().union(*(c for c, yes in zip(columns, below, strict=True) if yes))
+        group = next((g for g in case.joints if path in g), {path})
+        assert by | group == case.moved_by(path), path
+    free = reparam.inverse(model)
+    back = reparam.forward(free)
+    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(model), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def leaves_of(label: str, paths: set[str]) -> set[str]:
+    """The leaves that a label names."""
+    owners = {p for p in paths if label == p or label.startswith(p + ".")}
+    if not owners:  # a coordinate of several leaves
+        head, _, number = label.rpartition(".")
+        assert number.isdecimal()
+        owners = set(head.split("+"))
+        assert owners <= paths
+    return owners
+
+
+def test_then_is_one_more_map_of_all_coordinates(precision, getkey):
+    model, spec = mixture(precision)
+    inner = bt.Reparam(model, spec)
+    reparam = preconditioned(inner, precision, times=2)
+    assert isinstance(reparam, bt.Reparam)
+    assert reparam.labels == inner.labels
+    log_dets, matrices = jax.device_get(
+        jacobians(reparam, points(reparam, getkey(), precision))
+    )
+    expected = [
+        np.linalg.slogdet(law.minimal_rows(matrix.astype(np.float64)))[1]
+        for matrix in matrices
+    ]
+    tolerance = 1e4 * float(jnp.finfo(precision).eps)
+    np.testing.assert_allclose(log_dets, expected, rtol=tolerance, atol=tolerance)
+    free = reparam.inverse(model)
+    back = reparam.forward(free)
+    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        reparam.inverse_log_det_jacobian(model),
+        -reparam.forward_log_det_jacobian(free),
+        rtol=tolerance,
+    )
+
+
+def test_then_is_applied_before_what_was_there(getkey):
+    model = {"a": jnp.array(1.0), "b": jnp.array([2.0, 3.0])}
+    inner = bt.Reparam(model, bt.positive())
+    first, second = tfb.Shift(1.0), tfb.Scale(jnp.array([2.0, 3.0, 4.0]))
+    vector = jax.random.normal(getkey(), (3,))
+    got = inner.then(first).then(second)
+    expected = inner.forward(inner.unravel(1.0 + jnp.array([2.0, 3.0, 4.0]) * vector))
+    np.testing.assert_allclose(
+        got.forward(got.unravel(vector))["b"], expected["b"], rtol=1e-6
+    )
+
+
+# Models that statistics knows.
+
+
+def simulate(key: Any, steps: int) -> Array:
+    """A series of GARCH(1, 1)."""
+
+    def step(carry: Any, noise: Array) -> tuple[Any, Array]:
+        y, variance = carry
+        variance = 0.1 + 0.3 * y**2 + 0.5 * variance
+        y = jnp.sqrt(variance) * noise
+        return (y, variance), y
+
+    start = (jnp.array(0.0), jnp.array(0.5))
+    return jax.lax.scan(step, start, jax.random.normal(key, (steps,)))[1]
+
+
+def variances(omega: Any, alpha: Any, beta: Any, series: Array) -> Array:
+    def step(variance: Array, y: Array) -> tuple[Array, Array]:
+        return omega + alpha * y**2 + beta * variance, variance
+
+    return jax.lax.scan(step, omega / (1 - alpha - beta), series)[1]
+
+
+@pytest.mark.jax_defaults
+def test_garch_is_that_of_numpyro_with_dynamic_supports(getkey):
+    numpyro = pytest.importorskip("numpyro")
+    dist = pytest.importorskip("numpyro.distributions")
+    util = pytest.importorskip("numpyro.infer.util")
+
+    with jax.enable_x64(True):
+        series = simulate(getkey(), 200)
+
+        def theirs(series: Array) -> None:
+            omega = numpyro.sample("omega", dist.HalfNormal(1.0))
+            alpha = numpyro.sample("alpha", dist.Uniform(0.0, 1.0))
+            beta = numpyro.sample("beta", dist.Uniform(0.0, 1.0 - alpha))
+            scale = jnp.sqrt(variances(omega, alpha, beta, series))
+            numpyro.sample("series", dist.Normal(0.0, scale), obs=series)
+
+        def log_likelihood(model: Any, series: Array) -> Array:
+            scale = jnp.sqrt(variances(*(model[k] for k in names), series))
+            return tfd.Normal(0.0, scale).log_prob(series).sum()
+
+        def prior(model: Any) -> Array:
+            half = tfd.HalfNormal(1.0).log_prob(model["omega"])
+            return half - jnp.log(1 - model["alpha"])
+
+        names = ("omega", "alpha", "beta")
+        model = dict(zip(names, jnp.array([0.1, 0.3, 0.5]), strict=True))
+        spec = {
+            "omega": bt.positive(),
+            "alpha": bt.unit_interval(),
+            "beta": bt.dependent(below, "alpha"),
+        }
+        reparam = bt.Reparam(model, spec)
+        flat = bt.Posterior(reparam, log_likelihood, prior=prior).flat()
+
+        def potential(vector: Array) -> Array:
+            return util.potential_energy(theirs, (series,), {}, reparam.unravel(vector))
+
+        vectors = points(reparam, getkey(), float, 20)
+        ours = jax.vmap(jax.value_and_grad(lambda v: flat.log_density(v, series)))
+        value, gradient = jax.jit(ours)(vectors)
+        their_value, their_gradient = jax.jit(jax.vmap(jax.value_and_grad(potential)))(
+            vectors
+        )
+        np.testing.assert_allclose(value, -their_value, rtol=1e-10)
+        np.testing.assert_allclose(gradient, -their_gradient, rtol=1e-8, atol=1e-8)
+
+        # The bound moves with alpha.
+        free = reparam.inverse(model) | {"beta": jnp.array(30.0)}
+        assert reparam.forward(free)["beta"] == pytest.approx(0.7)
+        assert reparam.forward(free | {"alpha": jnp.array(0.0)})["beta"] == pytest.approx(
+            0.5
+        )
+
+
+def test_a_bound_that_has_vanished_is_the_same_with_and_without_jit():
+    model, spec = garch(jnp.float32)
+    reparam = bt.Reparam(model, spec)
+    free = reparam.inverse(model) | {"alpha": jnp.array(20.0)}  # alpha is 1
+    assert reparam.forward(free)["alpha"] == 1
+    np.testing.assert_array_equal(reparam.forward(free)["beta"], 0.0)
+    np.testing.assert_array_equal(jax.jit(reparam.forward)(free)["beta"], 0.0)
+
+
+EFFECTS = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], np.float32)
+ERRORS = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], np.float32)
+
+
+def eight_schools(centeredness: Any) -> bt.Posterior:
+    """Eight schools (Rubin 1981), written once, in centred coordinates."""
+    model = {"mu": jnp.array(4.0), "tau": jnp.array(3.0), "theta": jnp.array(EFFECTS)}
+    spec = {
+        "mu": None,
+        "tau": bt.positive(),
+        "theta": bt.location_scale("mu", "tau", centeredness),
+    }
+    return bt.Posterior(bt.Reparam(model, spec), _likelihood, prior=_hierarchy)
+
+
+def _hierarchy(model: Any) -> Array:
+    return (
+        tfd.Normal(0.0, 5.0).log_prob(model["mu"])
+        + tfd.HalfCauchy(0.0, 5.0).log_prob(model["tau"])
+        + tfd.Normal(model["mu"], model["tau"]).log_prob(model["theta"]).sum()
+    )
+
+
+def _likelihood(model: Any) -> Array:
+    return tfd.Normal(EFFECTS, ERRORS).log_prob(model["theta"]).sum()
+
+
+@pytest.mark.jax_defaults
+@pytest.mark.parametrize("share", [0.0, 0.25, np.linspace(0, 1, 8)], ids=str)
+def test_centred_and_non_centred_differ_by_the_log_det(share, getkey):
+    centred, other = eight_schools(1.0), eight_schools(share)
+    vectors = points(centred, getkey(), jnp.float32)
+
+    def difference(vector: Array) -> tuple[Array, Array]:
+        free = centred.reparam.unravel(vector)
+        model = centred.reparam.forward(free)
+        moved = other.reparam.inverse(model)
+        gap = other.log_density(moved) - centred.log_density(free)
+        return gap, jnp.sum(1 - jnp.asarray(share) * jnp.ones(8)) * jnp.log(model["tau"])
+
+    gap, expected = jax.jit(jax.vmap(difference))(vectors)
+    np.testing.assert_allclose(gap, expected, atol=2e-3)
+    same = eight_schools(1.0).log_density(centred.reparam.unravel(vectors[0]))
+    assert same == centred.log_density(centred.reparam.unravel(vectors[0]))
+
+
+def exact_means() -> tuple[float, float]:
+    """Of mu and log tau, by quadrature: theta integrates out."""
+    mu, log_tau = np.meshgrid(np.linspace(-25, 35, 601), np.linspace(-9, 6, 601))
+    tau = np.exp(log_tau)[..., None]
+    variance = tau**2 + ERRORS.astype(float) ** 2
+    terms = -0.5 * (EFFECTS - mu[..., None]) ** 2 / variance - 0.5 * np.log(variance)
+    density = terms.sum(-1) - mu**2 / 50 - np.log1p(tau[..., 0] ** 2 / 25) + log_tau
+    weight = np.exp(density - density.max())
+    weight /= weight.sum()
+    return float((weight * mu).sum()), float((weight * log_tau).sum())
+
+
+@pytest.mark.jax_defaults
+def test_eight_schools_non_centred_has_no_divergences_and_the_right_means():
+    pytest.importorskip("blackjax")
+    draws = bt.sample_blackjax(
+        eight_schools(0.0),
+        jax.random.key(1),
+        chains=2,
+        warm_up=300,
+        draws=600,
+        target_acceptance=0.95,
+        progress=False,
+    )
+    assert not np.any(draws.stats["diverging"])
+    mu, log_tau = exact_means()
+    model = draws.models
+    np.testing.assert_allclose(np.mean(model["mu"]), mu, atol=0.5)
+    np.testing.assert_allclose(np.mean(np.log(model["tau"])), log_tau, atol=0.25)
+
+
+# Joint.
+
+
+def three_modules() -> dict[str, Any]:
+    cuts = zip((-1.0, 0.5, 2.0), (1.0, 2.0, 3.0), strict=True)
+    return {
+        name: models.Layer(jnp.array(scale), jnp.array(cut))
+        for name, (cut, scale) in zip(("z", "m", "a"), cuts, strict=True)
+    }
+
+
+def test_ordered_across_fields_in_the_order_of_over():
+    model = three_modules()  # a dict flattens by sorted key: a, m, z
+    cut = bt.joint(bt.ordered_vector(), over=("z.shift", "m.shift", "a.shift"))
+    reparam = bt.Reparam(model, bt.by_path(model, {"**.shift": cut}))
+    free = reparam.inverse(model)
+    # At the place of the first leaf of the model; the others have none of their own.
+    np.testing.assert_allclose(free["a"].shift, [-1.0, np.log(1.5), np.log(1.5)])
+    assert free["m"].shift is free["z"].shift is None
+    assert reparam.labels == ["a.scale", "z.shift", "m.shift", "a.shift", "m.scale"] + [
+        "z.scale"
+    ]
+    moved = jax.tree.map(lambda x: x + 3.0, free)
+    back = reparam.forward(moved)
+    assert back["z"].shift < back["m"].shift < back["a"].shift
+    bad = eqx.tree_at(lambda m: m["z"].shift, model, jnp.array(1.0))
+    with pytest.raises(bt.SupportError, match=r"'z.shift', 'm.shift', 'a.shift': got \["):
+        reparam.inverse(bad)
+    with pytest.raises(RuntimeError, match="'z.shift', 'm.shift', 'a.shift'"):
+        jax.block_until_ready(eqx.filter_jit(reparam.error_if_outside)(bad)["a"].shift)
+
+
+def test_one_joint_object_is_one_joint_wherever_it_stands():
+    model = three_modules()
+    one = bt.joint(bt.ordered_vector())
+    spec = bt.by_path(model, {"**.scale": one})
+    assert [x for x in jax.tree.leaves(spec, is_leaf=lambda x: x is one)] == [one] * 3
+    reparam = bt.Reparam(jax.tree.map(lambda x: -x, model), spec)
+    assert sum("joint" in line for line in repr(reparam).splitlines()) == 3
+    # Two objects are two joints.
+    two = {name: models.Layer(bt.joint(tfb.Exp()), None) for name in model}
+    free = bt.Reparam(model, two).inverse(model)
+    assert [free[name].scale.shape for name in "amz"] == [(1,)] * 3
+
+
+def test_over_is_from_the_root_and_leaves_it_does_not_name_are_on_their_own():
+    model = {"x": {"a": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}, "y": jnp.ones(2)}
+    spec = {"x": bt.joint(tfb.Exp(), over=("y", "x.b")), "y": None}
+    reparam = bt.Reparam(model, spec)
+    assert reparam.labels == ["x.a.0", "x.a.1", "y.0", "y.1", "x.b"]
+    np.testing.assert_array_equal(reparam.inverse(model)["x"]["a"], model["x"]["a"])
+    # It may stand anywhere, even where another joint's leaves are.
+    a, b = (bt.joint(tfb.Exp(), over=path) for path in ("y", "x.*"))
+    reparam = bt.Reparam(model, {"x": a, "y": b})
+    assert reparam.labels == ["x.a.0", "x.a.1", "x.b", "y.0", "y.1"]
+
+
+def test_members_keep_their_dtypes():
+    with jax.enable_x64(True):
+        dtypes = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+        model = [jnp.asarray([i + 1.0], dtype) for i, dtype in enumerate(dtypes)]
+        reparam = bt.Reparam(model, bt.joint(bt.ordered_vector()))
+        free = reparam.inverse(model)
+        assert free[0].dtype == jnp.float64
+        back, log_det = reparam.forward_and_log_det(free)
+        assert [x.dtype for x in back] == list(dtypes)
+        np.testing.assert_allclose([float(x[0]) for x in back], [1, 2, 3, 4], rtol=1e-3)
+        assert log_det.dtype == jnp.float64
+
+
+def test_leaves_that_are_no_arrays_of_floats_are_passed_over():
+    model = {"a": jnp.array(1.0), "f": jnp.tanh, "n": jnp.arange(2), "z": jnp.array(2.0)}
+    for spec in (
+        bt.joint(tfb.Exp()),
+        bt.joint(tfb.Exp(), over="**"),
+    ):
+        assert bt.Reparam(model, spec).labels == ["a", "z"]
+
+
+def test_a_simplex_over_four_fields_integrates_to_one():
+    concentration = np.array([2.0, 3.0, 2.5, 4.0])
+    with jax.enable_x64(True):
+        model = {name: jnp.array(0.25) for name in "abcd"}
+        reparam = bt.Reparam(model, bt.joint(bt.simplex(), over=tuple("cadb")))
+        assert reparam.labels == ["c+a+d+b.0", "c+a+d+b.1", "c+a+d+b.2"]
+
+        def prior(model: Any) -> Array:
+            parts = jnp.stack([model[name] for name in "abcd"])
+            return tfd.Dirichlet(concentration).log_prob(parts)
+
+        flat = bt.Posterior(reparam, None, prior=prior).flat()
+        side = jnp.linspace(-9.0, 9.0, 61)
+        grid = jnp.stack(jnp.meshgrid(side, side, side), axis=-1).reshape(-1, 3)
+        with jax.numpy_rank_promotion("allow"):
+            density = jnp.exp(jax.jit(jax.vmap(flat.log_density))(grid))
+        total = density.sum() * (side[1] - side[0]) ** 3
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+
+def test_an_autoregressive_flow_is_trained_through_its_numbers(getkey):
+    model, _ = flow(jnp.float32)
+    masked = Masked(6, jnp.float32)
+
+    @eqx.filter_jit
+    def loss(conditioner: Masked, vector: Array) -> Array:
+        inner = tfb.Invert(tfb.MaskedAutoregressiveFlow(conditioner))
+        reparam = bt.Reparam(model, bt.joint(inner))
+        return -reparam.forward_log_det_jacobian(reparam.unravel(vector))
+
+    vector = jax.random.normal(getkey(), (6,))
+    gradient = eqx.filter_grad(loss)(masked, vector)
+    step = jax.tree.map(lambda w, g: w - 1e-2 * g, masked, gradient)
+    assert loss(step, vector) < loss(masked, vector)
+    # The log-det of a map that is made for its inverse.
+    reparam = bt.Reparam(model, None).then(tfb.MaskedAutoregressiveFlow(masked))
+    forward = lambda x: reparam.ravel(reparam.forward(reparam.unravel(x)))  # noqa: E731
+    got = reparam.forward_log_det_jacobian(reparam.unravel(vector))
+    expected = law.autodiff_log_det(forward, vector)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
