@@ -664,6 +664,10 @@ def test_coordinates_that_nothing_knows_of_are_reported(getkey):
     prior = {"a": None, "b": tfd.HalfNormal(1.0)}
     with pytest.warns(UserWarning, match=r"no prior stands at 'a\.1', and .* improper"):
         bt.Posterior(reparam, log_likelihood, prior).initial(getkey())
+    # A start where the likelihood is stationary says nothing.
+    stationary = {"a": jnp.ones(3), "b": jnp.ones(())}
+    known = lambda m: -jnp.sum((m["a"] - 1) ** 2)  # noqa: E731
+    bt.Posterior(reparam, known, prior).initial(getkey(), strategy=stationary)
     # With a prior everywhere there is nothing to report: warnings are errors here.
     bt.Posterior(reparam, log_likelihood, tfd.HalfNormal(1.0)).initial(getkey())
 

@@ -334,7 +334,8 @@ def _lbfgs(
         return -flat.log_density(vector, *density.data, jacobian=jacobian)
 
     def small(value: Any, gradient: Any) -> Array:
-        return jnp.linalg.norm(gradient) <= tolerance * (1 + jnp.abs(value))
+        size = jnp.linalg.norm(gradient)
+        return jnp.isfinite(value) & (size <= tolerance * (1 + jnp.abs(value)))
 
     with _tfp._standard_promotion():
         optimizer = optax.lbfgs()

@@ -256,7 +256,7 @@ class Posterior(eqx.Module):
 
         Warns:
             UserWarning: coordinates without a prior that the likelihood ignores: its
-                gradient is exactly zero at each start.
+                gradient is exactly zero at each start and near the first.
         """
         if self._prior is not None and isinstance(strategy, str) and strategy == "prior":
             raise ValueError(
@@ -289,8 +289,13 @@ class Posterior(eqx.Module):
                     f"\n  - {fault}" for fault in self._faults(free, gradient, data)
                 )
             )
-        _starts.warn_ignored(self._ignored(found.ignored))
-        return found.free if n is not None else jax.tree.map(lambda x: x[0], found.free)
+        one = jax.tree.map(lambda x: x[0], found.free)
+        ignored = self._ignored(jax.tree.map(lambda x: x.all(axis=0), found.ignored))
+        if ignored:
+            nearby = _starts.flat_nearby(self.log_density, one, key, data)
+            nearby = set(self._ignored(nearby))
+            _starts.warn_ignored([label for label in ignored if label in nearby])
+        return one if n is None else found.free
 
     def _faults(self, free: PyTree, gradient: PyTree, data: tuple[Any, ...]) -> list[str]:
         """What is not finite at free coordinates."""
@@ -319,14 +324,13 @@ class Posterior(eqx.Module):
         return faults
 
     def _ignored(self, zeros: PyTree) -> list[str]:
-        """Labels of coordinates without a prior where all the gradients are zero."""
+        """Labels of coordinates without a prior where the gradient is zero."""
         plan = self.reparam._plan
         if self._prior is not None or plan.outer:  # no coordinate belongs to a leaf
             return []
         with_prior = {term.position for term in self._plan.terms}
         masks = [
-            np.asarray(zero).all(axis=0).ravel()
-            & with_prior.isdisjoint(row.members or (i,))
+            np.ravel(zero) & with_prior.isdisjoint(row.members or (i,))
             for (i, row), zero in zip(plan.free, jtu.tree_leaves(zeros), strict=True)
         ]
         mask = np.concatenate(masks) if masks else np.zeros(0, bool)

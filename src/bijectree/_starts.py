@@ -123,6 +123,32 @@ def attempt(
     return jax.vmap(one)(keys)
 
 
+@eqx.filter_jit
+def flat_nearby(
+    log_density: Callable[..., Array],
+    free: PyTree,
+    key: PRNGKeyArray,
+    data: Sequence[Any],
+) -> PyTree:
+    """Where the gradient without the log-det is zero all round a point.
+
+    A start may be a stationary point, where a zero says nothing.
+    """
+    leaves, treedef = jtu.tree_flatten(free)
+
+    def gradient(key: PRNGKeyArray) -> PyTree:
+        keys = jax.random.split(key, max(len(leaves), 1))
+        moved = [
+            x + 0.1 * jax.random.normal(k, x.shape, x.dtype)
+            for x, k in zip(leaves, keys, strict=False)
+        ]
+        density = functools.partial(log_density, jacobian=False)
+        return jax.grad(density)(treedef.unflatten(moved), *data)
+
+    gradients = jax.vmap(gradient)(jax.random.split(key, 4))
+    return jax.tree.map(lambda x: jnp.all(x == 0, axis=0), gradients)
+
+
 def search(
     propose: Callable[[PRNGKeyArray], PyTree],
     log_density: Callable[..., Array],
@@ -192,5 +218,5 @@ def warn_ignored(labels: list[str]) -> None:
             f"no prior stands at {shown}{more}, and the gradient of the log-likelihood "
             "there is exactly zero: the posterior is improper, and a sampler would "
             "wander off. Give a prior, freeze the leaf, or use it in the likelihood",
-            stacklevel=4,  # Equinox's method wrapper stands between,
+            stacklevel=4,  # Equinox's wrapper of methods stands between,
         )
