@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import equinox as eqx
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import law
 import models
 import numpy as np
+import optax
 import pytest
 from jaxtyping import Array
 
@@ -21,6 +23,19 @@ from bijectree import tfb, tfd
 def below(model: Any) -> Any:
     """Numbers between 0 and 1 - alpha."""
     return bt.interval(0.0, 1.0 - model["alpha"])
+
+
+class Below(eqx.Module):
+    """Numbers between 0 and `limit` - alpha."""
+
+    limit: Array
+
+    def __call__(self, model: Any) -> Any:
+        return bt.interval(0.0, self.limit - model["alpha"])
+
+
+def firsts(x: Array) -> Array:
+    return x[:2]
 
 
 def twice(x: Array) -> Array:
@@ -596,3 +611,248 @@ def test_an_autoregressive_flow_is_trained_through_its_numbers(getkey):
     got = reparam.forward_log_det_jacobian(reparam.unravel(vector))
     expected = law.autodiff_log_det(forward, vector)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+# Tied.
+
+
+class Words(eqx.Module):
+    embedding: Array
+    hidden: eqx.nn.Linear
+    head: Array
+
+    def __call__(self, index: Array) -> Array:
+        x = jnp.tanh(self.hidden(self.embedding[index]))
+        return self.head.T @ x
+
+
+def test_a_tied_embedding_and_head_are_trained_together(getkey):
+    embedding = 0.1 * jax.random.normal(getkey(), (5, 3))
+    hidden = eqx.nn.Linear(3, 3, key=getkey())
+    model = Words(embedding, hidden, embedding.T)
+    spec = bt.by_path(model, {"head": bt.tied("embedding", jnp.transpose)})
+    reparam = bt.Reparam(model, spec)
+    assert reparam.dim == 5 * 3 + 3 * 3 + 3
+    assert not any(label.startswith("head") for label in reparam.labels)
+
+    def loss(model: Words, data: Array) -> Array:
+        scores = jax.vmap(model)(data)
+        return optax.softmax_cross_entropy_with_integer_labels(scores, data).mean()
+
+    data = jnp.arange(5)
+    free = reparam.inverse(model)
+    both = eqx.filter_grad(loss)(model, data)
+    gradient = jax.grad(reparam.compose(loss))(free, data)
+    expected = both.embedding + both.head.T
+    np.testing.assert_allclose(gradient.embedding, expected, rtol=1e-4, atol=1e-6)
+
+    optimizer = optax.adamw(0.1)
+    with jax.numpy_dtype_promotion("standard"):
+
+        @jax.jit
+        def step(free: Any, state: Any) -> tuple[Any, Any]:
+            gradient = jax.grad(reparam.compose(loss))(free, data)
+            updates, state = optimizer.update(gradient, state, free)
+            return optax.apply_updates(free, updates), state
+
+        state = optimizer.init(free)
+        for _ in range(60):
+            free, state = step(free, state)
+    trained = reparam.forward(free)
+    np.testing.assert_array_equal(trained.head, trained.embedding.T)
+    assert loss(trained, data) < 0.5 * loss(model, data)
+
+
+def test_tied_leaves_must_agree():
+    model = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([2.0, 4.0])}
+    reparam = bt.Reparam(model, {"a": bt.positive(), "b": bt.tied("a", twice)})
+    assert reparam.labels == ["a.0", "a.1"]
+    back = reparam.forward(reparam.inverse(model))
+    np.testing.assert_allclose(back["b"], model["b"], rtol=1e-6)
+    other = model | {"b": jnp.array([2.0, 5.0])}
+    for check in (reparam.inverse, reparam.error_if_outside):
+        with pytest.raises(ValueError, match="tied leaves disagree") as caught:
+            check(other)
+        assert "'b' is [2., 5.], but 'a', to which it is tied" in str(caught.value)
+    # Rounding, as a function that is compiled elsewhere may have it, is no difference.
+    model["b"] = jnp.nextafter(model["b"], jnp.full(2, 9.0))
+    reparam.inverse(model)
+
+
+def test_a_leaf_tied_to_a_frozen_one_is_frozen():
+    model = {"a": jnp.array(1.0), "b": jnp.array(2.0), "c": jnp.array(2.0)}
+    spec = {"a": bt.frozen, "b": bt.tied("a", twice), "c": bt.tied("b")}
+    reparam = bt.Reparam(model, spec)
+    assert reparam.dim == 0
+    assert reparam.forward(reparam.inverse(model))["c"] is model["c"]
+    with pytest.raises(ValueError, match="does not fit") as caught:
+        bt.Reparam(model | {"c": jnp.array(3.0)}, spec)
+    text = str(caught.value)
+    assert "'c' is 3., but 'b', to which it is tied, makes it 2." in text
+    shapes = jax.eval_shape(lambda: model)
+    assert bt.Reparam(shapes, spec).dim == 0
+
+
+# What must not cost a trace, and what must pass through.
+
+
+def test_equal_specs_and_new_numbers_do_not_retrace():
+    traces = []
+
+    @jax.jit
+    def total(reparam: bt.Reparam, free: Any) -> Any:
+        traces.append(1)
+        return reparam.forward_and_log_det(free)
+
+    def make(number: float) -> tuple[Any, bt.Reparam]:
+        model = {
+            "alpha": jnp.array(0.2),
+            "beta": jnp.array(0.5),
+            "gamma": jnp.array(0.1),
+            "theta": jnp.ones(3),
+            "width": jnp.array(number),
+            "x": jnp.array(1.0),
+            "y": jnp.array(4.0),
+            "z": jnp.ones(2),
+        }
+        spec = {
+            "alpha": bt.unit_interval(),
+            "beta": bt.dependent(below, "alpha"),
+            "gamma": bt.dependent(Below(jnp.array(number)), ("alpha",)),
+            "theta": bt.location_scale("beta", "width", number / 3),
+            "width": bt.frozen,
+            "x": bt.joint(tfb.Chain([tfb.Shift(number), tfb.Exp()]), over=("x", "y")),
+            "y": None,
+            "z": bt.tied("theta", firsts),
+        }
+        return model, bt.Reparam(model, spec).then(tfb.Scale(number))
+
+    results = []
+    for number in (0.5, 0.7, 0.9):
+        model, reparam = make(number)
+        free = reparam.inverse(model)
+        results.append(total(reparam, free)[1])
+        assert reparam._plan == make(number)[1]._plan
+        assert hash(reparam._plan) == hash(make(number)[1]._plan)
+    assert len(traces) == 1
+    assert len(set(map(float, results))) == 3
+
+
+def test_transformations(getkey):
+    model, spec = mixture(jnp.float32)
+    reparam = preconditioned(bt.Reparam(model, spec), jnp.float32, times=1)
+    vector = jax.random.normal(getkey(), (reparam.dim,))
+
+    def total(reparam: bt.Reparam, vector: Array) -> Array:
+        model, log_det = reparam.forward_and_log_det(reparam.unravel(vector))
+        return log_det + sum(jnp.sum(jnp.tanh(x)) for x in jax.tree.leaves(model)[:-2])
+
+    with jax.checking_leaks():
+        value, gradient = jax.jit(jax.value_and_grad(total, argnums=1))(reparam, vector)
+    np.testing.assert_allclose(total(reparam, vector), value, rtol=1e-5)
+    along = jax.random.normal(getkey(), vector.shape)
+    _, rise = jax.jvp(functools.partial(total, reparam), (vector,), (along,))
+    np.testing.assert_allclose(rise, gradient @ along, rtol=1e-3)
+    two = jnp.stack([vector, -vector])
+    values = jax.vmap(lambda v: total(reparam, v))(two)
+    np.testing.assert_allclose(values[0], value, rtol=1e-5)
+    _, scanned = jax.lax.scan(lambda c, v: (c, total(reparam, v)), None, two)
+    np.testing.assert_allclose(scanned, values, rtol=1e-5)
+    # The numbers in functions can be differentiated: they are leaves of the Reparam.
+    model = {"alpha": jnp.array(0.2), "beta": jnp.array(0.5)}
+    spec = {"alpha": None, "beta": bt.dependent(Below(jnp.array(1.0)), "alpha")}
+    reparam = bt.Reparam(model, spec)
+    free = reparam.inverse(model)
+    slope = eqx.filter_grad(lambda r: r.forward_log_det_jacobian(free))(reparam)
+    np.testing.assert_allclose(jax.tree.leaves(slope)[0], 1 / 0.8, rtol=1e-5)
+
+
+def test_ensembles_member_by_member(getkey):
+    def make(key: Any) -> Any:
+        mu, tau, theta = jax.random.normal(key, (3,))
+        width = jnp.exp(theta)
+        return {"mu": mu, "tau": jnp.exp(tau), "theta": mu + jnp.arange(3.0), "w": width}
+
+    def bind(model: Any, share: Array) -> bt.Reparam:
+        spec = {
+            "mu": None,
+            "tau": bt.positive(),
+            "theta": bt.location_scale("mu", "tau", share),
+            "w": bt.frozen,
+        }
+        return bt.Reparam(model, spec)
+
+    ensemble = jax.vmap(make)(jax.random.split(getkey(), 4))
+    shares = jnp.linspace(0.0, 1.0, 4)
+    bound = eqx.filter_vmap(bind)(ensemble, shares)
+    free = eqx.filter_vmap(lambda r, m: r.inverse(m))(bound, ensemble)
+    back, log_dets = eqx.filter_vmap(lambda r, x: r.forward_and_log_det(x))(bound, free)
+    np.testing.assert_allclose(back["theta"], ensemble["theta"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(back["w"], ensemble["w"])
+    log_tau = jnp.log(ensemble["tau"])
+    expected = log_tau * (1.0 + 3.0 * (1.0 - shares))
+    np.testing.assert_allclose(log_dets, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [garch, schools, fields], ids=lambda f: f.__name__)
+def test_pickle(make):
+    model, spec = make(jnp.float32)
+    reparam = preconditioned(bt.Reparam(model, spec), jnp.float32, times=1)
+    copy = pickle.loads(pickle.dumps(reparam))
+    assert copy._plan == reparam._plan
+    free = reparam.inverse(model)
+    assert eqx.tree_equal(copy.inverse(model), free)
+    assert eqx.tree_equal(copy.forward(free), reparam.forward(free))
+
+
+def test_bound_from_shapes_alone():
+    model, spec = mixture(jnp.float32)
+    reparam = bt.Reparam(jax.eval_shape(lambda: model), spec)
+    free = reparam.inverse(model)
+    whole = bt.Reparam(model, spec)
+    back, log_det = reparam.forward_and_log_det(free, like=model)
+    assert eqx.tree_equal(back, whole.forward(free))
+    assert reparam.forward_log_det_jacobian(free, like=model) == log_det
+    assert reparam.inverse_log_det_jacobian(model) == -log_det
+    with pytest.raises(ValueError, match="pass like=model") as caught:
+        reparam.forward(free)
+    assert "'width' (frozen)" in str(caught.value)
+    with pytest.raises(ValueError, match="(?s)'wide' depends on.*pass like=model"):
+        reparam.forward_log_det_jacobian(free)
+    # Nothing without coordinates is read here, so nothing is missed.
+    model, spec = garch(jnp.float32)
+    reparam = bt.Reparam(jax.eval_shape(lambda: model), spec)
+    reparam.forward(reparam.inverse(model))
+
+
+def test_fields_may_declare_what_belongs_together():
+    class Bounded(eqx.Module):
+        alpha: Annotated[Array, bt.unit_interval()]
+        beta: Annotated[Array, bt.dependent(lambda m: bt.interval(0.0, m.alpha), "alpha")]
+        twin: Array = eqx.field(metadata={"bijector": bt.tied("beta")})
+
+    model = Bounded(jnp.array(0.5), jnp.array(0.25), jnp.array(0.25))
+    reparam = bt.Reparam(model, bt.spec_from_fields(model))
+    assert reparam.labels == ["alpha", "beta"]
+    np.testing.assert_allclose(reparam.inverse(model).beta, 0.0, atol=1e-6)
+
+
+def test_it_is_shown():
+    model, spec = mixture(jnp.float32)
+    inner = bt.Reparam(model, spec)
+    reparam = inner.then(tfb.Scale(2.0))
+    shown = repr(reparam)
+    table = bt.summary(reparam, model)
+    for text in (shown, table):
+        assert "joint with high" in text
+        assert "ordered_vector joint over low, high" in text
+        assert "tied to high" in text
+        assert "dependent on width, table" in text
+    assert "dependent on wide, past joint over right, left" in shown
+    assert "then: scale" in shown
+    assert bt.check(inner, model).ok
+    assert bt.check(reparam, model).ok
+    outside = model | {"between": jnp.array(4.0)}
+    assert [r.path for r in bt.check(inner, outside).rows if r.failures] == ["between"]
+    unequal = model | {"copy": jnp.array(2.0)}
+    assert "copy" in [r.path for r in bt.check(inner, unequal).rows if r.failures]
