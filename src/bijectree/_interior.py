@@ -1,0 +1,196 @@
+"""Steps that end strictly inside a support, however the addition rounds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from . import _matrices, _tfp, _vectors
+from ._intervals import Range
+from ._support import Support, interval_of, support
+from ._tfp import tfb
+
+Add = Callable[[Array], Array]
+
+
+def step_inside(
+    bijector: Any, place: Array, target: Array, still: Array, add: Add
+) -> Array:
+    """What to add to `place` so that it lands on `target`, inside a bijector's range.
+
+    Where the target is on the boundary, since the map has saturated, it is the nearest
+    number inside. Where the sum would round onto the boundary or over it, the step is
+    the nearest one that does not. Sets of vectors and matrices keep what can be kept
+    entry by entry (positive parts, an order); if the sum is still outside, the step is
+    halved until it is not, and is 0 after as many halvings as the dtype has digits.
+
+    Args:
+        bijector: its range is the set; elements or events.
+        place: where the parameters are, inside.
+        target: where they should be, of the same shape and dtype.
+        still: which elements do not move: their step is −0.0, which changes no bit.
+        add: gives the parameters after a step, rounded as they will be.
+
+    Returns:
+        The step. NaN where the target is.
+    """
+    with _tfp._standard_promotion():
+        interval = interval_of(bijector)
+        if interval is not None:
+            lowest, highest = _ends(interval, target.dtype)
+            step = _reach(place, target, lowest, highest)
+            return jnp.where(still, _nothing(step), step)
+        target, lowest = _lift(bijector, target)
+        highest = jnp.asarray(jnp.finfo(target.dtype).max)
+        step = _reach(place, target, lowest, highest)
+        return _shorten(support(bijector), add, jnp.where(still, _nothing(step), step))
+
+
+def settle(bijector: Any, place: Array) -> Array:
+    """Move numbers that lie on the boundary of an interval to the nearest inside."""
+    with _tfp._standard_promotion():
+        interval = interval_of(bijector)
+        if interval is None:
+            return place
+        lowest, highest = _ends(interval, place.dtype)
+        lower, upper = (
+            jnp.asarray(b).astype(place.dtype) for b in (interval.lower, interval.upper)
+        )
+        place = jnp.where((place <= lower) & (place >= lower), lowest, place)
+        return jnp.where((place <= upper) & (place >= upper), highest, place)
+
+
+def round_step(step: Array) -> Array:
+    """Round to the dtype's own precision, whatever XLA computes it in.
+
+    XLA may keep float32 between two operations on bfloat16 and skip the rounding.
+    """
+    info = jnp.finfo(step.dtype)
+    if info.bits >= 32:
+        return step
+    return jax.lax.reduce_precision(step, info.nexp, info.nmant)
+
+
+def _nothing(step: Array) -> Array:
+    return jnp.asarray(-0.0, step.dtype)
+
+
+def _reach(place: Array, target: Array, lowest: Array, highest: Array) -> Array:
+    """The step to a number between `lowest` and `highest`, both of which are inside."""
+    largest = jnp.asarray(jnp.finfo(target.dtype).max)
+    target = jnp.clip(target, lowest, highest)
+    step = round_step(jnp.clip(target - place, -largest, largest))
+    end = round_step(place + step)
+    step = jnp.where(end < lowest, _step_up_to(place, lowest), step)
+    return jnp.where(end > highest, -_step_up_to(-place, -highest), step)
+
+
+def _step_up_to(place: Array, bound: Array) -> Array:
+    """The smallest step, nearly, after which the sum is not below `bound`.
+
+    The next float above a step that falls short is above the exact difference, and
+    rounding is monotone.
+    """
+    step = round_step(bound - place)
+    short = round_step(place + step) < bound
+    return jnp.where(short, _from_ordinal(_ordinal(step) + 1, step.dtype), step)
+
+
+def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
+    """The smallest and the largest number inside an open interval."""
+    lower, upper = (
+        jnp.asarray(b).astype(dtype) for b in (interval.lower, interval.upper)
+    )
+    return (
+        _from_ordinal(_ordinal(lower) + 1, dtype),
+        _from_ordinal(_ordinal(upper) - 1, dtype),
+    )
+
+
+# Floats in their order as integers, without the subnormal ones, which XLA may flush.
+
+
+def _layout(dtype: Any) -> tuple[Any, Any]:
+    """The integers as wide as a float dtype, and the ordinal before 'tiny'."""
+    info = jnp.finfo(dtype)
+    integer = {16: np.int16, 32: np.int32, 64: np.int64}[info.bits]
+    return integer, integer((1 << info.nmant) - 1)
+
+
+def _ordinal(x: Array) -> Array:
+    integer, skipped = _layout(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, integer)
+    size = jnp.maximum((bits & np.iinfo(integer).max) - skipped, integer(0))
+    return jnp.where(bits < 0, -size, size)
+
+
+def _from_ordinal(ordinal: Array, dtype: Any) -> Array:
+    integer, skipped = _layout(dtype)
+    size = jnp.abs(ordinal)
+    bits = jnp.where(size > 0, size + skipped, integer(0)).astype(integer)
+    x = jax.lax.bitcast_convert_type(bits, dtype)
+    return jnp.where(ordinal < 0, -x, x)
+
+
+# Sets of vectors and matrices.
+
+_PARTS = (_vectors.Simplex, tfb.SoftmaxCentered, tfb.IteratedSigmoidCentered)
+_FACTORS = (_matrices.LowerCholesky, _matrices.CorrCholesky, tfb.CorrelationCholesky)
+_ORDERED = (_vectors.Ordered, tfb.Ascending)
+
+
+def _lift(bijector: Any, target: Array) -> tuple[Array, Array]:
+    """Move a target that has saturated inside; and what each entry must not be below."""
+    info = jnp.finfo(target.dtype)
+    tiny, lowest = jnp.asarray(info.tiny), jnp.asarray(-info.max)
+    if type(bijector) in _PARTS:
+        lowest = jnp.broadcast_to(tiny, target.shape)
+    elif type(bijector) in _FACTORS:
+        diagonal = jnp.eye(*target.shape[-2:], dtype=bool)
+        lowest = jnp.where(diagonal, tiny, lowest)
+    elif type(bijector) in _ORDERED:
+        target = _increase(target)
+    elif type(bijector) is _vectors.PositiveOrdered:
+        target = _increase(jnp.maximum(target, tiny))
+        lowest = tiny
+    return target, lowest
+
+
+def _increase(x: Array) -> Array:
+    """Move the entries of a vector that does not decrease apart, by one float each."""
+    last = x.ndim - 1
+    order = jnp.arange(x.shape[-1], dtype=_layout(x.dtype)[0])
+    highest = _ordinal(jnp.asarray(jnp.finfo(x.dtype).max))
+    place = jnp.clip(_ordinal(x), -highest, highest)
+    place = jax.lax.cummax(place - order, axis=last) + order
+    # the last ones may have been moved past the largest number
+    room = highest - (x.shape[-1] - 1 - order)
+    moved = _from_ordinal(jnp.minimum(place, room), x.dtype)
+    return jnp.where(jnp.any(jnp.isnan(x), axis=-1, keepdims=True), x, moved)
+
+
+def _shorten(inside: Support, add: Add, step: Array) -> Array:
+    """Halve the steps of events that would end outside."""
+    event = tuple(range(step.ndim - inside.event_ndims, step.ndim))
+    digits = jnp.finfo(step.dtype).nmant + 1
+
+    def outside(step: Array) -> Array:
+        end = add(step)
+        off = ~inside.contains(end) & ~jnp.any(jnp.isnan(end), axis=event)
+        return jnp.expand_dims(off, event)
+
+    def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, step, off = carry
+        shorter = jnp.where(count < digits, round_step(0.5 * step), _nothing(step))
+        step = jnp.where(off, shorter, step)
+        return count + 1, step, outside(step)
+
+    def more(carry: tuple[Array, Array, Array]) -> Array:
+        count, _, off = carry
+        return (count <= digits) & jnp.any(off)
+
+    start = (jnp.zeros((), jnp.int32), step, outside(step))
+    return jax.lax.while_loop(more, halve, start)[1]
