@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from ._elementary import exp, hyperbolic, softplus, softplus_inverse
@@ -44,7 +45,7 @@ class Number:
             return True
         arrays = (np.ndarray, np.generic, jax.Array)
         for value in (self.value, other.value):
-            if not isinstance(value, arrays) or isinstance(value, jax.core.Tracer):
+            if not isinstance(value, arrays) or isinstance(value, Tracer):
                 return False
         return bool(np.array_equal(np.asarray(self.value), np.asarray(other.value)))
 
@@ -63,7 +64,7 @@ def describe_number(number: Any) -> str:
     """A bound in words, short."""
     value = getattr(number, "value", number)
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-        if isinstance(value, jax.core.Tracer):
+        if isinstance(value, Tracer):
             return "(traced)"
         if np.ndim(value) == 0:
             return f"{float(value):g}"

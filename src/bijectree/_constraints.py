@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import ArrayLike, Float
 
 from . import _bijectors, _matrices, _vectors
@@ -40,7 +41,7 @@ def _real_number(value: Any, name: str) -> Number:
 
 def _known(*numbers: Number) -> tuple[np.ndarray, ...] | None:
     """The values in float64, or `None` while they are traced."""
-    if any(isinstance(n.value, jax.core.Tracer) for n in numbers):
+    if any(isinstance(n.value, Tracer) for n in numbers):
         return None
     return tuple(np.asarray(n.value).astype(np.float64) for n in numbers)
 
@@ -348,7 +349,9 @@ def zero_sum(*, axis: int | tuple[int, int] = -1) -> tfb.Bijector:
     Args:
         axis: the axis that sums to 0, counted from the end (in the free array it is
             last); or `(-2, -1)` for (N, M) matrices whose rows and columns all sum to
-            0, with the free shape (M − 1, N − 1): Stan's order, column by column.
+            0, with the free shape (M − 1, N − 1): Stan's order, column by column. Along
+            each axis of a matrix Stan takes (k·wₖ − Σ wᵢ over i > k), the total −Σ wᵢ
+            last.
 
     Returns:
         A bijector of the axes from `axis` on; those before are batches. Source: Stan,
@@ -495,11 +498,10 @@ def lower_cholesky(*, shape: tuple[int, int] | None = None) -> tfb.Bijector:
          [5. 1.]]
     """
     if shape is not None:
-        sizes = tuple(shape)
-        whole = len(sizes) == 2 and all(isinstance(n, int) for n in sizes)
-        if not whole or not sizes[0] >= sizes[1] >= 1:
+        whole = len(shape) == 2 and all(isinstance(n, int) for n in shape)
+        if not whole or not shape[0] >= shape[1] >= 1:
             raise ValueError(f"shape must be (M, N) with M >= N >= 1, got {shape!r}")
-        shape = sizes
+        shape = (shape[0], shape[1])
     return _matrices.LowerCholesky(shape)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from . import _bijectors
@@ -50,7 +51,7 @@ class Range:
 
 
 def _traced(*numbers: Any) -> bool:
-    return any(isinstance(n, jax.core.Tracer) for n in numbers)
+    return any(isinstance(n, Tracer) for n in numbers)
 
 
 def _value(number: Any, otherwise: float = 0.0) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._bijectors import Elementwise
 from ._constraints import (
@@ -193,7 +194,7 @@ def onto(span: Range) -> tfb.Bijector:
 
 
 def _half_line(make: Callable, bound: Any) -> tfb.Bijector:
-    known = not isinstance(bound, jax.core.Tracer)
+    known = not isinstance(bound, Tracer)
     if known and not np.all(np.isfinite(bound)):
         return interval(
             *((bound, math.inf) if make is greater_than else (-math.inf, bound))
@@ -211,7 +212,7 @@ def _hull(spans: list[Range | None], axis: int | None = None) -> tfb.Bijector | 
     ends = []
     for attribute, pick in (("lower", "min"), ("upper", "max")):
         bounds = [getattr(span, attribute) for span in spans]
-        xp = jnp if any(isinstance(b, jax.core.Tracer) for b in bounds) else np
+        xp = jnp if any(isinstance(b, Tracer) for b in bounds) else np
         if axis is not None:
             reduce = getattr(xp, pick)
             bounds = [reduce(b, axis=axis) if np.ndim(b) >= -axis else b for b in bounds]
@@ -274,7 +275,7 @@ def _above(bound: str) -> Callable[[Any], tfb.Bijector]:
 
 def _number(value: Any) -> Any:
     """An array in float64, as bounds are held, unless it is traced."""
-    traced = isinstance(value, jax.core.Tracer)
+    traced = isinstance(value, Tracer)
     return value if traced else np.asarray(value).astype(np.float64)
 
 
