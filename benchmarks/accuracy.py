@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py > benchmarks/accuracy.md
 
 The truth has 60 digits (mpmath); the points are the grid in tests/exact.py, where the
-result is a normal number of the dtype. "inf" is a result of inf, NaN or a wrong 0.
+result is a normal number of the dtype.
 """
 
 import importlib.metadata
@@ -175,10 +175,13 @@ def main() -> None:
     )
     print(
         "Points: the 27 of tests/exact.py, |y| from 0 to 1e4, where the exact result is"
-        f"\na normal number of the dtype; a = {LOWER}, b = {UPPER}. inf: the result was "
-        "inf, NaN or 0 where it\nshould not be. In float64, b − exp(1) = −0.22 is a "
-        "difference: 11 ulp of it are 0.7 of b's.\nIn float32, exp(−88) is subnormal, "
-        "which XLA flushes to 0 on a CPU; (b − a)exp(−88) would\nnot be.\n"
+        f"\na normal number of the dtype; a = {LOWER}, b = {UPPER}.\n\n"
+        "- A wrong 0 counts as about 1e7 (float32) or 1e16 (float64).\n"
+        "- inf: the result was inf or NaN, or not 0 where it is 0 or underflows. "
+        "NumPyro clips its\n  sigmoid to stay above 0.\n"
+        "- In float64, b − exp(1) = −0.22 is a difference: 11 ulp of it are 0.7 of b's.\n"
+        "- In float32, exp(−88) is subnormal, which XLA flushes to 0 on a CPU; "
+        "(b − a)exp(−88) would\n  not be.\n"
     )
     for dtype in (np.float32, np.float64):
         print(f"\n## {dtype.__name__}\n")
