@@ -33,6 +33,8 @@ from ._tree import describe, raise_all
 class SupportError(ValueError):
     """Values of a model lie outside the support of their bijectors."""
 
+    __module__ = "bijectree"  # as users import it, and as tracebacks name it
+
 
 class Reparam(eqx.Module):
     """A spec bound to a model: a pair of pure maps between it and free coordinates.
