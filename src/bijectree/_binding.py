@@ -194,21 +194,24 @@ class _Binding:
         row = self.rows[i]
         slot = self._slot(item.function if isinstance(item, Dependent) else item)
         structure, numbers = self.parts[slot]
-        function, on, kind = None, (), None
+        where = self._paths(more.get("members", (i,)))
+        function, kind, known = None, None, True
+        on: list[int] = []
+        if isinstance(item, Dependent):
+            count = len(self.faults)
+            function = structure
+            on = self._resolve(f"at {where}: `on` of the dependent", item.on)
+            known = len(self.faults) == count
         try:
-            if isinstance(item, Dependent):
-                function = structure
-                structure, numbers, on = self._depend(item, slot, row.path)
-            kind = bind(structure, numbers, shape, dtype)
+            if function is not None and known:
+                structure, numbers = self._depend(slot, on)
+            if known:
+                kind = bind(structure, numbers, shape, dtype)
         except BIND_ERRORS as error:
-            self._raised(
-                f"at '{row.path}': {_item_name(item)} does not fit "
-                f"{describe(jax.ShapeDtypeStruct(shape, dtype))}",
-                error,
-            )
-        except _Reported:
-            pass
-        self._free(i, row, kind=kind, slot=slot, on=on, function=function, **more)
+            what = describe(jax.ShapeDtypeStruct(shape, dtype))
+            self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
+
+        self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
 
     def _raised(self, what: str, error: Exception) -> None:
         """Note what TFP, or a user's function, has raised."""
@@ -218,23 +221,24 @@ class _Binding:
         self.faults.append(f"{what}: {name}{error}")
 
     def _depend(
-        self, item: Dependent, slot: int, path: str
-    ) -> tuple[BijectorStructure, tuple[Any, ...], tuple[int, ...]]:
-        """The structure and numbers' shapes of a bijector, and what it depends on."""
-        count = len(self.faults)
-        on = self._resolve(f"at '{path}': `on` of the dependent", item.on)
-        if len(self.faults) > count:
-            raise _Reported
+        self, slot: int, on: list[int]
+    ) -> tuple[BijectorStructure, tuple[Any, ...]]:
+        """The structure and numbers' shapes of what a function makes of the leaves `on`.
+
+        Arrays that are not inexact need not be named, and are added to `on`.
+        """
         if slot not in self.made:
             self.made[slot] = trace(self.structure, self.rows, *self.parts[slot])
         structure, shapes, read = self.made[slot]
-        unnamed = [i for i in read if i not in on and is_inexact(self.leaves[i])]
+        unnamed = [i for i in read if i not in on]
+        on += unnamed
+        unnamed = [i for i in unnamed if is_inexact(self.leaves[i])]
         if unnamed:
             raise ValueError(
                 f"its function reads {self._paths(unnamed)}, which `on` does not name; "
                 "name it there"
             )
-        return structure, shapes, tuple(dict.fromkeys((*on, *read)))
+        return structure, shapes
 
     def _slot(self, item: Any) -> int:
         """Where the numbers of a bijector or function are kept."""
@@ -332,10 +336,6 @@ class _Binding:
         fault = tie_fault(row, self.rows[source], expected, self.held[i])
         if fault:
             self.faults.append(fault + "; set both, or freeze both without the tie")
-
-
-class _Reported(Exception):
-    """What is wrong has been noted already."""
 
 
 def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:

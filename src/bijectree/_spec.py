@@ -120,7 +120,7 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
         0.91629
     """
     on = (on,) if isinstance(on, str) else tuple(on)
-    if not callable(function):
+    if not callable(function) or is_bijector(function):
         raise TypeError(f"dependent takes a function, got {describe(function)}")
     if not on:
         raise ValueError("dependent: `on` must name the leaves that the function reads")
@@ -154,6 +154,8 @@ def tied(source: str, fn: Callable[[Array], Array] | None = None) -> Tied:
     """
     if not isinstance(source, str):
         raise TypeError(f"tied takes the path of a leaf, got {describe(source)}")
+    if fn is not None and not callable(fn):
+        raise TypeError(f"tied takes a function, got {describe(fn)}")
     return Tied(source, _Identity() if fn is None else fn)
 
 
