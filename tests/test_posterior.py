@@ -552,6 +552,40 @@ def test_half_of_a_mixed_precision_model_does_not_lower_the_other():
         np.testing.assert_allclose(value, expected, rtol=1e-7)
 
 
+def test_leaves_that_belong_together_are_counted_once_each(getkey):
+    with jax.enable_x64(True):
+        model = {
+            "pair": {"low": jnp.array(0.2), "high": jnp.array([0.5, 0.9])},
+            "bound": jnp.array(2.0),
+            "below": jnp.array(1.0),
+            "copy": jnp.array(2.0),
+        }
+        spec = bt.by_path(
+            model,
+            {
+                "pair": bt.joint(bt.ordered_vector(), over=("pair.low", "pair.high")),
+                "bound": bt.positive(),
+                "below": bt.dependent(lambda m: bt.interval(0.0, m["bound"]), on="bound"),
+                "copy": bt.tied("bound"),
+            },
+        )
+        reparam = bt.Reparam(model, spec)
+        posterior = bt.Posterior(reparam, None, tfd.Normal(0.0, 2.0))
+        paths = ["below", "bound", "pair.high", "pair.low"]
+        assert list(posterior.prior_terms(model)) == paths
+        assert "'copy' is tied" in posterior.notes[0]
+        flat = posterior.flat()
+
+        def chart(vector):
+            model = flat.forward(vector)
+            return everything({k: v for k, v in model.items() if k != "copy"})
+
+        vector = flat.inverse(model) + 0.3 * jax.random.normal(getkey(), (5,))
+        log_det = np.linalg.slogdet(jax.jacfwd(chart)(vector))[1]
+        expected = st.norm(0, 2).logpdf(np.asarray(chart(vector))).sum() + log_det
+        np.testing.assert_allclose(flat.log_density(vector), expected, rtol=1e-12)
+
+
 # Bad input.
 
 

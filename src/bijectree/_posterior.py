@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _priors, _starts
+from . import _priors, _reparam, _starts
 from ._leaves import model_leaves
 from ._reparam import Reparam
 from ._tree import Fixed, Structure, describe
@@ -186,7 +186,7 @@ class Posterior(eqx.Module):
             return _scalar(self._prior.build()(model), "the prior")
         terms = self.prior_terms(model).values()
         dtype = _dtype(self._free_of(model))
-        return sum((t.astype(dtype) for t in terms), start=jnp.zeros((), dtype))
+        return _reparam._total([term.astype(dtype) for term in terms], dtype)
 
     def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
         """What each leaf adds to `log_prior`, by path.
