@@ -42,10 +42,9 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> model = {"scale": jnp.ones(3), "shift": jnp.zeros(3)}
         >>> prior = bt.by_path(model, {"scale": bt.tfd.HalfNormal(1.0)})
-        >>> bt.Reparam(model, bt.spec_from_prior(model, prior))
-        Reparam of dimension 6
-          scale: exp, (3,)
-          shift: identity, (3,)
+        >>> spec = bt.spec_from_prior(model, prior)
+        >>> bt.support(spec["scale"]).description, spec["shift"]
+        ('positive numbers', None)
     """
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, _priors.leaf_of_prior(treedef))
