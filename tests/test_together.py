@@ -571,6 +571,23 @@ def test_leaves_that_are_no_arrays_of_floats_are_passed_over():
         assert bt.Reparam(model, spec).labels == ["a", "z"]
 
 
+@pytest.mark.parametrize("count", [17, 256, 300])
+def test_a_joint_over_many_leaves(count, getkey):
+    model = [jnp.full(i % 3, i, jnp.float32) for i in range(count)]
+    reparam = bt.Reparam(model, bt.joint(tfb.Scale(2.0)))
+    free = reparam.inverse(model)
+    assert eqx.tree_equal(reparam.forward(free), model)
+    vector = jax.random.normal(getkey(), (reparam.dim,))
+
+    def loss(vector: Array) -> Array:
+        return sum(jnp.sum(x**2) for x in reparam.forward(reparam.unravel(vector))[-9:])
+
+    if count == 17:
+        slope = np.concatenate([np.zeros(reparam.dim - 9), np.full(9, 8.0)]) * vector
+        np.testing.assert_allclose(jax.grad(loss)(vector), slope, rtol=1e-6)
+        np.testing.assert_allclose(jax.vmap(jax.jacfwd(loss))(vector[None])[0], slope)
+
+
 def test_a_simplex_over_four_fields_integrates_to_one():
     concentration = np.array([2.0, 3.0, 2.5, 4.0])
     with jax.enable_x64(True):
@@ -663,6 +680,37 @@ def test_a_tied_embedding_and_head_are_trained_together(getkey):
     assert loss(trained, data) < 0.5 * loss(model, data)
 
 
+@pytest.mark.jax_defaults
+def test_the_adapter_moves_both_ends_of_a_tie(getkey):
+    model = {"a": jax.random.normal(getkey(), (3, 2)), "s": jnp.array(1.0)}
+    model["b"] = model["a"].T
+    spec = {"a": None, "b": bt.tied("a", jnp.transpose), "s": bt.positive()}
+    reparam = bt.Reparam(model, spec)
+    plain = optax.adamw(1e-2, weight_decay=0.1)
+    optimizer = bt.reparameterize(plain, reparam)
+
+    def loss(model: Any) -> Array:
+        return jnp.sum(model["a"] @ model["b"]) ** 2 + jnp.sum(model["a"] - model["s"])
+
+    @jax.jit
+    def step(params: Any, state: Any, free: Any, inner: Any) -> Any:
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        gradient = jax.grad(reparam.compose(loss))(free)
+        moves, inner = plain.update(gradient, inner, free)
+        params = optax.apply_updates(params, updates)
+        return params, state, optax.apply_updates(free, moves), inner
+
+    params, state = model, optimizer.init(model)
+    free = reparam.inverse(model)
+    inner = plain.init(free)
+    for _ in range(5):
+        params, state, free, inner = step(params, state, free, inner)
+    np.testing.assert_allclose(params["b"], params["a"].T, rtol=1e-6)
+    expected = reparam.forward(free)
+    for name in model:
+        np.testing.assert_allclose(params[name], expected[name], rtol=1e-5)
+
+
 def test_tied_leaves_must_agree():
     model = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([2.0, 4.0])}
     reparam = bt.Reparam(model, {"a": bt.positive(), "b": bt.tied("a", twice)})
@@ -739,13 +787,20 @@ def test_equal_specs_and_new_numbers_do_not_retrace():
 
 
 def test_transformations(getkey):
-    model, spec = mixture(jnp.float32)
+    number = jnp.array(2.0)
+    model = {"tau": number, "theta": jnp.ones(2), "twin": number, "x": 2 * number}
+    spec = {
+        "tau": bt.positive(),
+        "theta": bt.location_scale("twin", "tau", 0.5),
+        "twin": bt.joint(bt.ordered_vector(), over=("twin", "x")),
+        "x": None,
+    }
     reparam = preconditioned(bt.Reparam(model, spec), jnp.float32, times=1)
     vector = jax.random.normal(getkey(), (reparam.dim,))
 
     def total(reparam: bt.Reparam, vector: Array) -> Array:
         model, log_det = reparam.forward_and_log_det(reparam.unravel(vector))
-        return log_det + sum(jnp.sum(jnp.tanh(x)) for x in jax.tree.leaves(model)[:-2])
+        return log_det + sum(jnp.sum(jnp.tanh(x)) for x in jax.tree.leaves(model))
 
     with jax.checking_leaks():
         value, gradient = jax.jit(jax.value_and_grad(total, argnums=1))(reparam, vector)

@@ -93,7 +93,7 @@ class _Binding:
         ]
         self.parts: list[tuple[BijectorStructure, tuple[Any, ...]]] = []
         self.slots: dict[int, int] = {}
-        self.made: dict[int, Any] = {}  # what the functions of dependents make, by slot
+        self.made: dict[Any, Any] = {}  # what the functions of dependents make
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
@@ -227,9 +227,11 @@ class _Binding:
 
         Arrays that are not inexact need not be named, and are added to `on`.
         """
-        if slot not in self.made:
-            self.made[slot] = trace(self.structure, self.rows, *self.parts[slot])
-        structure, shapes, read = self.made[slot]
+        function, numbers = self.parts[slot]
+        key = function, *((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+        if key not in self.made:
+            self.made[key] = trace(self.structure, self.rows, function, numbers)
+        structure, shapes, read = self.made[key]
         unnamed = [i for i in read if i not in on]
         on += unnamed
         unnamed = [i for i in unnamed if is_inexact(self.leaves[i])]
@@ -317,7 +319,7 @@ class _Binding:
 
     def _name(self, i: int) -> str:
         members = [self.rows[m].path for m in self.rows[i].members]
-        return f"({', '.join(members)})" if members else self.rows[i].path
+        return f"({', '.join(members)})" if members else self.rows[i].path or "the model"
 
     def _follow(self, i: int) -> None:
         """Freeze a tied leaf if its source is; otherwise its value is not its own."""

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from ._tfp import Kind, Structure as BijectorStructure, is_bijector, split
@@ -168,25 +170,30 @@ def build_bijector(
     return row.function.build(numbers)(shown)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def dependent_numbers(
-    plan: Plan, row: Row, numbers: tuple[Any, ...], on: tuple[Any, ...]
+    plan: Plan, row: Row, numbers: tuple[Any, ...], leaves: Sequence[Any]
 ) -> tuple[Array, ...]:
-    """The numbers of a row's bijector, from the values `on` that it depends on.
+    """The numbers of a row's bijector, from the leaves that it depends on."""
 
-    Always traced: a bound that has run into another must not raise in a function that
-    looks at concrete values, where the same forward map under `jit` goes on.
-    """
-    leaves: list[Any] = [None] * len(plan.rows)
-    for i, value in zip(row.on, on, strict=True):
-        leaves[i] = value
-    structure, found = split(build_bijector(plan, row, numbers, leaves))
-    if row.kind is None or structure != row.kind.structure:
-        raise ValueError(
-            f"the function of '{row.path}' made another sort of bijector than when "
-            "it was bound; only its numbers may depend on the model"
+    def make(numbers: tuple[Any, ...], on: list[Any]) -> tuple[Array, ...]:
+        at = dict(zip(row.on, on, strict=True))
+        structure, found = split(
+            build_bijector(plan, row, numbers, [at.get(i) for i in range(len(leaves))])
         )
-    return found
+        if row.kind is None or structure != row.kind.structure:
+            raise ValueError(
+                f"the function of '{row.path}' made another sort of bijector than when "
+                "it was bound; only its numbers may depend on the model"
+            )
+        return found
+
+    on = [leaves[i] for i in row.on]
+    if any(isinstance(x, Tracer) for x in jax.tree_util.tree_leaves((numbers, on))):
+        return make(numbers, on)
+    # A bound that has run into another must not raise here, in a function that looks at
+    # concrete values, where the same map under `jit` goes on. `vmap` hides them.
+    many = jax.tree_util.tree_map(lambda x: jnp.asarray(x)[None], (numbers, on))
+    return tuple(x[0] for x in jax.vmap(make)(*many))
 
 
 def view(structure: Structure, rows: Sequence[Row], seen: Mapping[int, Any]) -> PyTree:

@@ -1,7 +1,6 @@
 """`Reparam`: a spec bound to a model, as a pair of pure maps."""
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from ._binding import BIND_ERRORS, make_plan
 from ._constraints import support
 from ._leaves import (
     compare_kept,
+    cut,
     free_leaves,
     kept_leaves,
     model_leaves,
@@ -319,13 +319,10 @@ class Reparam(eqx.Module):
 
     def _split(self, vector: Array, dtypes: Sequence[Any]) -> list[Array]:
         """Cut a vector into the free leaves."""
-        sizes = [math.prod(row.free_shape) for _, row in self._plan.free]
-        ends = itertools.accumulate(sizes)
+        parts = cut(vector, [math.prod(row.free_shape) for _, row in self._plan.free])
         return [
-            vector[end - size : end].reshape(row.free_shape).astype(dtype)
-            for (_, row), dtype, size, end in zip(
-                self._plan.free, dtypes, sizes, ends, strict=True
-            )
+            part.reshape(row.free_shape).astype(dtype)
+            for (_, row), dtype, part in zip(self._plan.free, dtypes, parts, strict=True)
         ]
 
     def _free_tree(self, free_leaves: Sequence[Array]) -> PyTree:
@@ -377,12 +374,11 @@ class Reparam(eqx.Module):
             leaves[i] = y
         else:
             assert y is not None
-            start = 0
-            for m in row.members:
-                member = self._plan.rows[m]
-                end = start + math.prod(member.shape)
-                leaves[m] = y[start:end].reshape(member.shape).astype(member.dtype)
-                start = end
+            members = [self._plan.rows[m] for m in row.members]
+            parts = cut(y, [math.prod(member.shape) for member in members])
+            for m, member, part in zip(row.members, members, parts, strict=True):
+                dtype = y.dtype if member.dtype == row.free_dtype else member.dtype
+                leaves[m] = part.reshape(member.shape).astype(dtype)
 
     def _gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
         """What a row's bijector maps: its leaf, or its members as one vector."""
@@ -395,7 +391,9 @@ class Reparam(eqx.Module):
         """The value of a tied leaf."""
         assert row.function is not None
         function = row.function.build(self._numbers[row.slot])
-        return jnp.asarray(function(leaves[row.on[0]])).astype(row.dtype)
+        source = leaves[row.on[0]]
+        same = self._plan.rows[row.on[0]].dtype == row.dtype
+        return jnp.asarray(function(source)).astype(source.dtype if same else row.dtype)
 
     def _bijector(self, row: Row, leaves: Sequence[Any]) -> Any:
         """The bijector of a row, `None` for the identity.
@@ -406,11 +404,11 @@ class Reparam(eqx.Module):
         """
         if row.kind is None:
             return None
-        self._values(row, leaves)
+        self._require(row, leaves)
         return build_bijector(self._plan, row, self._numbers[row.slot], leaves)
 
-    def _values(self, row: Row, leaves: Sequence[Any]) -> tuple[Any, ...]:
-        """What the bijector of a row depends on."""
+    def _require(self, row: Row, leaves: Sequence[Any]) -> None:
+        """Raise if leaves that the bijector of a row depends on have no value."""
         raise_all(
             f"the bijector of '{row.path}' depends on leaves without a value; pass "
             "like=model",
@@ -420,7 +418,6 @@ class Reparam(eqx.Module):
                 if leaves[i] is None or isinstance(leaves[i], jax.ShapeDtypeStruct)
             ),
         )
-        return tuple(leaves[i] for i in row.on)
 
     def _call(
         self, row: Row, dtype: Any, leaves: Sequence[Any]
@@ -429,8 +426,8 @@ class Reparam(eqx.Module):
         assert row.kind is not None
         numbers = self._numbers[row.slot]
         if row.function is not None:
-            on = self._values(row, leaves)
-            numbers = dependent_numbers(self._plan, row, numbers, on)
+            self._require(row, leaves)
+            numbers = dependent_numbers(self._plan, row, numbers, leaves)
         return row.kind.with_dtype(dtype, numbers), numbers
 
     def _cast(

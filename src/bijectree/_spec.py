@@ -66,8 +66,10 @@ def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
     """One bijector over the concatenation of several leaves.
 
     The leaves that this one object stands at or above, each raveled, form one vector,
-    and so do their free coordinates, which lie in `free` where the first leaf does.
-    Leaves that are not inexact arrays are passed over.
+    and so do their free coordinates, which lie in `free` where the first leaf of the
+    model among them does. Placed by one rule at several leaves or nodes, it is one joint
+    over all of them; another call makes another joint. Leaves that are not inexact
+    arrays are passed over, and each leaf keeps its dtype.
 
     Args:
         bijector: a TFP bijector, or a `dependent`, of a vector. Its free size may
@@ -75,10 +77,15 @@ def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
         over: paths or globs from the model's root that name the leaves and give their
             order. Without it, the leaves beneath come in JAX's order (a dict's by
             sorted key). Leaves beneath that `over` does not name keep their own
-            coordinates.
+            coordinates. Where the joint stands does not matter then.
 
     Returns:
         A leaf of a spec.
+
+    Raises:
+        TypeError: neither a bijector nor a `dependent` is given.
+        ValueError: from `Reparam`, that the paths name nothing, or leaves that have
+            something else in the spec, or that the bijector does not fit the vector.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -101,14 +108,23 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
     triangular and its log-det the sum of the leaves' own.
 
     Args:
-        function: takes the model in constrained coordinates and returns a bijector. It
-            may read only the leaves that `on` names; reading another is an error. A
-            function that is a pytree (an `eqx.Module` with `__call__`) may hold
-            numbers. A newly made lambda is a new function, and retraces.
+        function: takes the model in constrained coordinates and returns a bijector,
+            always of the same sort: only its numbers may depend on the model. It may
+            read only the leaves that `on` names, their shapes and dtypes aside; reading
+            another is an error. It is called with traced values, also outside `jit`. A
+            function that is a pytree (an `eqx.Module` with `__call__`) may hold arrays
+            of numbers, which may change without a new trace, while numbers in a closure
+            may not. A newly made lambda is a new function, and retraces.
         on: paths or globs, from the model's root, of the leaves that `function` reads.
 
     Returns:
         A leaf of a spec.
+
+    Raises:
+        TypeError: `function` is not callable.
+        ValueError: `on` is empty. From `Reparam`: `on` names what is not there, the
+            function reads what `on` does not name, or returns no bijector or one that
+            does not fit the leaf, or leaves depend on each other in a cycle.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -144,6 +160,12 @@ def tied(source: str, fn: Callable[[Array], Array] | None = None) -> Tied:
 
     Returns:
         A leaf of a spec.
+
+    Raises:
+        TypeError: `source` is no string, or `fn` no function.
+        ValueError: from `Reparam`, that `source` is not the path of one array of
+            floats, that `fn` does not give the leaf's shape, a cycle of ties, or frozen
+            leaves that disagree; from `Reparam.inverse`, leaves that disagree.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -192,10 +214,13 @@ def location_scale(
         loc: the path of the leaf that is the location, or a number.
         scale: the path of the leaf that is the scale, or a positive number.
         centeredness: λ in [0, 1], a number or one an element: 0 is non-centred
-            (η is the standardised θ), 1 centred (η is θ).
+            (η is the standardised θ), 1 centred (η is θ). Another one does not retrace.
 
     Returns:
         A leaf of a spec.
+
+    Raises:
+        ValueError: neither `loc` nor `scale` is a path.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
