@@ -308,6 +308,8 @@ def optional_import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if error.name != name:  # it is there, but something that it needs is not
+            raise
         extra = name if name != "arviz" else "blackjax"
         raise ImportError(
             f'{name} is not installed: pip install "bijectree[{extra}]"'
