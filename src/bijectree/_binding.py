@@ -210,7 +210,6 @@ class _Binding:
         except BIND_ERRORS as error:
             what = describe(jax.ShapeDtypeStruct(shape, dtype))
             self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
-
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
 
     def _raised(self, what: str, error: Exception) -> None:
@@ -384,7 +383,9 @@ def _ambiguous(rows: list[Row]) -> list[str]:
     ]
     # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
     ndims = {
-        row.path: len(row.shape if _in_joint(row) else row.free_shape)
+        row.path: len(
+            row.shape if row.members or row.owner is not None else row.free_shape
+        )
         for row in rows
         if row.role == "free"
     }
@@ -399,7 +400,3 @@ def _ambiguous(rows: list[Row]) -> list[str]:
                 )
             base, _, index = base.rpartition(".")
     return faults
-
-
-def _in_joint(row: Row) -> bool:
-    return bool(row.members) or row.owner is not None
