@@ -156,8 +156,6 @@ class _Binding:
                 f"{found or 'no leaf at all'}"
             )
 
-    # What each leaf gets.
-
     def fill(self) -> None:
         """Make the rows of all leaves that are inexact arrays."""
         for i, (leaf, item) in enumerate(zip(self.leaves, self.items, strict=True)):
@@ -291,8 +289,6 @@ class _Binding:
         self.rows[i] = dataclasses.replace(
             row, role="tied", slot=slot, on=(source,), function=function
         )
-
-    # Dependencies.
 
     def order(self) -> None:
         """See that there is an order of dependencies, and freeze what follows frozen."""
