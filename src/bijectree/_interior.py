@@ -63,15 +63,23 @@ def settle(bijector: Any, place: Array) -> Array:
         return jnp.where((place <= upper) & (place >= upper), highest, place)
 
 
-def round_step(step: Array) -> Array:
-    """Round to the dtype's own precision, whatever XLA computes it in.
+def add_exactly(a: Array, b: Array) -> Array:
+    """The sum, rounded to the dtype wherever XLA computes it.
 
-    XLA may keep float32 between two operations on bfloat16 and skip the rounding.
+    XLA computes in float32 for narrower dtypes and may skip the rounding between two
+    operations, but not a `reduce_precision` of float32.
     """
-    info = jnp.finfo(step.dtype)
+    info = jnp.finfo(a.dtype)
     if info.bits >= 32:
-        return step
-    return jax.lax.reduce_precision(step, info.nexp, info.nmant)
+        return a + b
+    total = a.astype(jnp.float32) + b.astype(jnp.float32)
+    rounded = jax.lax.reduce_precision(total, info.nexp, info.nmant)
+    if info.nexp < 8:
+        # float16's subnormal numbers, which that flushes and the conversion keeps
+        unit = float(info.smallest_subnormal)
+        small = jnp.round(total / jnp.float32(unit)) * jnp.float32(unit)
+        rounded = jnp.where(jnp.abs(total) < float(info.tiny), small, rounded)
+    return rounded.astype(a.dtype)
 
 
 def _nothing(step: Array) -> Array:
@@ -82,8 +90,8 @@ def _reach(place: Array, target: Array, lowest: Array, highest: Array) -> Array:
     """The step to a number between `lowest` and `highest`, both of which are inside."""
     largest = jnp.asarray(jnp.finfo(target.dtype).max)
     target = jnp.clip(target, lowest, highest)
-    step = round_step(jnp.clip(target - place, -largest, largest))
-    end = round_step(place + step)
+    step = jnp.clip(add_exactly(target, -place), -largest, largest)
+    end = add_exactly(place, step)
     step = jnp.where(end < lowest, _step_up_to(place, lowest), step)
     return jnp.where(end > highest, -_step_up_to(-place, -highest), step)
 
@@ -94,8 +102,8 @@ def _step_up_to(place: Array, bound: Array) -> Array:
     The next float above a step that falls short is above the exact difference, and
     rounding is monotone.
     """
-    step = round_step(bound - place)
-    short = round_step(place + step) < bound
+    step = add_exactly(bound, -place)
+    short = add_exactly(place, step) < bound
     return jnp.where(short, _from_ordinal(_ordinal(step) + 1, step.dtype), step)
 
 
@@ -184,7 +192,7 @@ def _shorten(inside: Support, add: Add, step: Array) -> Array:
 
     def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, step, off = carry
-        shorter = jnp.where(count < digits, round_step(0.5 * step), _nothing(step))
+        shorter = jnp.where(count < digits, 0.5 * step, _nothing(step))
         step = jnp.where(off, shorter, step)
         return count + 1, step, outside(step)
 

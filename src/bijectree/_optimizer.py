@@ -99,8 +99,8 @@ def reparameterize(
         return ReparameterizedState(inner_state, free, steps.marks(arrays))
 
     def update(
-        grads: PyTree,
-        state: ReparameterizedState,
+        updates: PyTree,
+        state: Any,
         params: PyTree | None = None,
         **extra: Any,
     ) -> tuple[PyTree, ReparameterizedState]:
@@ -113,16 +113,15 @@ def reparameterize(
         steps = part_of(absent(arrays))
         free = steps.refresh(state.free, state.marks, arrays)
         cross = _Crossing(steps, params, arrays)
-        before, gradient = cross.pull_back(grads, free)
+        before, gradient = cross.pull_back(updates, free)
         extra = cross.arguments(extra, free)
         inner_state = _forget(state.inner, gradient)
         free_updates, inner_state = inner.update(gradient, inner_state, free, **extra)
         new_free = optax.apply_updates(free, free_updates)
-        updates, marks = steps.land(arrays, before, new_free, free_updates)
+        changes, marks = steps.land(arrays, before, new_free, free_updates)
         inner_state = _forget(inner_state, params)
-        return put(reparam, _hold(params), updates), ReparameterizedState(
-            inner_state, new_free, marks
-        )
+        updates = put(reparam, _hold(params), changes)
+        return updates, ReparameterizedState(inner_state, new_free, marks)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
 from . import _tfp
-from ._interior import round_step, settle, step_inside
+from ._interior import add_exactly, settle, step_inside
 from ._leaves import free_leaves, model_leaves
 from ._plan import Plan, Row, owner
 from ._reparam import Reparam, _assemble
@@ -48,7 +49,7 @@ class Steps:
         """Free coordinates of the parameters, in arrays of their own."""
         model = self._model(arrays)
         free = self.reparam.inverse(model)
-        traced = any(isinstance(x, jax.core.Tracer) for x in jtu.tree_leaves(free))
+        traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(free))
         if traced:
             free = self.reparam.inverse(self.reparam.error_if_outside(model))
         return jtu.tree_map(jnp.copy, free)
@@ -230,7 +231,7 @@ class Steps:
             if i in self._own:
                 updates[i] = moved[i].astype(_get(arrays, i).dtype)
             elif row.kind is None:
-                step = _get(targets, i) - _get(arrays, i)
+                step = add_exactly(_get(targets, i), -_get(arrays, i))
                 still = _get(targets, i) == _get(before, i)
                 updates[i] = jnp.where(still, jnp.asarray(-0.0, step.dtype), step)
             else:
@@ -259,7 +260,7 @@ class Steps:
     ) -> Array:
         """The step of a tied leaf: that of its source, where this lands better."""
         place, end = _get(arrays, i), self.reparam._follow(row, ends)
-        step = end - place
+        step = add_exactly(end, -place)
         same = self.reparam._follow(row, updates)
         step = jnp.where(_sum(place, same) == end, same, step)
         still = end == self.reparam._follow(row, arrays)
@@ -274,8 +275,9 @@ def _get(arrays: Sequence[Any], i: int) -> Array:
 
 def _sum(place: Array, step: Array) -> Array:
     """What `optax.apply_updates` makes of a leaf."""
-    total = (place + step).astype(place.dtype)
-    return round_step(total) if jnp.issubdtype(total.dtype, jnp.floating) else total
+    if jnp.issubdtype(place.dtype, jnp.complexfloating):
+        return place + step
+    return add_exactly(place, step)
 
 
 def _by_event(kind: _tfp.Kind, same: Array) -> Array:
