@@ -1,6 +1,9 @@
 """Reparam: its maps, its purity, and what it says of a model that does not fit."""
 
+import copy
 import dataclasses
+import fractions
+import functools
 import io
 import pickle
 from typing import Any
@@ -311,9 +314,9 @@ def test_pickle_and_serialise():
     spec = bt.by_path(model, {"**.scale": tfb.Softplus(low=1e-3), "head": bt.frozen})
     reparam = bt.Reparam(model, spec)
     free = reparam.inverse(model)
-    copy = pickle.loads(pickle.dumps(reparam))
-    assert eqx.tree_equal(copy.forward(free), reparam.forward(free))
-    assert copy._plan == reparam._plan
+    pickled = pickle.loads(pickle.dumps(reparam))
+    assert eqx.tree_equal(pickled.forward(free), reparam.forward(free))
+    assert pickled._plan == reparam._plan
     file = io.BytesIO()
     eqx.tree_serialise_leaves(file, reparam)
     other_model = eqx.tree_at(lambda m: m.head.power, model, jnp.array(9.0))
@@ -478,7 +481,7 @@ def test_a_model_that_is_not_like_the_bound_one(change, message):
         ),
         (
             lambda f: eqx.tree_at(lambda f: f.layers[0].scale, f, None),
-            "got NoneType None, expected floats",
+            "at 'layers.0.scale': got None, expected coordinates",
         ),
     ],
     ids=["class", "shape", "integers", "None"],
@@ -488,6 +491,32 @@ def test_free_coordinates_that_are_not_of_this_reparam(change, message):
     free = reparam.inverse(model)
     with pytest.raises(ValueError, match=f"(?s)not free coordinates.*{message}"):
         reparam.forward(change(free))
+
+
+def test_the_model_is_not_taken_for_free_coordinates():
+    model = {"a": jnp.ones(2), "w": jnp.ones(3)}
+    reparam = bt.Reparam(model, {"a": tfb.Exp(), "w": bt.frozen})
+    with pytest.raises(ValueError, match=r"at 'w': got .* where no coordinates are"):
+        reparam.forward(model)
+    with pytest.raises(ValueError, match="not free coordinates"):
+        reparam.forward(jnp.ones(2))
+    with pytest.raises(ValueError, match="got complex64"):
+        reparam.forward({"a": jnp.ones(2, jnp.complex64), "w": None})
+
+
+def test_static_values_are_compared_by_value():
+    model = {"a": jnp.ones(2), "f": fractions.Fraction(1, 3), "n": float("nan")}
+    model["p"] = functools.partial(sorted, reverse=True)
+    plans = []
+    for same in (model, copy.deepcopy(model)):
+        reparam = bt.Reparam(same, None)
+        reparam.inverse(model)
+        plans.append(reparam._plan)
+    assert plans[0] == plans[1]
+    assert (
+        bt.Reparam({**model, "n": 0.0}, None)._plan
+        != bt.Reparam({**model, "n": -0.0}, None)._plan
+    )
 
 
 def test_unravel_wants_dim_numbers():

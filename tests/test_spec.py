@@ -184,6 +184,27 @@ def test_other_annotations_mean_nothing():
     assert spec.x is spec.y is None
 
 
+class Normal(eqx.Module):
+    """A model that is a distribution of its own."""
+
+    loc: Array
+    scale: Array
+
+    def log_prob(self, x):
+        return -(((x - self.loc) / self.scale) ** 2)
+
+
+def test_a_model_may_have_a_log_prob():
+    model = {"a": Normal(jnp.ones(2), jnp.ones(2))}
+    spec = bt.by_path(model, {"a.scale": tfb.Exp()})
+    assert bt.Reparam(model, spec).dim == 4
+
+
+def test_an_empty_key_is_refused():
+    with pytest.raises(ValueError, match="'a.' has an empty part"):
+        bt.Reparam({"a": {"": jnp.ones(1), "b": jnp.ones(1)}}, None)
+
+
 def test_numpy_leaves_are_arrays():
     model = {"a": np.ones(2, np.float32), "b": np.float32(2.0), "c": np.arange(2)}
     reparam = bt.Reparam(model, {"a": tfb.Exp(), "b": tfb.Exp(), "c": None})

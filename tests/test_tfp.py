@@ -238,6 +238,44 @@ def test_a_subclass_of_chain_keeps_its_own_forward():
     np.testing.assert_array_equal(model["x"], [3.0])
 
 
+@pytest.mark.parametrize(
+    "name", ["forward_log_det_jacobian", "_inverse"]
+)
+def test_a_subclass_of_chain_keeps_any_map_of_its_own(name):
+    own = type("Own", (tfb.Chain,), {name: lambda self, *args, **kwargs: None})
+    structure, _ = _tfp.split(own([tfb.Scale(2.0)]))
+    assert type(structure.build((jnp.ones(()),))) is own
+    structure, _ = _tfp.split(tfb.FillScaleTriL())
+    assert type(structure.build((jnp.ones(()),))) is tfb.Chain
+
+
+def test_an_opaque_bijector_whose_state_changed_is_seen_when_bound_again():
+    bijector = Opaque(2.0)
+    assert one_leaf(bijector, 1).forward({"x": jnp.ones(1)})["x"] == 2.0
+    bijector.factor = 5.0
+    reparam = one_leaf(bijector, 1)
+    assert reparam.forward({"x": jnp.ones(1)})["x"] == 5.0
+    log_det = reparam.forward_log_det_jacobian({"x": jnp.ones(1)})
+    np.testing.assert_allclose(log_det, np.log(5.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bijector",
+    [
+        tfb.Scale(2.0, validate_args=True),
+        tfb.Sigmoid(0.0, 3.0, validate_args=True),
+        tfb.Chain([tfb.Softplus(hinge_softness=2.0, validate_args=True)]),
+    ],
+    ids=lambda b: b.name,
+)
+def test_constructors_that_check_their_numbers(bijector):
+    reparam = one_leaf(bijector, 2)
+    copy = pickle.loads(pickle.dumps(reparam))
+    free = {"x": jnp.array([0.1, 0.2])}
+    np.testing.assert_array_equal(copy.forward(free)["x"], reparam.forward(free)["x"])
+    assert copy._plan == reparam._plan
+
+
 def test_a_map_without_inverse_goes_forward():
     only = tfb.Inline(
         forward_fn=jnp.exp,

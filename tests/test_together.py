@@ -953,8 +953,8 @@ def inline(model: Any) -> Any:
 
 
 def of_all(model: Any) -> Any:
-    leaves = jax.tree.leaves(jax.tree.map(lambda x: x + 1, model))
-    return tfb.Scale(leaves[0])
+    leaves = jax.tree.leaves(jax.tree.map(lambda x: jnp.sum(x).astype(float), model))
+    return tfb.Scale(jnp.sum(jnp.stack(leaves)))
 
 
 def plain() -> dict[str, Any]:

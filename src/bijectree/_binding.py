@@ -54,7 +54,7 @@ def make_plan(
     """
     # A distribution is a tree to JAX; here it is one thing in the wrong place.
     groups, faults = broadcast(
-        spec, model, lambda x: is_spec_leaf(x) or hasattr(x, "log_prob")
+        spec, model, lambda x: is_spec_leaf(x) or _is_distribution(x)
     )
     raise_all("Reparam: the spec's structure is not the model's", faults)
     binding = _Binding(model)
@@ -357,9 +357,14 @@ def _item_name(item: Any) -> str:
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 
+def _is_distribution(x: Any) -> bool:
+    """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
+    return any(cls.__name__ == "Distribution" for cls in type(x).__mro__)
+
+
 def _not_a_spec_leaf(value: Any) -> str:
     expected = "expected a TFP bijector, None (identity), bt.frozen or another item of bt"
-    if hasattr(value, "log_prob"):
+    if _is_distribution(value):
         return (
             f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
             "bt.Posterior"
@@ -376,6 +381,11 @@ def _ambiguous(rows: list[Row]) -> list[str]:
         f"{count} leaves have the path '{path}'; rename a key"
         for path, count in collections.Counter(row.path for row in rows).items()
         if count > 1
+    ]
+    faults += [
+        f"the path '{row.path}' has an empty part, as the root has; rename the key ''"
+        for row in rows
+        if len(rows) > 1 and "" in row.path.split(".")
     ]
     # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
     ndims = {

@@ -157,6 +157,8 @@ def _differentiate(
     eps: float,
 ) -> Linearised:
     run = compiled_once(_at_points, (0, 1, 2))
+    # As arrays of this precision: JAX remembers a NumPy number in the one it met before.
+    numbers = _tfp._cast(numbers, points.dtype)
     try:
         found = run(kind, events, "forward", numbers, points, signs)
     except TypeError:  # a `jax.custom_vjp` has no forward mode

@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 
 from . import _tfp
 from ._plan import Plan, Row
-from ._tree import Fixed, broadcast, describe, is_array, raise_all
+from ._tree import Fixed, broadcast, describe, is_array, path_string, raise_all
 
 
 def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
@@ -38,25 +38,46 @@ def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
 def free_leaves(plan: Plan, free: PyTree) -> list[Array]:
     """The leaves of free coordinates that have the structure of a plan."""
     leaves, got = jtu.tree_flatten(free)
-    faults: list[str] = []
     if got != plan.free_treedef:
-        order = {i: n for n, (i, _) in enumerate(plan.free)}
-        positions = plan.structure.treedef.unflatten(
-            [order.get(i) for i in range(len(plan.rows))]
-        )
-        groups, faults = broadcast(free, positions, lambda x: False)
-        leaves = [x for x, place in sorted(groups, key=lambda group: group[1]) if place]
-    if not faults:
+        faults = _other_structure(plan, free)
+    else:
         faults = [
             f"at '{row.path}': got {describe(x)}, expected floats of shape "
             f"{row.free_shape}"
             for (_, row), x in zip(plan.free, leaves, strict=True)
-            if x is None
-            or np.shape(x) != row.free_shape
-            or not jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+            if np.shape(x) != row.free_shape or not _is_free(x, row.dtype)
         ]
     raise_all("these are not free coordinates of this Reparam", faults)
     return [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in leaves]
+
+
+def _is_free(x: Any, dtype: Any) -> bool:
+    """Whether `x` can be coordinates of a leaf of a dtype: real ones of a real leaf."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return False
+    own = jnp.result_type(x)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return bool(jnp.issubdtype(own, jnp.inexact))
+    return bool(jnp.issubdtype(own, jnp.floating))
+
+
+def _other_structure(plan: Plan, free: PyTree) -> list[str]:
+    """Where free coordinates have another structure than a plan's."""
+    skeleton = plan.structure.treedef.unflatten(range(len(plan.rows)))
+    due = {row.path for _, row in plan.free}
+    _, faults = broadcast(free, skeleton, lambda x: False)
+    pairs, _ = jtu.tree_flatten_with_path(free)
+    here = {path_string(path): x for path, x in pairs}
+    if not faults:
+        faults = [
+            f"at '{path}': got {describe(x)} where no coordinates are (None)"
+            for path, x in here.items()
+            if path not in due
+        ]
+        faults += [
+            f"at '{path}': got None, expected coordinates" for path in due - here.keys()
+        ]
+    return faults or ["a static field of a node is another"]
 
 
 def kept_leaves(

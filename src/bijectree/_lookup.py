@@ -107,8 +107,25 @@ _POINT = "it allows a single value; freeze the leaf (bt.frozen)"
 _POINT_MASS = "it gives single values positive probability, so it has no density"
 
 
+class NoDensityError(ValueError):
+    """A distribution has no density over a continuous leaf."""
+
+
+def without_density(prior: Any) -> str:
+    """Why a distribution has no density over a continuous leaf; "" if it has, or may."""
+    try:
+        bijector_for(prior)
+    except NoDensityError as error:
+        return str(error)
+    except (TypeError, ValueError):
+        return ""
+    return ""
+
+
 def _without_chart(prior: Any, why: str) -> ValueError:
-    return ValueError(f"no bijector for {_name(prior)}: {why}")
+    none = why in (_DISCRETE, _POINT, _POINT_MASS)
+    error = NoDensityError if none else ValueError
+    return error(f"no bijector for {_name(prior)}: {why}")
 
 
 def _name(prior: Any) -> str:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
 from ._tfp import Kind, Structure as BijectorStructure, is_bijector, split
@@ -254,8 +255,7 @@ def trace(
         return result
 
     jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, avals)
-    inputs = jaxpr.jaxpr.invars[-len(avals) :]
-    used = {id(x) for equation in jaxpr.jaxpr.eqns for x in equation.invars}
-    used |= {id(x) for x in jaxpr.jaxpr.outvars}
-    pairs = zip(sorted(avals), inputs, strict=True)
-    return made[0], shapes, [i for i, x in pairs if id(x) in used]
+    # What is left after dead code is what is read, within nested functions too.
+    _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+    pairs = zip(sorted(avals), used[-len(avals) :], strict=True)
+    return made[0], shapes, [i for i, read in pairs if read]

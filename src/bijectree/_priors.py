@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _tfp
+from ._lookup import without_density
 from ._plan import Plan, Row
 from ._tree import broadcast, describe, raise_all
 
@@ -252,6 +253,9 @@ def misfit(
     leaf = f"the leaf's shape {shape}"
     if _is_discrete(distribution):
         return f"{what} is discrete, the leaf is continuous"
+    why = without_density(distribution)
+    if why:
+        return f"{what} has no density there: {why}"
     expected: tuple[int, ...] | None = None
     if hasattr(distribution, "event_shape"):
         event = _as_shape(distribution.event_shape)

@@ -349,7 +349,8 @@ class Reparam(eqx.Module):
     def _fill_and_log_det(self, free: Sequence[Array], leaves: list[Any]) -> Array:
         """`_fill`, with the log-det of all of it."""
         terms: list[Array] = []
-        dtype = jnp.finfo(widest([np.dtype(np.float32), *(x.dtype for x in free)])).dtype
+        wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
+        dtype = np.dtype(np.float64 if wide else np.float32)
         for kind, slot in reversed(self._plan.outer):
             vector = _ravel(free)
             call = self._cast(kind, slot, vector.dtype)

@@ -113,8 +113,9 @@ def is_bijector(x: Any) -> bool:
 class Structure:
     """A bijector without its numbers: hashable, equal when the bijectors are alike.
 
-    Integers in a bijector (a permutation, a shape) belong to the structure. A
-    bijector that is no JAX pytree is its own structure, compared by identity.
+    Integers in a bijector (a permutation, a shape) belong to the structure. An object
+    that is no JAX pytree may change its state, so that each `split` of it gives another
+    structure.
     """
 
     treedef: Any
@@ -135,6 +136,8 @@ class Structure:
         return any(f is not None and is_bijector(f.value) for f in self.fixed)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if pickle.loads(pickle.dumps(self.treedef)) == self.treedef:
+            return Structure, (self.treedef, self.fixed, self.avals)
         # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
         # Nor do numbers of NumPy: `ScaleMatvecTriL` would make them part of itself.
         zeros = tuple(jnp.zeros(shape, dtype) for shape, dtype in self.avals)
@@ -153,13 +156,18 @@ def _is_number(leaf: Any) -> bool:
     return array and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
+def _may_change(leaf: Any) -> bool:
+    """Whether a leaf is a bijector or a distribution that JAX cannot look into."""
+    return is_bijector(leaf) or hasattr(leaf, "log_prob")
+
+
 def _plain(bijector: Any) -> Any:
     """Spell out subclasses of `Chain`, so that the numbers they make show as leaves.
 
     `FillScaleTriL()` makes a float32 `Shift(1e-5)` in its constructor, where nothing
     could cast it to a float64 leaf's dtype.
     """
-    if isinstance(bijector, tfb.Chain) and type(bijector)._forward is tfb.Chain._forward:
+    if isinstance(bijector, tfb.Chain) and not _maps_by_itself(type(bijector)):
         parts = [_plain(part) for part in bijector.bijectors]
         unchanged = all(a is b for a, b in zip(parts, bijector.bijectors, strict=True))
         if type(bijector) is not tfb.Chain or not unchanged:
@@ -167,10 +175,20 @@ def _plain(bijector: Any) -> Any:
     return bijector
 
 
+def _maps_by_itself(cls: type) -> bool:
+    """Whether a subclass of `Chain` has a map or a log-det of its own."""
+    bases = cls.__mro__[: cls.__mro__.index(tfb.Chain)]
+    names = {name for base in bases for name in vars(base)}
+    return any("forward" in name or "inverse" in name for name in names)
+
+
 def split(bijector: Any) -> tuple[Structure, tuple[Any, ...]]:
     """Take a bijector apart into its structure and its numbers (inexact arrays)."""
     leaves, treedef = jax.tree_util.tree_flatten(_plain(bijector))
-    fixed = tuple(None if _is_number(leaf) else Fixed(leaf) for leaf in leaves)
+    fixed = tuple(
+        None if _is_number(leaf) else Fixed(leaf, once=_may_change(leaf))
+        for leaf in leaves
+    )
     numbers = tuple(leaf for leaf in leaves if _is_number(leaf))
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
     return Structure(treedef, fixed, avals), numbers
@@ -241,15 +259,25 @@ def bind(
 @functools.lru_cache(maxsize=4096)
 def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
-    examples = tuple(np.zeros(*aval) for aval in avals)
-    bijector = structure.build(examples)
-    name = getattr(bijector, "name", type(bijector).__name__)
-    min_ndims = (bijector.forward_min_event_ndims, bijector.inverse_min_event_ndims)
+
+    def look(attribute: Callable[[Any], Any]) -> Any:
+        # Made of tracers, so that a constructor does not check numbers of ours.
+        seen: list[Any] = []
+        jax.eval_shape(lambda *n: seen.append(attribute(structure.build(n))), *numbers)
+        return seen[0]
+
+    name, min_ndims, injective = look(
+        lambda b: (
+            getattr(b, "name", type(b).__name__),
+            (b.forward_min_event_ndims, b.inverse_min_event_ndims),
+            b._is_injective,
+        )
+    )
     if not all(isinstance(n, (int, np.integer)) for n in min_ndims):
         raise ValueError(
             f"{name} maps several parts; one leaf takes a bijector of one part"
         )
-    if not bijector._is_injective:
+    if not injective:
         raise ValueError(f"{name} is not injective, so it has no inverse")
     if len(shape) < min_ndims[1]:
         raise ValueError(
@@ -271,7 +299,7 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
             functools.partial(inverse, kind), numbers, jax.ShapeDtypeStruct(shape, dtype)
         )
     except NotImplementedError:  # a map that only goes forward
-        free = jax.ShapeDtypeStruct(bijector.inverse_event_shape(shape), dtype)
+        free = jax.ShapeDtypeStruct(look(lambda b: b.inverse_event_shape(shape)), dtype)
     kind = dataclasses.replace(kind, free_shape=tuple(free.shape))
     model, log_det = jax.eval_shape(
         functools.partial(forward_and_log_det, kind), numbers, free

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -45,20 +46,19 @@ def raise_all(headline: str, faults: Iterable[str], error: type = ValueError) ->
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """A leaf that is part of a structure: compared by value where that is possible."""
+    """A leaf that is part of a structure: compared by value where that is possible.
+
+    Attributes:
+        value: the leaf.
+        once: whether it equals itself alone, for an object whose state may change.
+    """
 
     value: Any
+    once: bool = False
     key: Any = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        value = self.value
-        if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-            array = np.asarray(value)
-            key = (array.dtype.str, array.shape, array.tobytes())
-        elif isinstance(value, (bool, int, float, complex, str, bytes)):
-            key = (type(value), value)
-        else:
-            key = id(value)
+        key = object() if self.once else _key(self.value)
         object.__setattr__(self, "key", key)
 
     def __eq__(self, other: object) -> bool:
@@ -68,7 +68,26 @@ class Fixed:
         return hash(self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Fixed, (self.value,)
+        return Fixed, (self.value, self.once)
+
+
+def _key(value: Any) -> Any:
+    """What a static value is compared by."""
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        array = np.asarray(value)
+        return array.dtype.str, array.shape, array.tobytes()
+    if isinstance(value, (float, complex)):  # by their bits: 0.0 is not -0.0, nan is nan
+        return type(value), np.asarray(value).tobytes()
+    if isinstance(value, functools.partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+        return type(value), tuple(value.keywords), tuple(map(_key, parts))
+    if type(value).__eq__ is not object.__eq__:
+        try:
+            hash(value)
+        except TypeError:
+            return id(value)
+        return type(value), value
+    return id(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +220,18 @@ class _Marker:
         self.position = position
 
 
+# What a function of a model without values may raise.
+_WHERE_ERRORS = (
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+)
+
+
 class Paths:
     """The paths of a model, and which leaves a rule picks."""
 
@@ -253,7 +284,7 @@ class Paths:
         marked = self.treedef.unflatten([_Marker(i) for i in range(len(self.paths))])
         try:
             picked = jtu.tree_leaves(where(marked))
-        except (AttributeError, KeyError, IndexError, TypeError) as error:
+        except _WHERE_ERRORS as error:
             reason = f"raised {type(error).__name__}: {error}"
             return set(), f"{reason}; {self.nearest(str(getattr(error, 'name', '')))}"
         if not picked or not all(isinstance(leaf, _Marker) for leaf in picked):
