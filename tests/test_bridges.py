@@ -148,6 +148,7 @@ def by_tfp(posterior, data, key):
     return bt.Draws(posterior, run(starts, key).swapaxes(0, 1))
 
 
+@pytest.mark.slow
 # TFP's kernels use what newer JAX is about to drop.
 @pytest.mark.filterwarnings("ignore:shape requires ndarray:DeprecationWarning")
 @pytest.mark.parametrize("make", [schools, shares], ids=lambda make: make.__name__)
@@ -189,6 +190,7 @@ def scale_model(spec=None, log_likelihood=None):
     return bt.Posterior(reparam, log_likelihood, tfd.Gamma(3.0, 2.0))
 
 
+@pytest.mark.slow
 def test_an_equal_posterior_is_sampled_without_a_new_trace(getkey):
     pytest.importorskip("blackjax")
     traces = []
@@ -210,6 +212,7 @@ def test_an_equal_posterior_is_sampled_without_a_new_trace(getkey):
     assert draws.stats["n_steps"].shape == (4, 410)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:the chains do not agree", "ignore:too few independent"
 )

@@ -55,6 +55,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.slow
 def test_passes_what_is_right_in_every_precision():
     dtypes = ["float16", "bfloat16", "float32", "float64"]
     with jax.enable_x64(True):
@@ -109,6 +110,7 @@ CATALOGUE = {
 }
 
 
+@pytest.mark.slow
 def test_passes_the_whole_catalogue():
     model = {
         name: jnp.asarray(value, jnp.float32) for name, (_, value) in CATALOGUE.items()

@@ -184,6 +184,7 @@ DETERMINANTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINANTS)
 def test_the_law(name, getkey):
     make, shape = CATALOGUE[name]
@@ -268,6 +269,7 @@ def _correlations(size, dtype):
 EXTREMES = {name: CATALOGUE[name] for name in CATALOGUE if name != "circular"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTREMES)
 def test_nothing_is_nan_at_the_extremes(name, precision):
     make, shape = EXTREMES[name]
@@ -322,6 +324,7 @@ PLANE = np.linspace(-24, 24, 161)
 SPACE = np.linspace(-9, 9, 61)
 
 
+@pytest.mark.slow
 @pytest.mark.jax_defaults
 @pytest.mark.parametrize(
     ("prior", "bijector", "shape", "points"),
@@ -352,6 +355,7 @@ def test_densities_integrate_to_1(prior, bijector, shape, points, precision):
     assert abs(total - 1) < (1e-4 if precision == np.float32 else 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.jax_defaults
 @pytest.mark.parametrize("size", [2, 3])
 def test_lkj_integrates_to_1(size, precision):
@@ -394,6 +398,7 @@ def test_circular_has_no_cut(precision):
     np.testing.assert_allclose(reparam.forward({"x": west})["x"], math.pi, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 1000])
 @pytest.mark.parametrize(
     "name", ["simplex", "stick_breaking", "ordered_vector", "zero_sum"]

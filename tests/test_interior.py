@@ -153,6 +153,7 @@ JUMPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JUMPS)
 def test_the_support_is_never_left(name):
     """1e5 steps with jumps to 1e6 times; the free value is carried as plain optax's."""

@@ -170,6 +170,7 @@ def _free_value(reparam: bt.Reparam, key: jax.Array) -> jax.Array:
     return reparam.unravel(jax.random.normal(key, (reparam.dim,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TFP)
 def test_tfp_draws_are_inside_and_free_values_are_possible(name, getkey):
     prior, words = TFP[name]
@@ -263,6 +264,7 @@ NUMPYRO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NUMPYRO)
 def test_numpyro_free_values_are_possible(name, getkey):
     prior, words = NUMPYRO[name]

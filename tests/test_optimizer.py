@@ -149,6 +149,7 @@ def both(optimizer: Any, extra: Any = lambda loss: lambda value, grads: {}) -> A
     return found, state.free, free, reparam
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_trajectory_is_that_of_the_free_coordinates(name):
     with jax.enable_x64(True):
@@ -259,6 +260,7 @@ def test_lookahead_keeps_two_models():
         assert_close(found, reparam.forward(free), 1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_the_trajectory_in_narrow_dtypes(dtype):
     params = model(dtype)

@@ -627,6 +627,7 @@ def test_starts_are_finite_and_as_many_as_asked_for(strategy, getkey, precision)
     assert one.slope.shape == ()
 
 
+@pytest.mark.slow
 def test_starts_from_the_prior_have_its_distribution(getkey):
     model = {"a": jnp.ones((5, 2)), "p": jnp.ones((4, 3)) / 3}
     centre = jnp.arange(5.0)[:, None] * 10
@@ -679,7 +680,8 @@ def test_nan_in_the_data_is_named(getkey):
 def test_the_leaf_whose_prior_or_gradient_is_not_finite_is_named(getkey):
     model = {"a": jnp.ones(2), "b": jnp.ones(())}
     reparam = bt.Reparam(model, None)
-    posterior = bt.Posterior(reparam, None, {"a": None, "b": tfd.Uniform(3.0, 4.0)})
+    with pytest.warns(UserWarning, match="'b' has the support: numbers between 3 and 4"):
+        posterior = bt.Posterior(reparam, None, {"a": None, "b": tfd.Uniform(3.0, 4.0)})
     with pytest.raises(ValueError, match="the log-prior of 'b' is -inf"):
         posterior.initial(getkey())
 
@@ -689,6 +691,41 @@ def test_the_leaf_whose_prior_or_gradient_is_not_finite_is_named(getkey):
     with pytest.raises(ValueError, match=r"gradient at 'a' has 1 of 2 .*\[1\]") as error:
         bt.Posterior(reparam, kink).initial(getkey())
     assert "'b'" not in str(error.value)
+
+
+def test_a_bijector_that_leaves_the_support_of_the_prior_is_warned_of():
+    model = {"w": jnp.full(3, 1 / 3), "s": jnp.array(1.0)}
+    prior = {"w": tfd.Dirichlet(jnp.ones(3)), "s": tfd.Gamma(2.0, 1.0)}
+    spec = {"w": None, "s": bt.positive(via="softplus")}
+    with pytest.warns(UserWarning, match=r"Dirichlet at 'w'.*sum to 1.*\(identity\)"):
+        bt.Posterior(bt.Reparam(model, spec), None, prior)
+    # Right ones, half-normals by a normal, and what is traced: warnings are errors here.
+    bt.Posterior(bt.Reparam(model, bt.spec_from_prior(model, prior)), None, prior)
+    positive = bt.Reparam({"s": model["s"]}, bt.positive())
+    bt.Posterior(positive, None, {"s": tfd.Normal(0.0, 1.0)})
+    jax.jit(lambda r: bt.Posterior(r, None, {"s": tfd.Normal(0.0, 1.0)}).dim)(positive)
+
+
+def test_flat_coordinates_of_a_bounded_set_are_proper(getkey):
+    model = {"p": jnp.array(0.5), "w": jnp.full(3, 1 / 3)}
+    reparam = bt.Reparam(model, {"p": bt.unit_interval(), "w": bt.simplex()})
+    bt.Posterior(reparam, lambda m: jnp.zeros(())).initial(getkey())
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.Poisson(2.0),
+        tfd.Geometric(0.5),
+        tfd.Deterministic(1.5),
+        tfd.Independent(tfd.Poisson(2.0)),
+    ],
+    ids=lambda p: p.name,
+)
+def test_priors_without_a_density_are_refused(prior):
+    reparam = bt.Reparam({"r": jnp.array(1.5)}, bt.positive())
+    with pytest.raises(ValueError, match="at 'r'.* has no density there"):
+        bt.Posterior(reparam, None, {"r": prior})
 
 
 def test_coordinates_that_nothing_knows_of_are_reported(getkey):

@@ -265,6 +265,7 @@ SUPPORTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_a_spec_from_a_prior_holds_every_draw(name, getkey):
     make, shape = SUPPORTED[name]

@@ -473,6 +473,7 @@ def exact_means() -> tuple[float, float]:
     return float((weight * mu).sum()), float((weight * log_tau).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.jax_defaults
 def test_eight_schools_non_centred_has_no_divergences_and_the_right_means():
     pytest.importorskip("blackjax")

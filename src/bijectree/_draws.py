@@ -130,9 +130,10 @@ class Draws(eqx.Module):
         if not columns:
             return {}
         x = np.concatenate(columns, axis=2)
-        low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
-        mean, sd = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
-        rows = zip(mean, sd, low, high, *diagnose(x), strict=True)
+        with np.errstate(invalid="ignore"):  # infinite draws are told of in warnings
+            low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
+            mean, sd = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
+            rows = zip(mean, sd, low, high, *diagnose(x), strict=True)
         return {
             name: Summary(*map(float, row)) for name, row in zip(names, rows, strict=True)
         }
@@ -152,9 +153,25 @@ class Draws(eqx.Module):
                 "it. Raise the target acceptance, or choose other coordinates "
                 "(non-centred ones for a hierarchy)"
             )
-        bad = int(np.sum(~np.isfinite(np.asarray(self.vectors))))
+        vectors = np.asarray(self.vectors)
+        bad = int(np.sum(~np.isfinite(vectors)))
         if bad:
             found.append(f"{bad} free coordinates of the draws are not finite")
+        infinite = [
+            k for k, s in summary.items() if not np.isfinite([s.mean, s.sd]).all()
+        ]
+        if infinite and not bad:
+            found.append(
+                f"values of the model are not finite in some draws: {infinite[0]!r}"
+                + (f" and {len(infinite) - 1} more" if len(infinite) > 1 else "")
+            )
+        still = (vectors == vectors[:, :1]).all(axis=1).any(axis=0) & (draws > 1)
+        if still.any():
+            labels = [self.posterior.labels[i] for i in np.flatnonzero(still)]
+            found.append(
+                f"a chain never moved in {len(labels)} of {vectors.shape[2]} free "
+                f"coordinates, such as '{labels[0]}'"
+            )
         apart = {k: s for k, s in summary.items() if s.r_hat > R_HAT_LIMIT}
         if apart:
             worst = max(apart, key=lambda k: apart[k].r_hat)

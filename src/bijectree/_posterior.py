@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _priors, _reparam, _starts
 from ._leaves import model_leaves
+from ._mismatch import warn_mismatch
 from ._reparam import Reparam
 from ._tree import Fixed, Structure, describe
 
@@ -76,6 +77,9 @@ class Posterior(eqx.Module):
             would broadcast the leaf, a prior where there is no array of floats. All
             faults are listed with their paths.
 
+    Warns:
+        UserWarning: the bijector of a leaf leaves the support of the leaf's prior.
+
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> from bijectree import tfd
@@ -120,6 +124,7 @@ class Posterior(eqx.Module):
             self._prior = _Function(prior)
         else:
             self._plan, self._numbers = _priors.make_prior_plan(prior, reparam._plan)
+            warn_mismatch(reparam, self._plan, self._numbers)
 
     __hash__ = object.__hash__
 
@@ -330,11 +335,23 @@ class Posterior(eqx.Module):
             return []
         with_prior = {term.position for term in self._plan.terms}
         masks = [
-            np.ravel(zero) & with_prior.isdisjoint(row.members or (i,))
+            np.ravel(zero)
+            & (with_prior.isdisjoint(row.members or (i,)) and not self._bounded(i))
             for (i, row), zero in zip(plan.free, jtu.tree_leaves(zeros), strict=True)
         ]
         mask = np.concatenate(masks) if masks else np.zeros(0, bool)
         return [self.labels[i] for i in np.flatnonzero(mask)]
+
+    def _bounded(self, i: int) -> bool:
+        """Whether a leaf stays where it is far out: flat on a bounded set is proper."""
+        signs = np.where(np.arange(self.dim) % 2, 1.0, -1.0)
+        reach = []
+        for far in (40.0, 80.0):
+            points = [jnp.asarray(far * sign, float) for sign in (signs, -signs)]
+            models = [self.reparam.forward(self.reparam.unravel(x)) for x in points]
+            leaves = [np.asarray(jtu.tree_leaves(model)[i]) for model in models]
+            reach.append(max(np.max(np.abs(leaf), initial=0.0) for leaf in leaves))
+        return bool(np.isfinite(reach[1]) and reach[1] <= 1.01 * reach[0])
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""

@@ -1,0 +1,66 @@
+"""Whether a model's bijectors keep to the supports of its priors."""
+
+import warnings
+from typing import Any
+
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+
+from ._leaves import kept_leaves
+from ._lookup import bijector_for
+from ._priors import PriorPlan
+from ._reparam import Reparam
+from ._support import support
+
+# Standard deviations of the free coordinates that are tried.
+_SPREADS = (1.0, 3.0)
+
+
+def warn_mismatch(
+    reparam: Reparam, priors: PriorPlan, numbers: tuple[tuple[Any, ...], ...]
+) -> None:
+    """Warn of leaves whose bijector leaves the support of their prior.
+
+    Many densities are not zero there but something else: a Dirichlet's is finite off
+    the simplex. It is looked for at a few models; where values are traced, or a leaf
+    has none, nothing can be seen.
+    """
+    plan = reparam._plan
+    kept = kept_leaves(plan, reparam._held, None, needed=False)
+    missing = any(
+        leaf is None and row.value is None and row.role in ("frozen", "static")
+        for leaf, row in zip(kept, plan.rows, strict=True)
+    )
+    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves((reparam, numbers)))
+    if missing or traced or not priors.terms:
+        return
+    random = np.random.default_rng(0)
+    points = [spread * random.standard_normal(reparam.dim) for spread in _SPREADS]
+    models = [
+        jtu.tree_leaves(reparam.forward(reparam.unravel(jnp.asarray(point, float))))
+        for point in points
+    ]
+    seen = set()
+    for term in priors.terms:
+        row = plan.rows[term.position]
+        sort = (term.slot, row.kind, row.slot)
+        if sort in seen and not row.on:
+            continue
+        seen.add(sort)
+        prior = priors.structures[term.slot].build(numbers[term.slot])
+        try:
+            expected = support(bijector_for(prior))
+        except (TypeError, ValueError):  # its support is not known
+            continue
+        values = [leaves[term.position] for leaves in models]
+        inside = all(bool(jnp.all(expected.contains(value))) for value in values)
+        if not inside:
+            warnings.warn(
+                f"the prior {term.name} at '{term.path}' has the support: "
+                f"{expected.description}; but the leaf ({reparam.describe(row)}) "
+                "may leave it, where the density that is computed need not be zero. "
+                "Use bt.spec_from_prior, or a bijector onto that support",
+                stacklevel=5,  # Equinox's metaclasses stand between
+            )
