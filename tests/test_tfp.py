@@ -238,9 +238,7 @@ def test_a_subclass_of_chain_keeps_its_own_forward():
     np.testing.assert_array_equal(model["x"], [3.0])
 
 
-@pytest.mark.parametrize(
-    "name", ["forward_log_det_jacobian", "_inverse"]
-)
+@pytest.mark.parametrize("name", ["forward_log_det_jacobian", "_inverse"])
 def test_a_subclass_of_chain_keeps_any_map_of_its_own(name):
     own = type("Own", (tfb.Chain,), {name: lambda self, *args, **kwargs: None})
     structure, _ = _tfp.split(own([tfb.Scale(2.0)]))

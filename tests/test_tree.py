@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import models
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import bijectree as bt
 from bijectree._tree import _pattern, broadcast, path_string
