@@ -1,5 +1,6 @@
 """Steps that end strictly inside a support, however the addition rounds."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,11 +42,14 @@ def step_inside(
         interval = interval_of(bijector)
         if interval is not None:
             lowest, highest = _ends(interval, target.dtype)
+            if interval.is_to(math.inf):
+                highest = None
+            if interval.is_from(-math.inf):
+                lowest = None
             step = _reach(place, target, lowest, highest)
             return jnp.where(still, _nothing(step), step)
         target, lowest = _lift(bijector, target)
-        highest = jnp.asarray(jnp.finfo(target.dtype).max)
-        step = _reach(place, target, lowest, highest)
+        step = _reach(place, target, lowest, None)
         return _shorten(support(bijector), add, jnp.where(still, _nothing(step), step))
 
 
@@ -82,29 +86,49 @@ def add_exactly(a: Array, b: Array) -> Array:
     return rounded.astype(a.dtype)
 
 
+def _largest(dtype: Any) -> Array:
+    """A number so near the largest that no sum which is to reach it overflows."""
+    info = jnp.finfo(dtype)
+    return jnp.asarray(info.max) * jnp.asarray(1 - 4 * info.eps, dtype)
+
+
 def _nothing(step: Array) -> Array:
     return jnp.asarray(-0.0, step.dtype)
 
 
-def _reach(place: Array, target: Array, lowest: Array, highest: Array) -> Array:
-    """The step to a number between `lowest` and `highest`, both of which are inside."""
-    largest = jnp.asarray(jnp.finfo(target.dtype).max)
-    target = jnp.clip(target, lowest, highest)
+def _reach(
+    place: Array, target: Array, lowest: Array | None, highest: Array | None
+) -> Array:
+    """The step to a number between `lowest` and `highest`, both of which are inside.
+
+    Rounding is monotone, so every step above one that stays inside does too.
+    """
+    largest = _largest(target.dtype)
+    target = jnp.clip(
+        target,
+        -largest if lowest is None else lowest,
+        largest if highest is None else highest,
+    )
     step = jnp.clip(add_exactly(target, -place), -largest, largest)
-    end = add_exactly(place, step)
-    step = jnp.where(end < lowest, _step_up_to(place, lowest), step)
-    return jnp.where(end > highest, -_step_up_to(-place, -highest), step)
+    if lowest is not None:
+        step = jnp.maximum(step, _step_up_to(place, lowest))
+    if highest is not None:
+        step = jnp.minimum(step, -_step_up_to(-place, -highest))
+    return step
 
 
 def _step_up_to(place: Array, bound: Array) -> Array:
-    """The smallest step, nearly, after which the sum is not below `bound`.
+    """The smallest step after which the sum is not below `bound`.
 
-    The next float above a step that falls short is above the exact difference, and
-    rounding is monotone.
+    Where the rounded difference falls short, it is the next float, which is above the
+    exact difference.
     """
     step = add_exactly(bound, -place)
-    short = add_exactly(place, step) < bound
-    return jnp.where(short, _from_ordinal(_ordinal(step) + 1, step.dtype), step)
+    integer, _ = _layout(step.dtype)
+    bits = jax.lax.bitcast_convert_type(step, integer)
+    bits = jnp.where(bits < 0, bits - integer(1), bits + integer(1))
+    above = jax.lax.bitcast_convert_type(bits, step.dtype)
+    return jnp.where(add_exactly(place, step) < bound, above, step)
 
 
 def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
@@ -171,7 +195,7 @@ def _increase(x: Array) -> Array:
     """Move the entries of a vector that does not decrease apart, by one float each."""
     last = x.ndim - 1
     order = jnp.arange(x.shape[-1], dtype=_layout(x.dtype)[0])
-    highest = _ordinal(jnp.asarray(jnp.finfo(x.dtype).max))
+    highest = _ordinal(_largest(x.dtype))
     place = jnp.clip(_ordinal(x), -highest, highest)
     place = jax.lax.cummax(place - order, axis=last) + order
     # the last ones may have been moved past the largest number
