@@ -31,7 +31,7 @@ def test_keplers_law_is_in_the_data():
 def test_the_law_is_recovered_with_its_uncertainty(run):
     result, _ = run
     assert result.returncode == 0, result.stderr
-    recovered = result.stdout.partition("Recovered by the planets")[2]
+    recovered = result.stdout.partition("Recovered from the planets")[2]
     for name, truth in {"law.power": 1.5, "law.amplitude": 1.0}.items():
         row = re.search(rf"{name}.*", recovered).group()
         mean, deviation, low, high, shown = map(float, re.findall(r"\d+\.?\d*", row))

@@ -139,7 +139,7 @@ def sample(
 
 def comparison(draws: Orbits) -> Table:
     """A table of what was recovered beside what is true."""
-    table = Table(title="Recovered by the planets")
+    table = Table(title="Recovered from the planets")
     table.add_column("parameter")
     for column in ("mean", "std. dev.", "95 % interval", "truth"):
         table.add_column(column, justify="right")
@@ -200,7 +200,15 @@ def demonstrate(picture: Path | None) -> None:
     )
     reparam = bt.Reparam(start, spec)
     report = bt.check(reparam, start)
-    print(report, bt.summary(reparam, start), sep="\n\n")
+    print(
+        "Kepler's third law from the orbits of the eight planets: period = amplitude · "
+        "axis^power,\nin years and au, with a relative scatter.\n",
+        "The spec beside the model, each bijector checked against autodiff:\n",
+        report,
+        "\nWhat each leaf is, and where the fit starts:\n",
+        bt.summary(reparam, start),
+        sep="\n",
+    )
     report.raise_if_failed()
 
     prior = bt.by_path(
@@ -257,6 +265,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--no-plot", action="store_true", help="print only; needs no matplotlib"
     )
     options = parser.parse_args(arguments)
+    if options.output.suffix in (".png", ".pdf", ".svg"):
+        parser.error(f"--output names a folder for kepler.png, got {options.output}")
     picture = None
     if not options.no_plot:
         # Both faults would else show only after the work is done.

@@ -15,7 +15,9 @@ from rich.progress import Progress
 
 from . import _tfp
 from ._draws import Draws, optional_import
+from ._leaves import short
 from ._posterior import Posterior
+from ._tree import is_inexact, path_string
 
 _CHUNKS = 20  # movements of the progress bar while sampling
 
@@ -251,6 +253,14 @@ class Mode(eqx.Module):
     steps: int
     converged: bool
 
+    def __repr__(self) -> str:
+        how = "converged" if self.converged else "did not converge"
+        lines = [f"Mode: {how} in {self.steps} steps, log-density {self.log_density:.6g}"]
+        pairs, _ = jax.tree_util.tree_flatten_with_path(self.model)
+        for path, leaf in [pair for pair in pairs if is_inexact(pair[1])][:20]:
+            lines.append(f"  {path_string(path)}: {short(leaf)}")
+        return "\n".join(lines)
+
 
 def find_map(
     posterior: Posterior,
@@ -375,6 +385,15 @@ class Laplace(eqx.Module):
     mean: Float[Array, " dim"]
     scale_tril: Float[Array, "dim dim"]
     log_evidence: Float[Array, ""]
+
+    def __repr__(self) -> str:
+        deviations = np.linalg.norm(np.asarray(self.scale_tril), axis=1)
+        labels = self.posterior.labels
+        rows = zip(labels, np.asarray(self.mean), deviations, strict=True)
+        lines = [f"  {label}: {mean:.4g} ± {sd:.4g}" for label, mean, sd in rows]
+        more = [f"  ... {len(lines) - 20} more"] if len(lines) > 20 else []
+        title = f"Laplace approximation: log-evidence {float(self.log_evidence):.6g}"
+        return "\n".join([title + "; free coordinates:", *lines[:20], *more])
 
     def sample(self, key: PRNGKeyArray, draws: int = 1000) -> Draws:
         """Draw independently from the approximation, as one chain."""

@@ -210,6 +210,9 @@ class Draws(eqx.Module):
             return arviz.from_dict(groups)
         return arviz.from_dict(**groups)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         summary = self.summary()
         width = max([len(name) for name in summary] + [0])
