@@ -1,7 +1,8 @@
 """A Reparam as an optimizer of the model needs it: changes, gradients and steps."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,11 +35,11 @@ class Steps:
         self._moving = [
             i for i, row in enumerate(plan.rows) if row.role in ("free", "tied")
         ]
-        needed = {owner(plan.rows, j) for row in plan.rows for j in row.on}
+        self._needed = {owner(plan.rows, j) for row in plan.rows for j in row.on}
         # What else is a coordinate itself needs no watching.
         self._own = {i for i, row in plan.free if row.kind is None and not plan.outer}
         self._watched = [
-            (i, row) for i, row in plan.free if i not in self._own or i in needed
+            (i, row) for i, row in plan.free if i not in self._own or i in self._needed
         ]
         self.marks = jax.jit(self._marks)
         self.pull_back = jax.jit(self._pull_back)
@@ -160,6 +161,7 @@ class Steps:
         inner = self._within(free)
         place = {i: n for n, (i, _) in enumerate(plan.free)}
         leaves = self._kept(arrays)
+        alike: dict[Any, list[int]] = {}
         for i, row in plan.order:
             if row.role == "tied":
                 reparam._place(i, row, None, leaves)
@@ -170,17 +172,26 @@ class Steps:
             flags[i] = flag
             x, y = inner[place[i]], reparam._gather(i, row, arrays)
             if row.kind is None:
-                inner[place[i]] = x = jnp.where(flag, y, x)
+                inner[place[i]] = value = jnp.where(flag, y, x)
+                reparam._place(i, row, value, leaves)
+                continue
+            kind, numbers = reparam._call(row, y.dtype, leaves)
+            if row.on or row.members or i in self._needed:
+                inner[place[i]] = x = _again(kind, numbers, flag, x, y)
+                reparam._place(i, row, _tfp.forward(kind, numbers, x), leaves)
             else:
-                kind, numbers = reparam._call(row, y.dtype, leaves)
-                bijector = kind.structure.build(numbers)
-                carried = settle(bijector, _tfp.forward(kind, numbers, x))
-                again = _tfp.inverse(kind, numbers, settle(bijector, y))
-                keep = _by_event(kind, carried == y) | ~flag
-                x = jnp.where(keep, x, again)
+                alike.setdefault((kind, row.slot), []).append(i)
+        for (kind, slot), these in alike.items():
+            # together: XLA's compiler takes long for many small leaves
+            again = functools.partial(_again, kind, reparam._numbers[slot])
+            found = _each(
+                again,
+                [flags[i] for i in these],
+                [inner[place[i]] for i in these],
+                [_get(arrays, i) for i in these],
+            )
+            for i, x in zip(these, found, strict=True):
                 inner[place[i]] = x
-                x = _tfp.forward(kind, numbers, x)
-            reparam._place(i, row, x, leaves)
         if not plan.outer:
             return inner
         outer, _ = reparam._inverse_outer(inner)
@@ -278,6 +289,25 @@ def _sum(place: Array, step: Array) -> Array:
     if jnp.issubdtype(place.dtype, jnp.complexfloating):
         return place + step
     return add_exactly(place, step)
+
+
+def _again(
+    kind: _tfp.Kind, numbers: tuple[Any, ...], flag: Array, x: Array, y: Array
+) -> Array:
+    """Free coordinates of `y` where it is not what `x` maps to, if the flag is up."""
+    bijector = kind.structure.build(numbers)
+    carried = settle(bijector, _tfp.forward(kind, numbers, x))
+    again = _tfp.inverse(kind, numbers, settle(bijector, y))
+    return jnp.where(_by_event(kind, carried == y) | ~flag, x, again)
+
+
+def _each(function: Callable[..., Array], *arguments: list[Array]) -> list[Array]:
+    """Map lists of arrays that are alike."""
+    if len(arguments[0]) == 1:
+        return [function(*(a[0] for a in arguments))]
+    stacked = jax.lax.optimization_barrier([jnp.stack(a) for a in arguments])
+    found = jax.lax.optimization_barrier(jax.vmap(function)(*stacked))
+    return list(found)
 
 
 def _by_event(kind: _tfp.Kind, same: Array) -> Array:
