@@ -327,6 +327,22 @@ def test_pickle_and_serialise():
     assert eqx.tree_equal(loaded.forward(free), reparam.forward(free))
 
 
+def test_one_spec_serves_both_precisions_in_turn():
+    spec = {"a": bt.interval(-1.25, 2.5), "b": bt.greater_than(0.1)}
+    kept = []
+    for x64 in (False, True, False, True):
+        with jax.enable_x64(x64):
+            model = {"a": jnp.ones(2), "b": jnp.ones(3)}
+            reparam = bt.Reparam(model, spec)
+            free = reparam.inverse(model)
+            mapped = jax.jit(reparam.forward)(free)
+            gradient = jax.jit(jax.grad(reparam.forward_log_det_jacobian))(free)
+            kept.append((reparam, free))  # as a session would
+            for tree in (mapped, gradient, reparam.forward(free)):
+                assert tree["a"].dtype == (jnp.float64 if x64 else jnp.float32)
+            np.testing.assert_allclose(mapped["b"], 1.0, rtol=1e-15 if x64 else 1e-6)
+
+
 # Frozen leaves and templates.
 
 

@@ -14,6 +14,7 @@ from . import _priors, _reparam, _starts
 from ._leaves import model_leaves
 from ._mismatch import warn_mismatch
 from ._reparam import Reparam
+from ._tfp import as_arrays
 from ._tree import Fixed, Structure, describe
 
 
@@ -208,7 +209,9 @@ class Posterior(eqx.Module):
             dtype = _priors.compute_dtype(leaf.dtype)
             structure = self._plan.structures[term.slot]
             numbers = self._numbers[term.slot]
-            terms[term.path] = _priors.log_prob(structure, dtype, numbers, leaf)
+            terms[term.path] = _priors.log_prob(
+                structure, dtype, as_arrays(numbers), leaf
+            )
         return terms
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:

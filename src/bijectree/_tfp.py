@@ -379,7 +379,28 @@ def _standard_promotion() -> Iterator[None]:
         yield
 
 
-@functools.partial(jax.jit, static_argnums=0)
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` of a function of a kind, numbers and a leaf.
+
+    Numbers of NumPy become JAX's first, in the precision of the moment: JAX remembers
+    what one was compiled to, and would hand a float64 one to float32 code.
+    """
+    jitted = jax.jit(function, static_argnums=0)
+
+    @functools.wraps(function)
+    def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
+        return jitted(kind, as_arrays(numbers), leaf)
+
+    return call
+
+
+def as_arrays(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Numbers of NumPy as JAX's, all others as they are."""
+    host = (np.ndarray, np.generic)
+    return tuple(jnp.asarray(n) if isinstance(n, host) else n for n in numbers)
+
+
+@_jit
 def forward_and_log_det(
     kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]
 ) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
@@ -390,13 +411,13 @@ def forward_and_log_det(
         return y.astype(kind.dtype), log_det.astype(kind.compute_dtype)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@_jit
 def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -> Array:
     """Map a leaf from free to model coordinates."""
     return forward_and_log_det(kind, numbers, free)[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@_jit
 def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
     """Map a leaf from model to free coordinates."""
     with _standard_promotion():
@@ -409,7 +430,7 @@ def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -
 _RELATIVE_TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@_jit
 def inverse_and_outside(
     kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
 ) -> tuple[Array, Bool[Array, "..."]]:
