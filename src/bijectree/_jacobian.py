@@ -67,7 +67,7 @@ class Linearised:
     @functools.cached_property
     def singular_values(self) -> Float[np.ndarray, "points events inputs"]:
         """Of the Jacobian of each event; NaN where it is not finite."""
-        finite = np.isfinite(self.jacobian).all(axis=(2, 3), keepdims=True)
+        finite = np.asarray(np.isfinite(self.jacobian).all(axis=(2, 3), keepdims=True))
         values = np.linalg.svd(np.where(finite, self.jacobian, 0), compute_uv=False)
         return np.where(finite[..., 0], values, np.nan)
 

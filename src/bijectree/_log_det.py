@@ -134,7 +134,8 @@ def _singular(found: _jacobian.Linearised) -> np.ndarray:
     values = found.singular_values
     threshold = 16 * found.eps * max(found.inputs, found.outputs)
     smallest, largest = values[..., -1], values[..., 0]
-    return ~((smallest > threshold * largest) & (smallest > 0)).all(axis=1)
+    regular = (smallest > threshold * largest) & (smallest > 0)
+    return ~np.asarray(regular.all(axis=1))
 
 
 def _there_and_back(found: _jacobian.Linearised, findings: Findings) -> None:
