@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from . import _tfp
 from ._constraints import support
 from ._dtypes import check_dtypes
-from ._leaves import model_leaves, same_array, short
+from ._leaves import model_leaves, same_array, short, tie_fault
 from ._log_det import check_log_det
 from ._plan import Row
 from ._reparam import Reparam
@@ -62,7 +62,7 @@ def check(reparam: Reparam, model: PyTree) -> Report:
         >>> [row.path for row in report.rows if row.failures]
         ['parts']
     """
-    plan = reparam._plan
+    plan = reparam._rows.plan
     leaves = model_leaves(plan, model)
     raise_all(
         "check needs the model's values",
@@ -84,23 +84,25 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
     if row.role == "free":
         name = "identity"
         if row.owner is not None:
-            name = f"joint with '{reparam._plan.rows[row.owner].path}'"
+            name = f"joint with '{reparam._rows.plan.rows[row.owner].path}'"
         elif row.kind is not None:
             name = "bijector"
         if jax.dtypes.canonicalize_dtype(leaf.dtype) != row.dtype:
             findings.notes.append(f"bound as {row.dtype}, the model holds {leaf.dtype}")
     try:
         if row.role == "tied":
-            _tied(reparam, row, leaf, leaves, findings)
+            source = reparam._rows.plan.rows[row.on[0]]
+            fault = tie_fault(row, source, reparam._rows.follow(row, leaves), leaf)
+            findings.failures += [fault] if fault else []
         elif row.role != "free":
-            _held(row, leaf, reparam._held[i], findings)
+            _held(row, leaf, reparam._rows.held[i], findings)
         elif row.owner is None and row.kind is None:
             _identity(leaf, findings)
         elif row.owner is None:
-            bijector = reparam._bijector(row, leaves)
+            bijector = reparam._rows.bijector(row, leaves)
             name = bijector.name
-            y = reparam._gather(i, row, leaves)
-            _check_map(bijector, *reparam._call(row, y.dtype, leaves), y, findings)
+            y = reparam._rows.gather(i, row, leaves)
+            _check_map(bijector, *reparam._rows.call(row, y.dtype, leaves), y, findings)
     except ERRORS as error:
         findings.raised(name, error)
     return findings.report(row.path, leaf, name)
@@ -108,16 +110,16 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
 
 def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport]:
     """The bijectors over the whole vector of free coordinates (`Reparam.then`)."""
-    if not reparam._plan.outer:
+    if not reparam._rows.plan.outer:
         return
     vector = None
-    for kind, slot in reparam._plan.outer:
-        numbers = reparam._numbers[slot]
+    for kind, slot in reparam._rows.plan.outer:
+        numbers = reparam._rows.numbers[slot]
         bijector = kind.structure.build(numbers)
         findings = Findings()
         try:
             if vector is None:
-                found = [reparam._inverse(i, r, leaves) for i, r in reparam._plan.free]
+                found = reparam._rows.inverses(leaves)
                 vector = jnp.concatenate([x.ravel().astype(kind.dtype) for x in found])
             _check_map(bijector, kind, numbers, vector, findings)
             vector = _tfp.inverse(kind, numbers, vector)
@@ -138,18 +140,6 @@ def _held(row: Row, leaf: Any, held: Any, findings: Findings) -> None:
         findings.failures.append(
             f"bound with {short(held)}, got {short(leaf)}; bind again: "
             "bt.Reparam(model, spec)"
-        )
-
-
-def _tied(
-    reparam: Reparam, row: Row, leaf: Any, leaves: Sequence[Any], findings: Findings
-) -> None:
-    """Has a tied leaf the value that the other one gives it?"""
-    expected, got = np.asarray(reparam._follow(row, leaves)), np.asarray(leaf)
-    if not _relative(expected, got) <= 8 * float(jnp.finfo(row.dtype).eps):
-        findings.failures.append(
-            f"is {short(got)}, but '{reparam._plan.rows[row.on[0]].path}', to which it "
-            f"is tied, makes it {short(expected)}; set both, or bind without the tie"
         )
 
 

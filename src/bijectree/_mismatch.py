@@ -27,8 +27,8 @@ def warn_mismatch(
     the simplex. It is looked for at a few models; where values are traced, or a leaf
     has none, nothing can be seen.
     """
-    plan = reparam._plan
-    kept = kept_leaves(plan, reparam._held, None, needed=False)
+    plan = reparam._rows.plan
+    kept = kept_leaves(plan, reparam._rows.held, None, needed=False)
     missing = any(
         leaf is None and row.value is None and row.role in ("frozen", "static")
         for leaf, row in zip(kept, plan.rows, strict=True)
@@ -59,7 +59,7 @@ def warn_mismatch(
         if not inside:
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' has the support: "
-                f"{expected.description}; but the leaf ({reparam.describe(row)}) "
+                f"{expected.description}; but the leaf ({reparam._rows.describe(row)}) "
                 "may leave it, where the density that is computed need not be zero. "
                 "Use bt.spec_from_prior, or a bijector onto that support",
                 stacklevel=5,  # Equinox's metaclasses stand between

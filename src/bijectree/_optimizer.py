@@ -12,8 +12,9 @@ import optax
 from jaxtyping import Array, PyTree, UInt32
 from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
+from ._params import Arrays, absent, arrays_of, put
 from ._reparam import Reparam
-from ._steps import Arrays, Steps, absent, arrays_of, put
+from ._steps import Steps
 from ._tree import is_array
 
 

@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _priors, _reparam, _starts
+from . import _priors, _rows, _starts
 from ._leaves import model_leaves
 from ._mismatch import warn_mismatch
 from ._reparam import Reparam
@@ -124,7 +124,7 @@ class Posterior(eqx.Module):
         if _is_function(prior, reparam):
             self._prior = _Function(prior)
         else:
-            self._plan, self._numbers = _priors.make_prior_plan(prior, reparam._plan)
+            self._plan, self._numbers = _priors.make_prior_plan(prior, reparam._rows.plan)
             warn_mismatch(reparam, self._plan, self._numbers)
 
     __hash__ = object.__hash__
@@ -134,7 +134,7 @@ class Posterior(eqx.Module):
 
     def __repr__(self) -> str:
         names = {term.path: term.name for term in self._plan.terms}
-        rows = [row for row in self.reparam._plan.rows if row.role == "free"]
+        rows = [row for row in self.reparam._rows.plan.rows if row.role == "free"]
         default = "flat" if self._prior is None else "see the function"
         lines = [f"  {row.path}: {names.get(row.path, default)}" for row in rows[:20]]
         more = ["  ..."] if len(rows) > 20 else []
@@ -192,7 +192,7 @@ class Posterior(eqx.Module):
             return _scalar(self._prior.build()(model), "the prior")
         terms = self.prior_terms(model).values()
         dtype = _dtype(self._free_of(model))
-        return _reparam._total([term.astype(dtype) for term in terms], dtype)
+        return _rows.total([term.astype(dtype) for term in terms], dtype)
 
     def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
         """What each leaf adds to `log_prior`, by path.
@@ -202,7 +202,7 @@ class Posterior(eqx.Module):
         """
         if self._prior is not None:
             return {"": self.log_prior(model)}
-        leaves = model_leaves(self.reparam._plan, model)
+        leaves = model_leaves(self.reparam._rows.plan, model)
         terms = {}
         for term in self._plan.terms:
             leaf = jnp.asarray(leaves[term.position])
@@ -308,7 +308,7 @@ class Posterior(eqx.Module):
     def _faults(self, free: PyTree, gradient: PyTree, data: tuple[Any, ...]) -> list[str]:
         """What is not finite at free coordinates."""
         faults = []
-        paths = [row.path for _, row in self.reparam._plan.free]
+        paths = [row.path for _, row in self.reparam._rows.plan.free]
         for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
             if not np.isfinite(leaf).all():
                 faults.append(
@@ -333,7 +333,7 @@ class Posterior(eqx.Module):
 
     def _ignored(self, zeros: PyTree) -> list[str]:
         """Labels of coordinates without a prior where the gradient is zero."""
-        plan = self.reparam._plan
+        plan = self.reparam._rows.plan
         if self._prior is not None or plan.outer:  # no coordinate belongs to a leaf
             return []
         with_prior = {term.position for term in self._plan.terms}
@@ -358,8 +358,8 @@ class Posterior(eqx.Module):
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""
-        leaves = model_leaves(self.reparam._plan, model)
-        rows = self.reparam._plan.rows
+        leaves = model_leaves(self.reparam._rows.plan, model)
+        rows = self.reparam._rows.plan.rows
         return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
 
 
@@ -423,7 +423,7 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
     """
     if prior is None or not callable(prior) or _priors.is_distribution(prior):
         return False
-    data = reparam._plan.structure.treedef.node_data()
+    data = reparam._rows.plan.structure.treedef.node_data()
     return data is None or type(prior) is not data[0]
 
 

@@ -56,8 +56,8 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         <BLANKLINE>
         3 leaves: 1 free, 1 frozen, 1 static; 2 free coordinates for 3 parameters
     """
-    leaves = model_leaves(reparam._plan, model)
-    rows = reparam._plan.rows
+    leaves = model_leaves(reparam._rows.plan, model)
+    rows = reparam._rows.plan.rows
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("leaf", "shape", "dtype", "bijector", "support"):
         table.add_column(name, no_wrap=True)
@@ -78,10 +78,10 @@ def _cells(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> tuple[s
     if row.dtype is not None:
         shape, dtype = str(row.shape), str(leaf.dtype)
     if row.role != "free" or row.owner is not None:
-        return path, shape, dtype, reparam.describe(row), "-", "-", value
+        return path, shape, dtype, reparam._rows.describe(row), "-", "-", value
     free = str(math.prod(row.free_shape))
     support = _support(reparam, row, leaves)
-    return path, shape, dtype, reparam.describe(row), support, free, value
+    return path, shape, dtype, reparam._rows.describe(row), support, free, value
 
 
 def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
@@ -89,11 +89,11 @@ def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
         return "all real numbers"
     if any(_is_shape(leaves[i]) for i in row.on):
         return "-"  # its bijector depends on values that are not here
-    return reparam._support(row, leaves)
+    return reparam._rows.support_of(row, leaves)
 
 
 def _totals(reparam: Reparam) -> str:
-    rows = reparam._plan.rows
+    rows = reparam._rows.plan.rows
     counts = dict.fromkeys(("free", "tied", "frozen", "static"), 0)
     for row in rows:
         counts[row.role] += 1

@@ -1,0 +1,113 @@
+"""Trees of parameters that may lack leaves of the model, as optax makes them."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.tree_util as jtu
+from jaxtyping import Array, PyTree
+
+from ._leaves import model_leaves
+from ._plan import Plan
+from ._reparam import Reparam, of_rows
+from ._rows import Rows
+from ._tree import describe, is_array, raise_all
+
+# Arrays by the position of their leaf in the model; `None` where there is none.
+Arrays = list[Array | None]
+
+
+def without(reparam: Reparam, missing: frozenset[int]) -> Reparam:
+    """A Reparam in which leaves are frozen.
+
+    Raises:
+        ValueError: another leaf needs one of them.
+    """
+    plan = reparam._rows.plan
+    rows = list(plan.rows)
+    gone = {i for i in missing if rows[i].role in ("free", "tied")}
+    faults = []
+    for i, row in enumerate(rows):
+        name = f"'{row.path}'"
+        lost = [f"'{rows[j].path}'" for j in row.members if j in gone]
+        if lost and len(lost) < len(row.members):
+            faults.append(f"{', '.join(lost)} without the rest of the joint of {name}")
+        if i not in gone and (needed := [j for j in row.on if j in gone]):
+            paths = ", ".join(f"'{rows[j].path}'" for j in needed)
+            faults.append(f"{paths}, on which {name} depends")
+    if gone and plan.outer:
+        paths = ", ".join(f"'{rows[j].path}'" for j in sorted(gone))
+        faults.append(f"{paths}, and `then` mixes all leaves")
+    raise_all(
+        "the parameters lack leaves that others need (None or MaskedNode there)", faults
+    )
+    if not gone:
+        return reparam
+    for i in gone:
+        rows[i] = dataclasses.replace(
+            rows[i],
+            role="frozen",
+            kind=None,
+            members=(),
+            owner=None,
+            on=(),
+            function=None,
+        )
+    changed = Plan(plan.structure, tuple(rows), plan.outer)
+    return of_rows(Rows(changed, reparam._rows.numbers, reparam._rows.held))
+
+
+def absent(arrays: Arrays) -> frozenset[int]:
+    """The leaves of the model that a tree of parameters lacks."""
+    return frozenset(i for i, x in enumerate(arrays) if x is None)
+
+
+def arrays_of(reparam: Reparam, tree: PyTree, name: str) -> Arrays:
+    """The arrays in a tree like the model, which may hold `None` at any leaf.
+
+    Args:
+        reparam: of the model.
+        tree: parameters or gradients.
+        name: what they are, for messages.
+
+    Raises:
+        ValueError: another structure or shape than bound.
+    """
+    faults = []
+    arrays: Arrays = []
+    rows = reparam._rows.plan.rows
+    for row, leaf in zip(rows, _leaves(reparam, tree, name), strict=True):
+        array = is_array(leaf) and leaf.dtype != jax.dtypes.float0
+        arrays.append(leaf if array else None)
+        if row.role == "static" or (not array and not jtu.tree_leaves(leaf)):
+            continue
+        if not array and getattr(leaf, "dtype", None) == jax.dtypes.float0:
+            continue
+        if not array or tuple(leaf.shape) != row.shape:
+            faults.append(
+                f"at '{row.path}': got {describe(leaf)}, expected shape {row.shape}"
+            )
+    raise_all(f"the {name} are not like the model of this Reparam", faults)
+    return arrays
+
+
+def put(reparam: Reparam, tree: PyTree, arrays: Arrays) -> PyTree:
+    """Replace leaves of a tree like the model, where there is an array for them."""
+    leaves = [
+        leaf if array is None else array
+        for leaf, array in zip(_leaves(reparam, tree, "params"), arrays, strict=True)
+    ]
+    return reparam._rows.plan.structure.treedef.unflatten(leaves)
+
+
+def _leaves(reparam: Reparam, tree: PyTree, name: str) -> list[Any]:
+    """What a tree has at each leaf of the model: that leaf, or anything in its place."""
+    plan = reparam._rows.plan
+    try:
+        return plan.structure.treedef.flatten_up_to(tree)
+    except (ValueError, TypeError, KeyError) as error:
+        try:
+            model_leaves(plan, tree)
+        except ValueError as fault:
+            raise ValueError(f"{name}: {fault}") from error
+        raise
