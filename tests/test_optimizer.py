@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import models
 import numpy as np
 import optax
+import orbax.checkpoint as orbax
 import pytest
 
 import bijectree as bt
@@ -756,7 +757,6 @@ def test_a_restored_run_goes_on_bit_for_bit():
 
 
 def test_orbax_checkpoints(tmp_path):
-    orbax = pytest.importorskip("orbax.checkpoint")
     params = model()
     optimizer = bt.reparameterize(optax.adam(0.3), bind(params))
     half = train(optimizer, (params, optimizer.init(params)), 7)
