@@ -37,7 +37,14 @@ def potential_fn(
         A function of one vector of free coordinates.
 
     Example:
-        NUTS on four chains; `to_draws` of the vectors is `bt.Draws(posterior, vectors)`::
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.Exponential(1.0))
+        >>> potential = bt.potential_fn(posterior)
+        >>> print(f"{potential(jnp.zeros(1)):.4f}")
+        1.0000
+
+        With it, NUTS on four chains::
 
             nuts = numpyro.infer.NUTS(potential_fn=bt.potential_fn(posterior, y))
             mcmc = numpyro.infer.MCMC(
@@ -122,6 +129,16 @@ def sample_blackjax(
 
     Warns:
         UserWarning: each of `Draws.warnings`, such as divergences or a large R-hat.
+
+    Example:
+        >>> import bijectree as bt, jax, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.LogNormal(0.0, 1.0))
+        >>> draws = bt.sample_blackjax(
+        ...     posterior, jax.random.key(0), warm_up=200, draws=1000, progress=False
+        ... )
+        >>> draws.models["scale"].shape
+        (4, 1000)
     """
     blackjax = optional_import("blackjax")
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
@@ -374,9 +391,9 @@ class Laplace(eqx.Module):
 
     Attributes:
         posterior: what is approximated.
-        mean: the mode of the density of free coordinates.
+        mean: the mode of the density of free coordinates, a vector.
         scale_tril: the Cholesky factor of the covariance, the inverse of minus the
-            Hessian at the mode.
+            Hessian at the mode; a lower triangular matrix.
         log_evidence: the approximation of the logarithm of the integral of prior times
             likelihood.
     """

@@ -165,7 +165,9 @@ def _pairs(
                 ax.set_yticks([])
             else:
                 ax.scatter(x[::step], y[::step], s=2, alpha=0.3, lw=0, rasterized=True)
+                ax.locator_params(axis="y", nbins=3)
                 ax.scatter(x[diverging], y[diverging], s=8, color="C3", lw=0)
+            ax.locator_params(axis="x", nbins=3)
             if row == n - 1:
                 ax.set_xlabel(names[column])
             else:
