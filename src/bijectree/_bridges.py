@@ -327,13 +327,23 @@ def find_map(
     if tolerance is None:
         tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5
     density = _Density(posterior, data)
-    vector, value, gradient, steps, converged = _lbfgs(
-        density,
-        vector,
-        jnp.asarray(tolerance, vector.dtype),
-        jacobian=jacobian,
-        max_steps=max_steps,
-    )
+    limit = jnp.asarray(tolerance, vector.dtype)
+    carry = _lbfgs_start(vector)
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("search for the mode", total=max_steps)
+        stop = 0
+        while True:
+            stop = min(stop + max(1, max_steps // _CHUNKS), max_steps)
+            carry, (value, gradient, converged) = _lbfgs(
+                density, carry, limit, jnp.asarray(stop), jacobian=jacobian
+            )
+            bar.update(task, completed=stop)
+            if carry[3] or stop == max_steps:
+                break
+    vector, _, steps, _ = carry
     if not converged:
         worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
         warnings.warn(
@@ -348,14 +358,24 @@ def find_map(
 
 
 @eqx.filter_jit
+def _lbfgs_start(vector: Array) -> tuple[Any, ...]:
+    """What `_lbfgs` goes on from: point, state, number of steps, whether done."""
+    with _tfp._standard_promotion():
+        state = optax.lbfgs().init(vector)
+    return vector, state, jnp.zeros((), int), jnp.zeros((), bool)
+
+
+@eqx.filter_jit
 def _lbfgs(
     density: _Density,
-    vector: Array,
+    carry: tuple[Any, ...],
     tolerance: Array,
+    stop: Array,
     *,
     jacobian: bool,
-    max_steps: int,
-) -> tuple[Array, ...]:
+) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
+    """Go on until done, or to the step `stop`."""
+
     def loss(vector: Array) -> Array:
         flat = density.posterior.flat()
         return -flat.log_density(vector, *density.data, jacobian=jacobian)
@@ -378,12 +398,11 @@ def _lbfgs(
             done = small(value, gradient) | ~jnp.isfinite(moved).all()
             return jnp.where(done, vector, moved), state, i + 1, done
 
-        start = (vector, optimizer.init(vector), jnp.zeros((), int), jnp.zeros((), bool))
-        vector, _, steps, _ = jax.lax.while_loop(
-            lambda carry: (carry[2] < max_steps) & ~carry[3], step, start
+        carry = jax.lax.while_loop(
+            lambda carry: (carry[2] < stop) & ~carry[3], step, carry
         )
-        value, gradient = jax.value_and_grad(loss)(vector)
-        return vector, -value, -gradient, steps, small(value, gradient)
+        value, gradient = jax.value_and_grad(loss)(carry[0])
+        return carry, (-value, -gradient, small(value, gradient))
 
 
 class Laplace(eqx.Module):

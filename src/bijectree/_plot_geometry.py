@@ -168,6 +168,7 @@ def _pairs(
                 ax.locator_params(axis="y", nbins=3)
                 ax.scatter(x[diverging], y[diverging], s=8, color="C3", lw=0)
             ax.locator_params(axis="x", nbins=3)
+            ax.tick_params(labelsize="x-small")
             if row == n - 1:
                 ax.set_xlabel(names[column])
             else:
