@@ -1,7 +1,9 @@
 """Bridges: real samplers and optimisers, against integrals done on a grid."""
 
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 
 import equinox as eqx
@@ -302,6 +304,58 @@ def test_the_map_of_many_coordinates_in_single_precision():
     assert mode.converged
     assert mode.model["w"].dtype == jnp.float32
     np.testing.assert_allclose(mode.model["w"], truth, atol=0.1)
+
+
+@pytest.fixture
+def plain_environment(monkeypatch):
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+
+
+def test_a_search_shows_its_progress_on_a_terminal_alone(plain_environment, capsys):
+    posterior, model = scale_model(), {"scale": jnp.array(3.0)}
+    bt.find_map(posterior, model)
+    assert capsys.readouterr() == ("", "")
+    plain_environment.setenv("FORCE_COLOR", "1")  # by which rich takes it for a terminal
+    bt.find_map(posterior, model)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "search for the mode" in shown.err
+    assert COLOUR.search(shown.err)
+    plain_environment.setenv("NO_COLOR", "1")
+    bt.find_map(posterior, model)
+    assert not COLOUR.search(capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_sampling_shows_its_progress(plain_environment, capsys, getkey):
+    pytest.importorskip("blackjax")
+
+    def sample(**options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            bt.sample_blackjax(
+                scale_model(), key, warm_up=50, draws=20, chains=2, **options
+            )
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        return shown.err
+
+    key = getkey()
+    capsys.readouterr()
+    assert sample(progress=False) == ""
+    plain = sample()
+    assert "\x1b" not in plain
+    for expected in ("warm-up", "sampling", "100%"):
+        assert expected in plain
+    plain_environment.setenv("FORCE_COLOR", "1")
+    assert COLOUR.search(sample())
+    plain_environment.setenv("NO_COLOR", "1")
+    assert not COLOUR.search(sample())
 
 
 def test_a_search_that_does_not_converge_says_where():

@@ -407,6 +407,9 @@ def test_prints_plainly_and_in_colour(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert str(report) == plain
+    with monkeypatch.context() as in_a_notebook:
+        in_a_notebook.setattr("rich.console._is_jupyter", lambda: True)
+        assert str(report) == plain
     monkeypatch.delenv("FORCE_COLOR")
     for no_color in (False, True):
         if no_color:

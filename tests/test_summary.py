@@ -42,6 +42,8 @@ def test_is_plain_and_the_same_in_any_terminal(monkeypatch):
     for name, value in {"COLUMNS": "20", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     assert bt.summary(reparam, model) == plain
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert bt.summary(reparam, model) == plain
     widths = {len(line) for line in plain.splitlines()[:2]}
     assert max(widths) < 200
     assert len(plain.splitlines()) == 2 + 2 + 2

@@ -34,6 +34,8 @@ from ._constraints import (
 from ._draws import Draws as Draws
 from ._lookup import bijector_for as bijector_for, register as register
 from ._optimizer import eval_params as eval_params, reparameterize as reparameterize
+from ._plot_geometry import plot_geometry as plot_geometry
+from ._plot_prior import plot_prior as plot_prior
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._reparam import Reparam as Reparam, SupportError as SupportError
 from ._spec import (

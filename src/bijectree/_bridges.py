@@ -37,7 +37,14 @@ def potential_fn(
         A function of one vector of free coordinates.
 
     Example:
-        NUTS on four chains; `to_draws` of the vectors is `bt.Draws(posterior, vectors)`::
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.Exponential(1.0))
+        >>> potential = bt.potential_fn(posterior)
+        >>> print(f"{potential(jnp.zeros(1)):.4f}")
+        1.0000
+
+        With it, NUTS on four chains::
 
             nuts = numpyro.infer.NUTS(potential_fn=bt.potential_fn(posterior, y))
             mcmc = numpyro.infer.MCMC(
@@ -122,6 +129,16 @@ def sample_blackjax(
 
     Warns:
         UserWarning: each of `Draws.warnings`, such as divergences or a large R-hat.
+
+    Example:
+        >>> import bijectree as bt, jax, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.LogNormal(0.0, 1.0))
+        >>> draws = bt.sample_blackjax(
+        ...     posterior, jax.random.key(0), warm_up=200, draws=1000, progress=False
+        ... )
+        >>> draws.models["scale"].shape
+        (4, 1000)
     """
     blackjax = optional_import("blackjax")
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
@@ -310,13 +327,23 @@ def find_map(
     if tolerance is None:
         tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5
     density = _Density(posterior, data)
-    vector, value, gradient, steps, converged = _lbfgs(
-        density,
-        vector,
-        jnp.asarray(tolerance, vector.dtype),
-        jacobian=jacobian,
-        max_steps=max_steps,
-    )
+    limit = jnp.asarray(tolerance, vector.dtype)
+    carry = _lbfgs_start(vector)
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("search for the mode", total=max_steps)
+        stop = 0
+        while True:
+            stop = min(stop + max(1, max_steps // _CHUNKS), max_steps)
+            carry, (value, gradient, converged) = _lbfgs(
+                density, carry, limit, jnp.asarray(stop), jacobian=jacobian
+            )
+            bar.update(task, completed=stop)
+            if carry[3] or stop == max_steps:
+                break
+    vector, _, steps, _ = carry
     if not converged:
         worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
         warnings.warn(
@@ -331,14 +358,24 @@ def find_map(
 
 
 @eqx.filter_jit
+def _lbfgs_start(vector: Array) -> tuple[Any, ...]:
+    """What `_lbfgs` goes on from: point, state, number of steps, whether done."""
+    with _tfp._standard_promotion():
+        state = optax.lbfgs().init(vector)
+    return vector, state, jnp.zeros((), int), jnp.zeros((), bool)
+
+
+@eqx.filter_jit
 def _lbfgs(
     density: _Density,
-    vector: Array,
+    carry: tuple[Any, ...],
     tolerance: Array,
+    stop: Array,
     *,
     jacobian: bool,
-    max_steps: int,
-) -> tuple[Array, ...]:
+) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
+    """Go on until done, or to the step `stop`."""
+
     def loss(vector: Array) -> Array:
         flat = density.posterior.flat()
         return -flat.log_density(vector, *density.data, jacobian=jacobian)
@@ -361,12 +398,11 @@ def _lbfgs(
             done = small(value, gradient) | ~jnp.isfinite(moved).all()
             return jnp.where(done, vector, moved), state, i + 1, done
 
-        start = (vector, optimizer.init(vector), jnp.zeros((), int), jnp.zeros((), bool))
-        vector, _, steps, _ = jax.lax.while_loop(
-            lambda carry: (carry[2] < max_steps) & ~carry[3], step, start
+        carry = jax.lax.while_loop(
+            lambda carry: (carry[2] < stop) & ~carry[3], step, carry
         )
-        value, gradient = jax.value_and_grad(loss)(vector)
-        return vector, -value, -gradient, steps, small(value, gradient)
+        value, gradient = jax.value_and_grad(loss)(carry[0])
+        return carry, (-value, -gradient, small(value, gradient))
 
 
 class Laplace(eqx.Module):
@@ -374,9 +410,9 @@ class Laplace(eqx.Module):
 
     Attributes:
         posterior: what is approximated.
-        mean: the mode of the density of free coordinates.
+        mean: the mode of the density of free coordinates, a vector.
         scale_tril: the Cholesky factor of the covariance, the inverse of minus the
-            Hessian at the mode.
+            Hessian at the mode; a lower triangular matrix.
         log_evidence: the approximation of the logarithm of the integral of prior times
             likelihood.
     """

@@ -325,12 +325,16 @@ def _normal_scores(
 
 def optional_import(name: str) -> Any:
     """Import a library that only some of bijectree needs, or name its extra."""
+    library = name.split(".")[0]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:  # it is there, but something that it needs is not
+        if error.name not in (
+            name,
+            library,
+        ):  # it is there, but something that it needs is not
             raise
-        extra = name if name != "arviz" else "blackjax"
+        extra = {"arviz": "blackjax", "matplotlib": "plot"}.get(library, library)
         raise ImportError(
-            f'{name} is not installed: pip install "bijectree[{extra}]"'
+            f'{library} is not installed: pip install "bijectree[{extra}]"'
         ) from error

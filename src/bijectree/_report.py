@@ -117,9 +117,15 @@ class Report:
     def __str__(self) -> str:
         """The table as plain text of its natural width."""
         file = io.StringIO()
-        Console(file=file, width=1000, color_system=None, force_terminal=False).print(
-            self
+        # In a notebook rich would display it there instead.
+        console = Console(
+            file=file,
+            width=1000,
+            color_system=None,
+            force_terminal=False,
+            force_jupyter=False,
         )
+        console.print(self)
         return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
 
 

@@ -144,6 +144,13 @@ def _plural(count: int, one: str, many: str) -> str:
 def _render(table: Table) -> str:
     """Print a table to plain text of its natural width, whatever the terminal is."""
     file = io.StringIO()
-    console = Console(file=file, width=1000, color_system=None, force_terminal=False)
+    # In a notebook rich would display it there instead.
+    console = Console(
+        file=file,
+        width=1000,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+    )
     console.print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))

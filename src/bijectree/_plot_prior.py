@@ -1,0 +1,195 @@
+"""`plot_prior`: one prior in the coordinates of the model and in free ones."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from . import _priors
+from ._draws import optional_import
+from ._plan import Row
+from ._posterior import Posterior
+from ._reparam import Reparam
+from ._tree import Paths
+
+_DRAWS = 4000  # of the prior, to find where it lies
+_POINTS = 800  # of a curve
+_CURVES = 8  # in a panel; a leaf may have more elements
+
+
+def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarray:
+    """Draw the prior of a leaf twice: over its values and over its free coordinates.
+
+    The two are one probability, in two coordinates: the density of the free coordinate
+    y is the prior's density at the value x(y) times the Jacobian |dx/dy|. Each curve
+    has an area of 1. The panel of values shows the middle of the prior, from its
+    0.5 % to its 97.5 % quantile; the lines go on beyond it.
+
+    Args:
+        posterior: a Posterior with a prior by path.
+        path: the path of a leaf of the model whose elements have, each by itself, a
+            bijector and a prior. One curve an element is drawn, of the first eight;
+            equal ones once.
+        axes: two matplotlib Axes to draw in; a new figure by default.
+
+    Returns:
+        The two Axes, values first. Nothing is shown and nothing saved.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the path is not that of one leaf (the nearest ones are named), or
+            the leaf has no coordinates, no prior, a prior that cannot be drawn from, or
+            a bijector or prior of several elements together.
+
+    Example:
+        >>> import matplotlib
+        >>> matplotlib.use("agg")  # no window
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.positive())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.HalfNormal(1.0))
+        >>> values, free = bt.plot_prior(posterior, "scale")
+        >>> free.get_xlabel()
+        'free coordinate of scale'
+    """
+    position, row = _find(posterior.reparam, path)
+    plan = posterior._plan
+    terms = {term.position: term for term in plan.terms}
+    if position not in terms:
+        why = "the prior is a function of the whole model"
+        if posterior._prior is None:
+            with_prior = ", ".join(repr(term.path) for term in plan.terms) or "none"
+            why = f"leaves with a prior: {with_prior}"
+        raise ValueError(f"plot_prior: '{row.path}' has no prior of its own; {why}")
+    term = terms[position]
+    structure, numbers = plan.structures[term.slot], posterior._numbers[term.slot]
+    bijector = posterior.reparam._bijector(row, ())
+    draws = _draw(structure, numbers, row, term.name)
+    (values, densities, free, free_densities), kept = _curves(
+        structure, numbers, row, bijector, draws
+    )
+
+    pyplot = optional_import("matplotlib.pyplot")
+    if axes is None:
+        _, axes = pyplot.subplots(1, 2, figsize=(8.0, 3.0), layout="constrained")
+    left, right = np.ravel(axes)
+    names = _names(row)
+    for i in kept[:_CURVES]:
+        label = names[i] if len(kept) > 1 else None
+        left.plot(values[:, i], densities[:, i], label=label)
+        right.plot(free[:, i], free_densities[:, i], label=label)
+    left.set_xlim(*np.quantile(draws, [0.005, 0.975]))
+    left.set_ylim(bottom=0.0)
+    right.set_ylim(bottom=0.0)
+    name = row.path or "the model"
+    left.set(xlabel=name, ylabel="prior density", title=f"{term.name}, over {name}")
+    right.set(
+        xlabel=f"free coordinate of {name}",
+        ylabel="prior density × |Jacobian|",
+        title=f"through {'identity' if bijector is None else bijector.name}",
+    )
+    if len(kept) > 1:
+        left.legend(frameon=False, fontsize="small")
+    return np.array([left, right])
+
+
+def _find(reparam: Reparam, path: str) -> tuple[int, Row]:
+    """The row of a leaf whose elements are mapped each by itself."""
+    plan = reparam._plan
+    tree = Paths(plan.structure.treedef.unflatten(range(len(plan.rows))))
+    picked, fault = tree.pick(path)
+    if fault or len(picked) > 1:
+        found = ", ".join(repr(tree.paths[i]) for i in sorted(picked)[:3])
+        fault = fault or f"names {len(picked)} leaves, such as {found}; name one"
+        raise ValueError(f"plot_prior: {path!r} {fault}")
+    (position,) = picked
+    row = plan.rows[position]
+    fault = ""
+    if row.role != "free":
+        fault = f"is {row.role}: it has no free coordinate"
+    elif row.owner is not None or row.members:
+        fault = "shares one bijector with other leaves (joint)"
+    elif row.on:
+        others = ", ".join(f"'{plan.rows[i].path}'" for i in row.on)
+        fault = f"has a bijector that depends on {others}, which a curve cannot show"
+    elif plan.outer:
+        fault = "has no free coordinate of its own: `then` mixes them all"
+    elif row.kind is not None and (row.kind.event_ndims or row.free_shape != row.shape):
+        fault = f"has the bijector {reparam.describe(row)}, which maps arrays as a whole"
+    elif row.shape and not np.prod(row.shape):
+        fault = f"has no elements: its shape is {row.shape}"
+    if fault:
+        raise ValueError(f"plot_prior: '{row.path}' {fault}")
+    return position, row
+
+
+def _draw(structure: Any, numbers: Any, row: Row, name: str) -> np.ndarray:
+    """Draws of the leaf from its prior, of shape (draws, elements)."""
+    if not hasattr(structure.build(numbers), "sample"):
+        raise ValueError(
+            f"plot_prior: the prior of '{row.path}', {name}, has no method sample, by "
+            "which to find where it lies"
+        )
+    dtype = _priors.compute_dtype(row.dtype)
+    shape = (_DRAWS, *row.shape)
+    draws = _priors.sample(structure, dtype, numbers, shape, jax.random.key(0))
+    return np.asarray(draws, np.float64).reshape(_DRAWS, -1)
+
+
+def _curves(
+    structure: Any, numbers: Any, row: Row, bijector: Any, draws: np.ndarray
+) -> tuple[list[np.ndarray], list[int]]:
+    """Values, their densities, free coordinates, theirs; and which elements differ.
+
+    Each is of shape (points, elements).
+    """
+    dtype = _priors.compute_dtype(row.dtype)
+
+    def through(points: int) -> Reparam:
+        return Reparam(jax.ShapeDtypeStruct((points, *row.shape), dtype), bijector)
+
+    # `error_if_outside` is not asked: a draw may round onto the boundary.
+    inverse = jax.jit(through(_DRAWS).inverse)
+    y = np.asarray(inverse(jnp.asarray(draws, dtype).reshape(_DRAWS, *row.shape)))
+    y = np.where(np.isfinite(y), y, np.nan)
+    forward = through(_POINTS).forward
+
+    # Each element by itself, so that one tangent of ones serves them all.
+    @jax.jit
+    def density(grid: Array) -> tuple[Array, Array, Array, Array]:
+        x, slope = jax.jvp(forward, (grid,), (jnp.ones_like(grid),))
+        log_prob = _priors._log_probs(structure, dtype, numbers, x)
+        if log_prob.shape != x.shape:
+            raise ValueError(
+                f"plot_prior: the prior of '{row.path}' is of events, of several "
+                "elements together, which a curve cannot show"
+            )
+        p = jnp.exp(log_prob)
+        # A value that has run onto the boundary has no density to show.
+        return x, p, grid, jnp.where(slope == 0, 0.0, jnp.abs(slope) * p)
+
+    def columns(low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+        grid = np.linspace(low, high, _POINTS).reshape(_POINTS, *row.shape)
+        parts = density(jnp.asarray(grid, dtype))
+        return [np.asarray(part, np.float64).reshape(_POINTS, -1) for part in parts]
+
+    low, high = np.nanquantile(y.reshape(_DRAWS, -1), [0.0005, 0.9995], axis=0)
+    margin = 0.35 * (high - low)
+    low, high = low - margin, high + margin
+    # On one grid, elements with the same prior and bijector have the same columns.
+    common = columns(np.full_like(low, low.min()), np.full_like(high, high.max()))
+    return columns(low, high), _distinct(np.concatenate(common).T)
+
+
+def _names(row: Row) -> list[str]:
+    return [".".join([row.path, *map(str, i)]) for i in np.ndindex(*row.shape)]
+
+
+def _distinct(rows: np.ndarray) -> list[int]:
+    """The first of each set of rows that are equal up to rounding."""
+    kept: list[int] = []
+    for i, row in enumerate(rows):
+        if not any(np.allclose(row, rows[k], rtol=1e-4) for k in kept):
+            kept.append(i)
+    return kept
