@@ -306,6 +306,17 @@ def test_the_map_of_many_coordinates_in_single_precision():
     np.testing.assert_allclose(mode.model["w"], truth, atol=0.1)
 
 
+@pytest.mark.parametrize("shape", [2.0, 9.0, 30.0])
+def test_a_search_in_single_precision_ends_where_rounding_hides_the_rest(shape):
+    posterior = bt.Posterior(
+        bt.Reparam(jnp.array(1.0), bt.positive()), None, bt.tfd.Gamma(shape, shape / 3.0)
+    )
+    mode = bt.find_map(posterior, jnp.array(1.0), jacobian=True)  # warnings are errors
+    assert mode.converged
+    assert mode.steps < 100
+    np.testing.assert_allclose(mode.model, 3.0, rtol=2e-3)
+
+
 @pytest.fixture
 def plain_environment(monkeypatch):
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):

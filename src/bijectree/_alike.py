@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -67,6 +67,8 @@ def map_alike(
         else:
             of_each = [calls[i][1] for i in these]
             results, scalar = _stacked(function, kind, of_each, these, columns)
+            results = list(jax.lax.optimization_barrier(results))
+            scalar = None if scalar is None else jnp.sum(scalar)
         for i, result in zip(these, results, strict=True):
             arrays[i] = result
         if scalar is not None:
@@ -74,19 +76,35 @@ def map_alike(
     return arrays, scalars
 
 
-def map_to_scalars(function: Callable[[Array], Array], arrays: Sequence[Array]) -> Array:
-    """One vector of a scalar for each array; small ones that are alike go together."""
+def map_to_scalars(
+    function: Callable[..., Array],
+    calls: Sequence[tuple[Hashable, tuple[Any, ...]]],
+    arrays: list[Array],
+) -> Array:
+    """A scalar for each array, those that are small and alike mapped together.
+
+    Args:
+        function: of what is static, numbers and an array; its scalars have one dtype.
+        calls: what is static and numbers for each array.
+        arrays: at least one.
+
+    Returns:
+        The scalars, as one vector.
+    """
+    traced = any(isinstance(x, Tracer) for x in arrays)
     by_sort: dict[Any, list[int]] = {}
-    for i, x in enumerate(arrays):
-        by_sort.setdefault((x.shape, x.dtype) if _is_small(x) else i, []).append(i)
+    for i, ((static, _), x) in enumerate(zip(calls, arrays, strict=True)):
+        key = (static, x.shape, x.dtype) if traced and _is_small(x) else i
+        by_sort.setdefault(key, []).append(i)
     chunks = _chunks(by_sort.values())
     found = []
     for these in chunks:
+        static, numbers = calls[these[0]]
         if len(these) == 1:
-            found.append(function(arrays[these[0]])[None])
+            found.append(function(static, numbers, arrays[these[0]])[None])
         else:
-            stack = jax.lax.optimization_barrier(jnp.stack([arrays[i] for i in these]))
-            found.append(jax.vmap(function)(stack))
+            of_each = [calls[i][1] for i in these]
+            found.append(_stacked(function, static, of_each, these, [arrays]))
     order = np.argsort([i for these in chunks for i in these])
     return jnp.concatenate(found)[order]
 
@@ -159,24 +177,23 @@ def _concatenated(
 
 
 def _stacked(
-    function: Map,
-    kind: Kind,
+    function: Callable[..., Any],
+    static: Any,
     numbers: list[tuple[Any, ...]],
     these: list[int],
     columns: Sequence[Column],
-) -> tuple[list[Array], Array | None]:
+) -> Any:
+    """What a function gives, with an axis for the leaves in front."""
     of_one = all(n is numbers[0] for n in numbers)
     shared = numbers[0]
     if not of_one:
         shared = tuple(jnp.stack(n) for n in zip(*numbers, strict=True))
     axes = (None if of_one else 0, *[0] * len(columns))
-    over = jax.vmap(functools.partial(function, kind), in_axes=axes)
+    over = jax.vmap(functools.partial(function, static), in_axes=axes)
     stacks = [
         jnp.stack([column[i] for i in these])
         if isinstance(column, list)
         else jnp.asarray(column)[np.asarray(these)]
         for column in columns
     ]
-    found, scalar = over(shared, *jax.lax.optimization_barrier(stacks))
-    found = list(jax.lax.optimization_barrier(found))
-    return found, None if scalar is None else jnp.sum(scalar)
+    return over(shared, *jax.lax.optimization_barrier(stacks))

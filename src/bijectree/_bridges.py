@@ -260,7 +260,8 @@ class Mode(eqx.Module):
         log_density: the log-density there, with the Jacobian if the search had it.
         gradient: its gradient there in free coordinates.
         steps: how many steps were made.
-        converged: whether the gradient is as small as was asked for.
+        converged: whether the gradient is as small as was asked for, or what a step
+            along it could gain is below the rounding of the log-density.
     """
 
     model: PyTree
@@ -298,7 +299,9 @@ def find_map(
             depend on the bijectors. `True` gives the mode of the free coordinates'
             density, which does; a Laplace approximation stands on it.
         tolerance: the norm of the gradient to stop at, relative to 1 plus the size of
-            the log-density; the square root of the dtype's precision, if `None`.
+            the log-density; the square root of the dtype's precision, if `None`. The
+            search also ends where what is left to gain is below the rounding of the
+            log-density.
         max_steps: how many steps to make at most.
 
     Returns:
@@ -395,14 +398,22 @@ def _lbfgs(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
             )
             moved: Any = optax.apply_updates(vector, updates)
-            done = small(value, gradient) | ~jnp.isfinite(moved).all()
+            stuck = (moved == vector).all() | ~jnp.isfinite(moved).all()
+            done = small(value, gradient) | stuck
             return jnp.where(done, vector, moved), state, i + 1, done
 
         carry = jax.lax.while_loop(
             lambda carry: (carry[2] < stop) & ~carry[3], step, carry
         )
-        value, gradient = jax.value_and_grad(loss)(carry[0])
-        return carry, (-value, -gradient, small(value, gradient))
+        vector = carry[0]
+        value, gradient = jax.value_and_grad(loss)(vector)
+        # A step down the gradient gains so little that rounding of the value hides it.
+        norm, eps = jnp.linalg.norm(gradient), float(jnp.finfo(vector.dtype).eps)
+        along = gradient / jnp.where(norm > 0, norm, 1)
+        move = eps**0.5 * (1 + jnp.linalg.norm(vector))
+        bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
+        hidden = (bend > 0) & (norm**2 <= 2 * bend * eps * (1 + jnp.abs(value)))
+        return carry, (-value, -gradient, small(value, gradient) | hidden)
 
 
 class Laplace(eqx.Module):

@@ -10,11 +10,11 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _priors, _rows, _starts
+from . import _priors, _starts
+from ._alike import map_to_scalars
 from ._leaves import model_leaves
 from ._mismatch import warn_mismatch
 from ._reparam import Reparam
-from ._tfp import as_arrays
 from ._tree import Fixed, Structure, describe
 
 
@@ -190,9 +190,15 @@ class Posterior(eqx.Module):
         """
         if self._prior is not None:
             return _scalar(self._prior.build()(model), "the prior")
-        terms = self.prior_terms(model).values()
         dtype = _dtype(self._free_of(model))
-        return _rows.total([term.astype(dtype) for term in terms], dtype)
+        calls, leaves = self._prior_calls(model)
+        if not calls:
+            return jnp.zeros((), dtype)
+
+        def term(structure: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
+            return _priors.log_prob(structure, numbers, leaf).astype(dtype)
+
+        return jnp.sum(map_to_scalars(term, calls, leaves))
 
     def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
         """What each leaf adds to `log_prior`, by path.
@@ -202,17 +208,21 @@ class Posterior(eqx.Module):
         """
         if self._prior is not None:
             return {"": self.log_prior(model)}
+        calls, leaves = self._prior_calls(model)
+        paths = [term.path for term in self._plan.terms]
+        return {
+            path: _priors.log_prob(*call, leaf)
+            for path, call, leaf in zip(paths, calls, leaves, strict=True)
+        }
+
+    def _prior_calls(
+        self, model: PyTree
+    ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
+        """The priors of leaves, as structure and numbers, and those leaves."""
         leaves = model_leaves(self.reparam._rows.plan, model)
-        terms = {}
-        for term in self._plan.terms:
-            leaf = jnp.asarray(leaves[term.position])
-            dtype = _priors.compute_dtype(leaf.dtype)
-            structure = self._plan.structures[term.slot]
-            numbers = self._numbers[term.slot]
-            terms[term.path] = _priors.log_prob(
-                structure, dtype, as_arrays(numbers), leaf
-            )
-        return terms
+        terms, structures = self._plan.terms, self._plan.structures
+        calls = [(structures[term.slot], self._numbers[term.slot]) for term in terms]
+        return calls, [jnp.asarray(leaves[term.position]) for term in terms]
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
         """The log-likelihood at a model; zero if there is none.

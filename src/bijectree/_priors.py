@@ -151,15 +151,18 @@ def compute_dtype(leaf_dtype: Any) -> np.dtype:
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def log_prob(
-    structure: _tfp.Structure,
-    dtype: np.dtype,
-    numbers: tuple[Any, ...],
-    leaf: Inexact[Array, "..."],
+    structure: _tfp.Structure, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
 ) -> Float[Array, ""]:
     """The log-density of a leaf: independent over its elements, or events, and summed."""
+    dtype = compute_dtype(leaf.dtype)
+    return _log_prob(structure, dtype, _tfp.as_arrays(numbers), leaf)
 
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_prob(
+    structure: _tfp.Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+) -> Array:
     # A derivative rule inside a third party's code runs when the derivative is taken,
     # outside any context of ours; this one runs it within.
     @jax.custom_jvp

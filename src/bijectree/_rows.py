@@ -61,7 +61,7 @@ class Rows:
         wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
         dtype = np.dtype(np.float64 if wide else np.float32)
         terms = self._fill(free, leaves, _tfp.forward_and_log_det)
-        return total([term.astype(dtype) for term in terms], dtype)
+        return _total([term.astype(dtype) for term in terms], dtype)
 
     def _fill(
         self,
@@ -259,7 +259,7 @@ def _inverse(*call_and_leaf: Any) -> tuple[Array, None]:
     return _tfp.inverse(*call_and_leaf), None
 
 
-def total(terms: list[Array], dtype: Any) -> Array:
+def _total(terms: list[Array], dtype: Any) -> Array:
     """The sum of scalars, by sixteens.
 
     One chain of additions would be one fusion to XLA, whose CPU compiler takes time

@@ -133,7 +133,11 @@ class Steps:
                 places.append(m)
                 owners.append(n)
                 weights.append(pow(3, power, 2**32))
-        found = map_to_scalars(mark, [_get(arrays, m) for m in places])
+        found = map_to_scalars(
+            lambda _, __, x: mark(x),
+            [((), ())] * len(places),
+            [_get(arrays, m) for m in places],
+        )
         if len(places) == len(self._watched):
             return found
         found = found * np.asarray(weights, np.uint32)
