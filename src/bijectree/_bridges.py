@@ -244,6 +244,7 @@ class Mode(eqx.Module):
         gradient: its gradient there in free coordinates.
         steps: how many steps were made.
         converged: whether the gradient is as small as was asked for.
+        gradients: how many gradients the search took, its line searches' among them.
     """
 
     model: PyTree
@@ -252,6 +253,7 @@ class Mode(eqx.Module):
     gradient: Float[Array, " dim"]
     steps: int
     converged: bool
+    gradients: int
 
     def __repr__(self) -> str:
         how = "converged" if self.converged else "did not converge"
@@ -310,7 +312,7 @@ def find_map(
     if tolerance is None:
         tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5
     density = _Density(posterior, data)
-    vector, value, gradient, steps, converged = _lbfgs(
+    vector, value, gradient, steps, converged, gradients = _lbfgs(
         density,
         vector,
         jnp.asarray(tolerance, vector.dtype),
@@ -327,7 +329,9 @@ def find_map(
             stacklevel=2,
         )
     model = posterior.flat().forward(vector)
-    return Mode(model, vector, value, gradient, int(steps), bool(converged))
+    return Mode(
+        model, vector, value, gradient, int(steps), bool(converged), int(gradients)
+    )
 
 
 @eqx.filter_jit
@@ -352,21 +356,25 @@ def _lbfgs(
         value_and_grad = optax.value_and_grad_from_state(loss)
 
         def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            vector, state, i, _ = carry
+            vector, state, i, _, spent = carry
             value, gradient = value_and_grad(vector, state=state)
             updates, state = optimizer.update(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
             )
             moved: Any = optax.apply_updates(vector, updates)
             done = small(value, gradient) | ~jnp.isfinite(moved).all()
-            return jnp.where(done, vector, moved), state, i + 1, done
+            # Each step of the line search takes one; the next step starts from its last.
+            spent = spent + optax.tree_utils.tree_get(state, "num_linesearch_steps")
+            return jnp.where(done, vector, moved), state, i + 1, done, spent
 
-        start = (vector, optimizer.init(vector), jnp.zeros((), int), jnp.zeros((), bool))
-        vector, _, steps, _ = jax.lax.while_loop(
+        zero = jnp.zeros((), int)
+        start = (vector, optimizer.init(vector), zero, jnp.zeros((), bool), zero)
+        vector, _, steps, _, spent = jax.lax.while_loop(
             lambda carry: (carry[2] < max_steps) & ~carry[3], step, start
         )
         value, gradient = jax.value_and_grad(loss)(vector)
-        return vector, -value, -gradient, steps, small(value, gradient)
+        # One at the start, and one here.
+        return vector, -value, -gradient, steps, small(value, gradient), spent + 2
 
 
 class Laplace(eqx.Module):
