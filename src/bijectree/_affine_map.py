@@ -96,11 +96,16 @@ class AffineMap:
         return x + ((x @ self.directions) * (root - 1)) @ self.directions.T
 
 
+def diagonal(
+    loc: Float[np.ndarray, " dim"], scale: Float[np.ndarray, " dim"]
+) -> AffineMap:
+    """The map loc + scale·z."""
+    return AffineMap(loc, scale, np.zeros((loc.size, 0)), np.ones(0))
+
+
 def identity(dim: int, columns: int) -> AffineMap:
     """The map that changes nothing, with room for so many directions."""
-    return AffineMap(
-        np.zeros(dim), np.ones(dim), np.eye(dim, columns), np.ones(columns)
-    )
+    return AffineMap(np.zeros(dim), np.ones(dim), np.eye(dim, columns), np.ones(columns))
 
 
 def padded(fitted: AffineMap, columns: int) -> AffineMap:
@@ -156,7 +161,7 @@ def from_scores(
     mean, mean_gradient = x.mean(axis=0), gradients.mean(axis=0)
     scale = (x.var(axis=0) / gradients.var(axis=0)) ** 0.25
     dim = mean.size
-    whole = AffineMap(mean, scale, np.zeros((dim, 0)), np.ones(0))
+    whole = diagonal(mean, scale)
     if rank != 0:
         draws = (x - mean) / scale
         scores = (gradients - mean_gradient) * scale
@@ -193,7 +198,7 @@ def from_covariance(
     """
     dim = mean.size
     if rank == 0:
-        return AffineMap(mean, scale, np.zeros((dim, 0)), np.ones(0))
+        return diagonal(mean, scale)
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
     root, directions = _strongest(np.sqrt(values), vectors, rank, dim)
     return AffineMap(mean, scale, directions, root)

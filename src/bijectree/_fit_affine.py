@@ -176,9 +176,7 @@ def _fisher(
     return fitted, report
 
 
-def _draws(
-    target: Target, rank: int | None, draws: Any
-) -> tuple[AffineMap, FitReport]:
+def _draws(target: Target, rank: int | None, draws: Any) -> tuple[AffineMap, FitReport]:
     posterior = target.posterior
     x = _vectors(posterior, draws)
     # Consecutive draws are alike: those that are held out lie together.
@@ -218,7 +216,9 @@ def _laplace(
     now = target.through(posterior.reparam.then(fitted.bijector()))
     key_start, key_run, key_probe = jax.random.split(key, 3)
     z = jax.random.normal(key_start, (4, posterior.dim))
-    window = _fit_chains.run(now, key_run, z, 4 * _fit_chains.CHUNK)
+    window = _fit_chains.run(
+        now, key_run, z, 4 * _fit_chains.CHUNK, _fit_chains.FIGURES_DEPTH
+    )
     _fit_chains.require_finite(now, window, key_probe)
     found = _in_base(window, fitted).later(2 * _fit_chains.CHUNK)
     report = _report(

@@ -19,6 +19,7 @@ from ._tree import describe
 
 CHUNK = 25  # steps of one compiled call
 FULL_DEPTH = 10
+FIGURES_DEPTH = 7  # of runs that only figures are made from
 _ACCEPTANCE = 0.8
 _PROBES = 64
 
@@ -64,7 +65,7 @@ def checked(posterior: Posterior, what: str) -> None:
         raise TypeError(f"{what}: expected a bt.Posterior, got {describe(posterior)}")
     if posterior.dim == 0:
         raise ValueError(f"{what}: the model has no free coordinates")
-    if jnp.issubdtype(_dtype(posterior), jnp.complexfloating):
+    if jnp.issubdtype(dtype_of(Target(posterior, ())), jnp.complexfloating):
         raise ValueError(f"{what}: a complex leaf is free; freeze it")
 
 
@@ -93,7 +94,7 @@ def run(
         ImportError: BlackJAX is not installed.
     """
     blackjax = optional_import("blackjax")
-    start = jnp.asarray(start, _dtype(target.posterior))
+    start = jnp.asarray(start, dtype_of(target))
     carry = _start(blackjax, target, start)
     parts = []
     for chunk in jax.random.split(key, -(-steps // CHUNK)):
@@ -140,7 +141,7 @@ def gradients(
     target: Target, vectors: Float[np.ndarray, "n dim"]
 ) -> Float[np.ndarray, "n dim"]:
     """The gradients of the log-density at vectors."""
-    vectors = jnp.asarray(vectors, _dtype(target.posterior))
+    vectors = jnp.asarray(vectors, dtype_of(target))
     return np.asarray(_gradients(target, vectors))
 
 
@@ -164,10 +165,12 @@ def windows(total: int) -> Iterator[int]:
     yield last * CHUNK
 
 
-def _dtype(posterior: Posterior) -> np.dtype:
+def dtype_of(target: Target) -> np.dtype:
+    """The dtype of the vectors of free coordinates."""
+    posterior = target.posterior
     shapes = jax.eval_shape(
         lambda x: posterior.reparam.ravel(posterior.reparam.unravel(x)),
-        jax.ShapeDtypeStruct((posterior.dim,), float),
+        jax.ShapeDtypeStruct((posterior.dim,), jnp.result_type(float)),
     )
     return shapes.dtype
 
