@@ -74,7 +74,8 @@ class AffineMap:
     def bijector(self) -> LowRankAffine:
         """The map as a TFP bijector."""
         numbers = (self.loc, self.scale, self.directions, self.root)
-        return LowRankAffine(*(Number(np.asarray(x, np.float64)) for x in numbers))
+        loc, scale, directions, root = (Number(np.asarray(x, float)) for x in numbers)
+        return LowRankAffine(loc, scale, directions, root)
 
     def forward(self, z: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
         """The points that `z` is mapped to."""

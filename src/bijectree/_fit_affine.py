@@ -18,7 +18,6 @@ from ._posterior import Posterior
 from ._reparam import Reparam
 from ._tree import describe
 
-_EARLY_DEPTH = 6  # a map is learnt from short trajectories, too
 _HELD_OUT = 200  # draws of those at hand whose gradients are looked at
 
 
@@ -34,7 +33,7 @@ def fit_affine(
     warm_up: int = 300,
     progress: bool = True,
 ) -> tuple[Reparam, FitReport]:
-    """Fit an affine map of the free vector, so that the posterior is nearly standard normal.
+    """Fit an affine map of the free vector, to bring the posterior near N(0, I).
 
     The new free coordinates z give the present ones as μ + diag(s)(I + V(Λ − I)Vᵀ)z,
     where V has `rank` orthonormal columns. The numbers are fixed in what is returned:
@@ -129,7 +128,6 @@ def _fisher(
         key_start,
         *target.data,
         strategy=start,
-        jitter=0.0 if isinstance(start, str) else 0.1,
         n=chains,
     )
     sizes = list(_fit_chains.windows(warm_up))
@@ -143,35 +141,37 @@ def _fisher(
     trace, spent = [], chains  # one gradient at each start
     with _fit_chains.bar(progress=progress) as bar:
         task = bar.add_task("warm-up", total=sum(sizes))
-        for i, size in enumerate(sizes):
-            key, key_run = jax.random.split(key)
+
+        def sample(size: int, key: PRNGKeyArray) -> Window:
             now = target.through(reparam.then(fitted.bijector()))
-            depth = _fit_chains.FULL_DEPTH if i == len(sizes) - 1 else _EARLY_DEPTH
-            window = _fit_chains.run(now, key_run, fitted.inverse(x), size, depth)
-            spent += window.spent
+            window = _fit_chains.run(now, key, fitted.inverse(x), size)
             bar.update(task, advance=size)
             _fit_chains.require_finite(now, window, key_probe)
-            found = _in_base(window, fitted)
-            x = found.vectors[:, -1]
-            if i < len(sizes) - 1:
-                # The first steps of a window still come from where the last one ended.
-                kept = found.later(max(size // 2, size - 2 * _fit_chains.CHUNK))
-                draws, scores = _pooled(kept, slice(None))
-                enough = len(draws) > needed + 5
-                # Too few draws for the directions are enough for the diagonal.
-                partial = _from_scores(posterior, draws, scores, rank if enough else 0)
-                fitted = _affine_map.padded(partial, columns)
-                trace.append(_divergence(fitted, *_pooled(found, slice(-1, None))))
+            return _in_base(window, fitted)
+
+        for size in sizes[:-1]:
+            key, key_run = jax.random.split(key)
+            found = sample(size, key_run)
+            x, spent = found.vectors[:, -1], spent + found.spent
+            # The first steps of a window still come from where the last one ended.
+            kept = found.later(max(size // 2, size - 2 * _fit_chains.CHUNK))
+            draws, scores = _pooled(kept, slice(None))
+            # Too few draws for the directions are enough for the diagonal.
+            now = rank if len(draws) > needed + 5 else 0
+            partial = _from_scores(posterior, draws, scores, now)
+            fitted = _affine_map.padded(partial, columns)
+            trace.append(_divergence(fitted, *_pooled(found, slice(-1, None))))
+        found = sample(sizes[-1], key)
     fitted = _from_scores(posterior, *_pooled(found, slice(-1)), rank)
     held_out = _pooled(found, slice(-1, None))
     trace.append(_divergence(fitted, *held_out))
     report = _report(
         fitted,
         *held_out,
-        gradients=spent,
+        gradients=spent + found.spent,
         divergences=int(found.diverged[-1].sum()),
         trace=np.array(trace),
-        objective="Fisher divergence of the held-out chain, by window",
+        objective="Fisher divergence of one chain, by window; of the last one held out",
     )
     return fitted, report
 
@@ -216,9 +216,7 @@ def _laplace(
     now = target.through(posterior.reparam.then(fitted.bijector()))
     key_start, key_run, key_probe = jax.random.split(key, 3)
     z = jax.random.normal(key_start, (4, posterior.dim))
-    window = _fit_chains.run(
-        now, key_run, z, 4 * _fit_chains.CHUNK, _fit_chains.FIGURES_DEPTH
-    )
+    window = _fit_chains.run(now, key_run, z, 4 * _fit_chains.CHUNK)
     _fit_chains.require_finite(now, window, key_probe)
     found = _in_base(window, fitted).later(2 * _fit_chains.CHUNK)
     report = _report(

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -18,9 +18,8 @@ from ._reparam import Reparam
 from ._tree import describe
 
 CHUNK = 25  # steps of one compiled call
-FULL_DEPTH = 10
-FIGURES_DEPTH = 7  # of runs that only figures are made from
 _ACCEPTANCE = 0.8
+_DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
 _PROBES = 64
 
 
@@ -55,8 +54,11 @@ class Window(NamedTuple):
 
     def later(self, steps: int) -> "Window":
         """The last steps alone; what was spent stays."""
-        parts = (self.vectors, self.gradients, self.diverged)
-        return Window(*(part[:, -steps:] for part in parts), self.spent)
+        return self._replace(
+            vectors=self.vectors[:, -steps:],
+            gradients=self.gradients[:, -steps:],
+            diverged=self.diverged[:, -steps:],
+        )
 
 
 def checked(posterior: Posterior, what: str) -> None:
@@ -77,9 +79,8 @@ def bar(*, progress: bool) -> Progress:
 def run(
     target: Target,
     key: PRNGKeyArray,
-    start: Float[Array, "chains dim"],
+    start: Float[ArrayLike, "chains dim"],
     steps: int,
-    depth: int = FULL_DEPTH,
 ) -> Window:
     """Take steps of NUTS from where chains stand, adapting their step size.
 
@@ -88,27 +89,27 @@ def run(
         key: a PRNG key.
         start: where each chain starts.
         steps: how many to take, rounded up to a multiple of `CHUNK`.
-        depth: a trajectory has at most 2 to this power steps.
 
     Raises:
         ImportError: BlackJAX is not installed.
     """
     blackjax = optional_import("blackjax")
-    start = jnp.asarray(start, dtype_of(target))
-    carry = _start(blackjax, target, start)
+    vectors = jnp.asarray(start, dtype_of(target))
+    chains = len(vectors)
+    carry = _start(blackjax, target, vectors)
     parts = []
     for chunk in jax.random.split(key, -(-steps // CHUNK)):
-        keys = jax.random.split(chunk, len(start))
-        carry, new = _advance(blackjax, target, keys, carry, depth)
+        keys = jax.random.split(chunk, chains)
+        carry, new = _advance(blackjax, target, keys, carry)
         parts.append(jax.device_get(new))
-    vectors, gradients, diverged, spent = (
+    found, gradients, diverged, spent = (
         np.concatenate(part, axis=1) for part in zip(*parts, strict=True)
     )
-    return Window(vectors, gradients, diverged, int(spent.sum()) + len(start))
+    return Window(found, gradients, diverged, int(spent.sum()) + chains)
 
 
 def require_finite(target: Target, window: Window, key: PRNGKeyArray) -> None:
-    """Raise if chains cannot be learnt from, naming coordinates whose gradient is not finite.
+    """Raise if chains cannot be learnt from; name coordinates without a finite gradient.
 
     Raises:
         ValueError: a gradient is not finite, or a chain stands still.
@@ -141,13 +142,12 @@ def gradients(
     target: Target, vectors: Float[np.ndarray, "n dim"]
 ) -> Float[np.ndarray, "n dim"]:
     """The gradients of the log-density at vectors."""
-    vectors = jnp.asarray(vectors, dtype_of(target))
-    return np.asarray(_gradients(target, vectors))
+    return np.asarray(_gradients(target, jnp.asarray(vectors, dtype_of(target))))
 
 
 def listed(labels: Sequence[str], mask: np.ndarray) -> str:
     """The labels that a mask picks, in quotes, the first ones."""
-    found = [f"'{labels[i]}'" for i in np.flatnonzero(mask)]
+    found = [f"'{labels[int(i)]}'" for i in np.flatnonzero(mask)]
     more = [f"{len(found) - 8} more"] if len(found) > 8 else []
     return ", ".join([*found[:8], *more])
 
@@ -190,7 +190,7 @@ def _start(blackjax: Any, target: Target, start: Array) -> Any:
 
 @eqx.filter_jit
 def _advance(
-    blackjax: Any, target: Target, keys: PRNGKeyArray, carry: Any, depth: int
+    blackjax: Any, target: Target, keys: PRNGKeyArray, carry: Any
 ) -> tuple[Any, tuple[Array, ...]]:
     with _tfp._standard_promotion():
         adaptation = blackjax.adaptation.step_size.dual_averaging_adaptation
@@ -201,7 +201,7 @@ def _advance(
             state, tuning = carry
             mass = jnp.ones_like(state.position)
             size = jnp.exp(tuning.log_step_size)
-            moved, info = kernel(key, state, target, size, mass, depth)
+            moved, info = kernel(key, state, target, size, mass, _DEPTH)
             # A trajectory that left the numbers says nothing but that it was too long.
             rate = jnp.nan_to_num(info.acceptance_rate)
             new = jax.tree.map(
