@@ -290,7 +290,7 @@ def test_gradients_that_are_not_finite_in_warm_up():
     reparam = bt.Reparam({"x": jnp.zeros(2), "y": jnp.ones(())}, None)
 
     def log_likelihood(model):
-        return -0.5 * jnp.sum(model["x"] ** 2) + jnp.sqrt(1e-5 - (model["y"] - 1) ** 2)
+        return -0.5 * jnp.sum(model["x"] ** 2) + jnp.sqrt(1e-12 - (model["y"] - 1) ** 2)
 
     posterior = bt.Posterior(reparam, log_likelihood)
     with pytest.raises(ValueError, match="in warm-up, the gradient.*not finite at 'y'"):

@@ -30,7 +30,7 @@ def fit_affine(
     draws: Draws | Float[Array, "*chains n dim"] | None = None,
     start: Literal["uniform", "prior"] | PyTree = "uniform",
     chains: int = 4,
-    warm_up: int = 300,
+    warm_up: int = 200,
     progress: bool = True,
 ) -> tuple[Reparam, FitReport]:
     """Fit an affine map of the free vector, to bring the posterior near N(0, I).
@@ -216,7 +216,7 @@ def _laplace(
     now = target.through(posterior.reparam.then(fitted.bijector()))
     key_start, key_run, key_probe = jax.random.split(key, 3)
     z = jax.random.normal(key_start, (4, posterior.dim))
-    window = _fit_chains.run(now, key_run, z, 4 * _fit_chains.CHUNK)
+    window = _fit_chains.run(now, key_run, z, 3 * _fit_chains.CHUNK)
     _fit_chains.require_finite(now, window, key_probe)
     found = _in_base(window, fitted).later(2 * _fit_chains.CHUNK)
     report = _report(

@@ -15,8 +15,8 @@ from ._affine_map import AffineMap
 from ._fit_chains import Target
 from ._fit_report import condition_number, fisher_divergence
 
-_CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
-_DRAWS = 128  # of the base, at which it is
+_CHUNK = 100  # steps of one compiled call, after each of which the bound is looked at
+_DRAWS = 64  # of the base, at which it is
 
 
 class Bound(eqx.Module):

@@ -26,7 +26,7 @@ def fit_centeredness(
     key: PRNGKeyArray,
     *data: Any,
     start: Literal["uniform", "prior"] | PyTree = "uniform",
-    steps: int = 1000,
+    steps: int = 800,
     samples: int = 4,
     learning_rate: float = 0.05,
     progress: bool = True,
