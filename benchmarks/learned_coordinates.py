@@ -197,9 +197,7 @@ class Density(eqx.Module):
 
 
 @eqx.filter_jit
-def nuts(
-    density: Density, key: jax.Array, starts: jax.Array, kind: str, draws: int
-) -> Any:
+def nuts(density: Density, key: jax.Array, starts: jax.Array, kind: str) -> Any:
     """Window adaptation and NUTS, with the steps of both."""
     adaptation = blackjax.window_adaptation(
         blackjax.nuts,
