@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from . import _fit_chains, _tfp
 from ._affine_map import AffineMap
-from ._fit_chains import Target
+from ._fit_chains import Target, Window
 from ._fit_report import condition_number, fisher_divergence
 
-_CHUNK = 100  # steps of one compiled call, after each of which the bound is looked at
-_DRAWS = 64  # of the base, at which it is
+_CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
+CHAINS = 4
+_DRAWS = 32  # of the base, at which it is
 
 
 class Bound(eqx.Module):
@@ -59,6 +60,7 @@ def maximise(
     patience: int,
     project: Callable[[PyTree], PyTree],
     advance: Callable[[int, str], None],
+    rates: PyTree | None = None,
 ) -> Maximum:
     """Maximise the evidence bound by Adam, with early stopping.
 
@@ -72,12 +74,14 @@ def maximise(
         patience: how many chunks to go on for without a better bound.
         project: brings the numbers back to where they may be, after each step.
         advance: told of steps made, and of the bound.
+        rates: what the steps of each number are multiplied by; 1, if `None`.
 
     Raises:
         ValueError: the bound's gradient is not finite at any draw, of the first steps;
             the message names the coordinates.
     """
     chunks = -(-steps // _CHUNK)
+    rates = jax.tree.map(jnp.ones_like, numbers) if rates is None else rates
     schedule = optax.cosine_decay_schedule(learning_rate, chunks * _CHUNK)
     optimizer = optax.adam(schedule, b2=0.99)
     key, key_held = jax.random.split(key)
@@ -90,7 +94,7 @@ def maximise(
     for i in range(1, chunks + 1):
         key, key_chunk = jax.random.split(key)
         numbers, state, finite = _advance(
-            bound, optimizer, numbers, state, key_chunk, samples, project
+            bound, optimizer, numbers, rates, state, key_chunk, samples, project
         )
         if i == 1 and not finite:
             _raise_not_finite(bound, numbers, held)
@@ -106,46 +110,51 @@ def maximise(
     return Maximum(best, np.array(trace), spent, rising)
 
 
-class Held(NamedTuple):
-    """Draws from the posterior through a fitted map, in both sets of coordinates."""
+def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
+    """Draw by NUTS, in the coordinates of `after`; the start of the chains is left out.
+
+    Args:
+        after: the posterior.
+        key: a PRNG key.
+        guide: where it is in these coordinates, about; only the draws' cost depends on
+            it.
+    """
+    key_start, key_run, key_probe = jax.random.split(key, 3)
+    near = after.through(after.posterior.reparam.then(guide.bijector()))
+    start = jax.random.normal(key_start, (CHAINS, after.posterior.dim))
+    window = _fit_chains.run(near, key_run, start, 100)
+    _fit_chains.require_finite(near, window, key_probe)
+    found = window.later(75)
+    return found._replace(
+        vectors=guide.forward(found.vectors.astype(np.float64)),
+        gradients=guide.push(found.gradients.astype(np.float64)),
+    )
+
+
+class Figures(NamedTuple):
+    """What held-out draws say of two sets of coordinates, the given and the fitted."""
 
     fisher: tuple[float, float]
     condition: tuple[float, float]
     draws: int
-    divergences: int
     spent: int
 
 
-def hold(before: Target, after: Target, key: PRNGKeyArray, guide: AffineMap) -> Held:
-    """Draw by NUTS in the fitted coordinates, and look at both sets there.
-
-    Args:
-        before: the posterior in the coordinates that were given.
-        after: in those that were fitted.
-        key: a PRNG key.
-        guide: where these have the posterior, about; only the draws' cost depends on it.
-    """
-    key_start, key_run, key_probe = jax.random.split(key, 3)
-    dim = after.posterior.dim
-    near = after.through(after.posterior.reparam.then(guide.bijector()))
-    start = jax.random.normal(key_start, (4, dim))
-    window = _fit_chains.run(near, key_run, start, 75)
-    _fit_chains.require_finite(near, window, key_probe)
-    found = window.later(50)
-    z = guide.forward(found.vectors.reshape(-1, dim).astype(np.float64))
-    scores = guide.push(found.gradients.reshape(-1, dim).astype(np.float64))
-    x = np.asarray(_move(after, before, jnp.asarray(z)))
-    inside = np.isfinite(x).all(axis=1)
-    x, z, scores = x[inside], z[inside], scores[inside]
-    return Held(
-        (
-            fisher_divergence(x, _fit_chains.gradients(before, x)),
-            fisher_divergence(z, scores),
-        ),
+def compare(
+    before: Target, after: Target, sampled: Target, draws: Float[np.ndarray, "n dim"]
+) -> Figures:
+    """The figures before and after, at draws in the coordinates of `sampled`."""
+    pairs = [
+        (np.asarray(_move(sampled, to, jnp.asarray(draws))), to) for to in (before, after)
+    ]
+    inside = np.logical_and(*(np.isfinite(x).all(axis=1) for x, _ in pairs))
+    scored = [(x[inside], _fit_chains.gradients(to, x[inside])) for x, to in pairs]
+    (x, scores), (z, others) = scored
+    return Figures(
+        (fisher_divergence(x, scores), fisher_divergence(z, others)),
         (condition_number(x), condition_number(z)),
-        len(z),
-        int(found.diverged.sum()),
-        window.spent + len(x),
+        len(x),
+        2 * len(x),
     )
 
 
@@ -166,6 +175,7 @@ def _advance(
     bound: Bound,
     optimizer: Any,
     numbers: PyTree,
+    rates: PyTree,
     state: PyTree,
     key: PRNGKeyArray,
     samples: int,
@@ -183,6 +193,7 @@ def _advance(
         finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(gradient)])
         ok = finite.all()
         updates, new = optimizer.update(gradient, state, numbers)
+        updates = jax.tree.map(jnp.multiply, updates, rates)
         moved = project(optax.apply_updates(numbers, updates))
         # A step from a draw with no finite gradient is left out.
         keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731

@@ -23,13 +23,13 @@ def fit_flow(
     key: PRNGKeyArray,
     *data: Any,
     flow: FlowKind = "autoregressive",
-    layers: int = 3,
+    layers: int = 2,
     width: int = 32,
     start: Literal["uniform", "prior"] | PyTree = "uniform",
     steps: int = 2000,
     samples: int = 16,
     learning_rate: float = 0.01,
-    patience: int = 5,
+    patience: int = 20,
     progress: bool = True,
 ) -> tuple[Reparam, FitReport]:
     """Fit a normalising flow of the free vector, to bring the posterior near N(0, I).
@@ -54,7 +54,7 @@ def fit_flow(
         steps: how many steps Adam makes at most.
         samples: how many draws each of its gradients is a mean of.
         learning_rate: of Adam, which falls to zero along a cosine.
-        patience: how many hundred steps to go on for without a better bound.
+        patience: how many times fifty steps to go on for without a better bound.
         progress: whether to show a progress bar, on the standard error.
 
     Returns:
@@ -105,7 +105,10 @@ def fit_flow(
     trained = Flow(tuple(Number(np.asarray(x)) for x in numbers.weights), flow)
     fitted = reparam.then(affine.bijector()).then(trained)
     guide = _affine_map.identity(posterior.dim, 0)
-    held = _fit_bound.hold(target, target.through(fitted), key_held, guide)
+    after = target.through(fitted)
+    window = _fit_bound.sample(after, key_held, guide)
+    draws = window.vectors.reshape(-1, posterior.dim)
+    held = _fit_bound.compare(target, after, after, draws)
     notes = []
     if found.rising:
         notes.append("the evidence bound was still rising: give more `steps`")
@@ -127,9 +130,9 @@ def fit_flow(
         condition_before=held.condition[0],
         condition_after=held.condition[1],
         held_out=held.draws,
-        gradients=1 + found.spent + held.spent,
-        gradients_held_out=held.spent,
-        divergences=held.divergences,
+        gradients=1 + found.spent + window.spent + held.spent,
+        gradients_held_out=window.spent + held.spent,
+        divergences=int(window.diverged.sum()),
         notes=tuple(notes),
     )
     return fitted, report
