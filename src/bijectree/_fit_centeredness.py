@@ -41,7 +41,8 @@ def fit_centeredness(
     higher it gets (Gorinova, Moore & Hoffman 2020, "Automatic reparameterisation of
     probabilistic programs", section 4). Draws by NUTS in these coordinates then refine
     λ: each goes where they are nearest to independent normal ones, element by element.
-    The prior of the leaf may be of any location-scale family. λ starts from where it is, and is fixed in what is returned;
+    The prior of the leaf may be of any location-scale family. λ starts from where it is,
+    and is fixed in what is returned:
     `bt.Posterior(fitted, log_likelihood, prior=prior)` has the same posterior.
 
     Args:
