@@ -9,6 +9,9 @@ from law import assert_bijector
 from bijectree._bijectors import Number
 from bijectree._flow import Flow, Weights, masked, new_weights
 
+# A bijector that is called by itself promotes ranks; within a Reparam that is seen to.
+defaults = pytest.mark.jax_defaults
+
 
 def some_flow(kind, dim, layers, seed=0):
     rng = np.random.default_rng(seed)
@@ -19,13 +22,13 @@ def some_flow(kind, dim, layers, seed=0):
     return Flow(tuple(weights), kind)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize(("dim", "layers"), [(1, 1), (2, 2), (5, 3)])
 @pytest.mark.parametrize("kind", ["autoregressive", "coupling"])
 def test_the_bijector_keeps_the_law(kind, dim, layers, precision, getkey):
     assert_bijector(some_flow(kind, dim, layers), (dim,), precision, getkey())
 
 
+@defaults
 @pytest.mark.parametrize("kind", ["autoregressive", "coupling"])
 def test_one_layer_is_triangular(kind):
     flow = some_flow(kind, 6, 1)
@@ -36,6 +39,7 @@ def test_one_layer_is_triangular(kind):
         np.testing.assert_array_equal(jacobian[:3], np.eye(3, 6))
 
 
+@defaults
 def test_new_weights_reverse_and_do_nothing_else():
     weights = new_weights(jax.random.key(0), 4, 3, 8, jnp.float32)
     flow = Flow(tuple(Number(np.asarray(x)) for x in weights), "autoregressive")
@@ -43,6 +47,7 @@ def test_new_weights_reverse_and_do_nothing_else():
     np.testing.assert_array_equal(flow.forward(x), x[::-1])
 
 
+@defaults
 def test_masks_are_kept_by_masking():
     weights = Weights(
         *(jnp.ones(s) for s in ((2, 5, 3), (2, 5), (2, 2, 3, 5), (2, 2, 3), (2, 2, 3, 3)))

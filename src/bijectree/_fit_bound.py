@@ -77,8 +77,9 @@ def maximise(
         rates: what the steps of each number are multiplied by; 1, if `None`.
 
     Raises:
-        ValueError: the bound's gradient is not finite at any draw, of the first steps;
-            the message names the coordinates.
+        ValueError: few of the first steps had a finite gradient, and not because of
+            what was trained: it is not finite where it starts. The message names the
+            coordinates.
     """
     chunks = -(-steps // _CHUNK)
     rates = jax.tree.map(jnp.ones_like, numbers) if rates is None else rates
@@ -89,6 +90,7 @@ def maximise(
     held = jax.random.normal(key_held, (_DRAWS, dim), _fit_chains.dtype_of(bound.target))
     with _tfp._standard_promotion():
         state = optimizer.init(numbers)
+    start = numbers
     best, trace = numbers, [float(_mean(bound, numbers, held))]
     spent, best_at = _DRAWS, 0
     for i in range(1, chunks + 1):
@@ -97,7 +99,7 @@ def maximise(
             bound, optimizer, numbers, rates, state, key_chunk, samples, project
         )
         if i == 1 and not finite:
-            _raise_not_finite(bound, numbers, held)
+            _raise_not_finite(bound, start, held)
         trace.append(float(_mean(bound, numbers, held)))
         spent += _CHUNK * samples + _DRAWS
         advance(_CHUNK, f"{trace[-1]:.4g}")
