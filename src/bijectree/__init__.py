@@ -32,6 +32,10 @@ from ._constraints import (
     zero_sum as zero_sum,
 )
 from ._draws import Draws as Draws
+from ._fit_affine import fit_affine as fit_affine
+from ._fit_centeredness import fit_centeredness as fit_centeredness
+from ._fit_flow import fit_flow as fit_flow
+from ._fit_report import FitReport as FitReport
 from ._lookup import bijector_for as bijector_for, register as register
 from ._optimizer import eval_params as eval_params, reparameterize as reparameterize
 from ._plot_geometry import plot_geometry as plot_geometry

@@ -262,6 +262,7 @@ class Mode(eqx.Module):
         steps: how many steps were made.
         converged: whether the gradient is as small as was asked for, or what a step
             along it could gain is below the rounding of the log-density.
+        gradients: how many gradients the search took, its line searches' among them.
     """
 
     model: PyTree
@@ -270,6 +271,7 @@ class Mode(eqx.Module):
     gradient: Float[Array, " dim"]
     steps: int
     converged: bool
+    gradients: int
 
     def __repr__(self) -> str:
         how = "converged" if self.converged else "did not converge"
@@ -346,7 +348,7 @@ def find_map(
             bar.update(task, completed=stop)
             if carry[3] or stop == max_steps:
                 break
-    vector, _, steps, _ = carry
+    vector, _, steps, _, gradients = carry
     if not converged:
         worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
         warnings.warn(
@@ -357,15 +359,17 @@ def find_map(
             stacklevel=2,
         )
     model = posterior.flat().forward(vector)
-    return Mode(model, vector, value, gradient, int(steps), bool(converged))
+    return Mode(
+        model, vector, value, gradient, int(steps), bool(converged), int(gradients)
+    )
 
 
 @eqx.filter_jit
 def _lbfgs_start(vector: Array) -> tuple[Any, ...]:
-    """What `_lbfgs` goes on from: point, state, number of steps, whether done."""
+    """What `_lbfgs` goes on from: point, state, steps, whether done, gradients."""
     with _tfp._standard_promotion():
         state = optax.lbfgs().init(vector)
-    return vector, state, jnp.zeros((), int), jnp.zeros((), bool)
+    return vector, state, jnp.zeros((), int), jnp.zeros((), bool), jnp.ones((), int)
 
 
 @eqx.filter_jit
@@ -392,7 +396,7 @@ def _lbfgs(
         value_and_grad = optax.value_and_grad_from_state(loss)
 
         def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            vector, state, i, _ = carry
+            vector, state, i, _, spent = carry
             value, gradient = value_and_grad(vector, state=state)
             updates, state = optimizer.update(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
@@ -400,7 +404,9 @@ def _lbfgs(
             moved: Any = optax.apply_updates(vector, updates)
             stuck = (moved == vector).all() | ~jnp.isfinite(moved).all()
             done = small(value, gradient) | stuck
-            return jnp.where(done, vector, moved), state, i + 1, done
+            # Each step of the line search takes one; the next step starts from its last.
+            spent = spent + optax.tree_utils.tree_get(state, "num_linesearch_steps")
+            return jnp.where(done, vector, moved), state, i + 1, done, spent
 
         carry = jax.lax.while_loop(
             lambda carry: (carry[2] < stop) & ~carry[3], step, carry
@@ -413,6 +419,7 @@ def _lbfgs(
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
         hidden = (bend > 0) & (norm**2 <= 2 * bend * eps * (1 + jnp.abs(value)))
+        carry = (*carry[:4], carry[4] + 2)
         return carry, (-value, -gradient, small(value, gradient) | hidden)
 
 

@@ -1,0 +1,227 @@
+"""The evidence bound: its maximisation by optax, and what to hold its result to."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from . import _fit_chains, _tfp
+from ._affine_map import AffineMap
+from ._fit_chains import Target, Window
+from ._fit_report import condition_number, fisher_divergence
+
+_CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
+CHAINS = 4
+_DRAWS = 32  # of the base, at which it is
+
+
+class Bound(eqx.Module):
+    """log p(T(z)) + log |det ∇T(z)| at a draw z of a standard normal density.
+
+    Its mean is the evidence lower bound, but for the entropy of z.
+    """
+
+    target: Target
+
+    def __call__(self, numbers: PyTree, z: Array) -> Array:
+        """The term of one draw, for the numbers of T."""
+        raise NotImplementedError
+
+
+class Maximum(NamedTuple):
+    """What the search found.
+
+    Attributes:
+        numbers: those of the best map, by the held-out draws of the base.
+        trace: the bound at these, at the start and after each chunk of steps.
+        spent: how many gradients, and values, of the log-density it took.
+        rising: whether the bound rose by more than 1 in the last fifth of the steps.
+    """
+
+    numbers: PyTree
+    trace: Float[np.ndarray, " checks"]
+    spent: int
+    rising: bool
+
+
+def maximise(
+    bound: Bound,
+    numbers: PyTree,
+    key: PRNGKeyArray,
+    *,
+    steps: int,
+    samples: int,
+    learning_rate: float,
+    patience: int,
+    project: Callable[[PyTree], PyTree],
+    advance: Callable[[int, str], None],
+    rates: PyTree | None = None,
+) -> Maximum:
+    """Maximise the evidence bound by Adam, with early stopping.
+
+    Args:
+        bound: one term of it.
+        numbers: where to start.
+        key: a PRNG key.
+        steps: how many steps to make at most.
+        samples: how many draws of the base each gradient is a mean of.
+        learning_rate: of Adam, which falls to zero along a cosine.
+        patience: how many chunks to go on for without a better bound.
+        project: brings the numbers back to where they may be, after each step.
+        advance: told of steps made, and of the bound.
+        rates: what the steps of each number are multiplied by; 1, if `None`.
+
+    Raises:
+        ValueError: few of the first steps had a finite gradient, and not because of
+            what was trained: it is not finite where it starts. The message names the
+            coordinates.
+    """
+    chunks = -(-steps // _CHUNK)
+    rates = jax.tree.map(jnp.ones_like, numbers) if rates is None else rates
+    schedule = optax.cosine_decay_schedule(learning_rate, chunks * _CHUNK)
+    optimizer = optax.adam(schedule, b2=0.99)
+    key, key_held = jax.random.split(key)
+    dim = bound.target.posterior.dim
+    held = jax.random.normal(key_held, (_DRAWS, dim), _fit_chains.dtype_of(bound.target))
+    with _tfp._standard_promotion():
+        state = optimizer.init(numbers)
+    start = numbers
+    best, trace = numbers, [float(_mean(bound, numbers, held))]
+    spent, best_at = _DRAWS, 0
+    for i in range(1, chunks + 1):
+        key, key_chunk = jax.random.split(key)
+        numbers, state, finite = _advance(
+            bound, optimizer, numbers, rates, state, key_chunk, samples, project
+        )
+        if i == 1 and not finite:
+            _raise_not_finite(bound, start, held)
+        trace.append(float(_mean(bound, numbers, held)))
+        spent += _CHUNK * samples + _DRAWS
+        advance(_CHUNK, f"{trace[-1]:.4g}")
+        if trace[-1] > np.nan_to_num(trace[best_at], nan=-np.inf):
+            best, best_at = numbers, i
+        elif i - best_at >= patience:
+            break
+    tail = trace[-max(2, len(trace) // 5) :]
+    rising = len(trace) == chunks + 1 and tail[-1] - tail[0] > 1.0
+    return Maximum(best, np.array(trace), spent, rising)
+
+
+def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
+    """Draw by NUTS, in the coordinates of `after`; the start of the chains is left out.
+
+    Args:
+        after: the posterior.
+        key: a PRNG key.
+        guide: where it is in these coordinates, about; only the draws' cost depends on
+            it.
+    """
+    key_start, key_run, key_probe = jax.random.split(key, 3)
+    near = after.through(after.posterior.reparam.then(guide.bijector()))
+    start = jax.random.normal(key_start, (CHAINS, after.posterior.dim))
+    window = _fit_chains.run(near, key_run, start, 100)
+    _fit_chains.require_finite(near, window, key_probe)
+    found = window.later(75)
+    return found._replace(
+        vectors=guide.forward(found.vectors.astype(np.float64)),
+        gradients=guide.push(found.gradients.astype(np.float64)),
+    )
+
+
+class Figures(NamedTuple):
+    """What held-out draws say of two sets of coordinates, the given and the fitted."""
+
+    fisher: tuple[float, float]
+    condition: tuple[float, float]
+    draws: int
+    spent: int
+
+
+def compare(
+    before: Target, after: Target, sampled: Target, draws: Float[np.ndarray, "n dim"]
+) -> Figures:
+    """The figures before and after, at draws in the coordinates of `sampled`."""
+    pairs = [
+        (np.asarray(_move(sampled, to, jnp.asarray(draws))), to) for to in (before, after)
+    ]
+    inside = np.logical_and(*(np.isfinite(x).all(axis=1) for x, _ in pairs))
+    scored = [(x[inside], _fit_chains.gradients(to, x[inside])) for x, to in pairs]
+    (x, scores), (z, others) = scored
+    return Figures(
+        (fisher_divergence(x, scores), fisher_divergence(z, others)),
+        (condition_number(x), condition_number(z)),
+        len(x),
+        2 * len(x),
+    )
+
+
+def _raise_not_finite(bound: Bound, numbers: PyTree, z: Array) -> None:
+    slopes = np.asarray(_slopes(bound, numbers, z))
+    bad = ~np.isfinite(slopes).all(axis=0)
+    if bad.any():
+        labels = bound.target.posterior.labels
+        raise ValueError(
+            "the gradient of the evidence bound is not finite at "
+            f"{_fit_chains.listed(labels, bad)}: mend the likelihood or the prior there, "
+            "or bound the coordinate"
+        )
+
+
+@eqx.filter_jit
+def _advance(
+    bound: Bound,
+    optimizer: Any,
+    numbers: PyTree,
+    rates: PyTree,
+    state: PyTree,
+    key: PRNGKeyArray,
+    samples: int,
+    project: Callable[[PyTree], PyTree],
+) -> tuple[PyTree, PyTree, Array]:
+    dim, dtype = bound.target.posterior.dim, _fit_chains.dtype_of(bound.target)
+
+    def loss(numbers: PyTree, key: PRNGKeyArray) -> Array:
+        z = jax.random.normal(key, (samples, dim), dtype)
+        return -jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z))
+
+    def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
+        numbers, state = carry
+        gradient = jax.grad(loss)(numbers, key)
+        finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(gradient)])
+        ok = finite.all()
+        updates, new = optimizer.update(gradient, state, numbers)
+        updates = jax.tree.map(jnp.multiply, updates, rates)
+        moved = project(optax.apply_updates(numbers, updates))
+        # A step from a draw with no finite gradient is left out.
+        keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731
+        return jax.tree.map(keep, (moved, new), (numbers, state)), ok
+
+    with _tfp._standard_promotion():
+        carry = (numbers, state)
+        (numbers, state), ok = jax.lax.scan(step, carry, jax.random.split(key, _CHUNK))
+        return numbers, state, ok.mean() > 0.5
+
+
+@eqx.filter_jit
+def _mean(bound: Bound, numbers: PyTree, z: Array) -> Array:
+    with _tfp._standard_promotion():
+        entropy = 0.5 * z.shape[-1] * (1 + np.log(2 * np.pi))
+        return jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z)) + entropy
+
+
+@eqx.filter_jit
+def _slopes(bound: Bound, numbers: PyTree, z: Array) -> Array:
+    with _tfp._standard_promotion():
+        return jax.vmap(jax.grad(lambda z: bound(numbers, z)))(z)
+
+
+@eqx.filter_jit
+def _move(after: Target, before: Target, z: Array) -> Array:
+    with _tfp._standard_promotion():
+        to, back = after.posterior.flat(), before.posterior.flat()
+        return jax.vmap(lambda z: back.inverse(to.forward(z)))(z)

@@ -1,0 +1,227 @@
+"""Short runs of NUTS that fits learn from, or are held to, with their gradients."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from rich.console import Console
+from rich.progress import Progress
+
+from . import _tfp
+from ._draws import optional_import
+from ._posterior import Posterior
+from ._reparam import Reparam
+from ._tree import describe
+
+CHUNK = 25  # steps of one compiled call
+_ACCEPTANCE = 0.8
+_DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
+_PROBES = 64
+
+
+class Target(eqx.Module):
+    """The log-density of vectors, given data: what a compiled function is handed."""
+
+    posterior: Posterior
+    data: Sequence[Any]
+
+    def __call__(self, vector: Array) -> Array:
+        return self.posterior.flat().log_density(vector, *self.data)
+
+    def through(self, reparam: Reparam) -> "Target":
+        """The same posterior in the free coordinates of another map of its model."""
+        return eqx.tree_at(lambda t: t.posterior.reparam, self, reparam)
+
+
+class Window(NamedTuple):
+    """Consecutive steps of chains.
+
+    Attributes:
+        vectors: where each ended, of shape (chains, steps, dim).
+        gradients: of the log-density there.
+        diverged: whether it diverged, of shape (chains, steps).
+        spent: how many gradients all of them cost.
+    """
+
+    vectors: Float[np.ndarray, "chains steps dim"]
+    gradients: Float[np.ndarray, "chains steps dim"]
+    diverged: np.ndarray
+    spent: int
+
+    def later(self, steps: int) -> "Window":
+        """The last steps alone; what was spent stays."""
+        return self._replace(
+            vectors=self.vectors[:, -steps:],
+            gradients=self.gradients[:, -steps:],
+            diverged=self.diverged[:, -steps:],
+        )
+
+
+def checked(posterior: Posterior, what: str) -> None:
+    """Raise if there is nothing that a map of the free vector could be fitted to."""
+    if not isinstance(posterior, Posterior):
+        raise TypeError(f"{what}: expected a bt.Posterior, got {describe(posterior)}")
+    if posterior.dim == 0:
+        raise ValueError(f"{what}: the model has no free coordinates")
+    if jnp.issubdtype(dtype_of(Target(posterior, ())), jnp.complexfloating):
+        raise ValueError(f"{what}: a complex leaf is free; freeze it")
+
+
+def bar(*, progress: bool) -> Progress:
+    """A progress bar on the standard error."""
+    return Progress(console=Console(stderr=True), disable=not progress)
+
+
+def run(
+    target: Target,
+    key: PRNGKeyArray,
+    start: Float[ArrayLike, "chains dim"],
+    steps: int,
+) -> Window:
+    """Take steps of NUTS from where chains stand, adapting their step size.
+
+    Args:
+        target: the density.
+        key: a PRNG key.
+        start: where each chain starts.
+        steps: how many to take, rounded up to a multiple of `CHUNK`.
+
+    Raises:
+        ImportError: BlackJAX is not installed.
+    """
+    blackjax = optional_import("blackjax")
+    vectors = jnp.asarray(start, dtype_of(target))
+    chains = len(vectors)
+    carry = _start(blackjax, target, vectors)
+    parts = []
+    for chunk in jax.random.split(key, -(-steps // CHUNK)):
+        keys = jax.random.split(chunk, chains)
+        carry, new = _advance(blackjax, target, keys, carry)
+        parts.append(jax.device_get(new))
+    found, gradients, diverged, spent = (
+        np.concatenate(part, axis=1) for part in zip(*parts, strict=True)
+    )
+    return Window(found, gradients, diverged, int(spent.sum()) + chains)
+
+
+def require_finite(target: Target, window: Window, key: PRNGKeyArray) -> None:
+    """Raise if chains cannot be learnt from; name coordinates without a finite gradient.
+
+    Raises:
+        ValueError: a gradient is not finite, or a chain stands still.
+    """
+    labels = target.posterior.labels
+    bad = ~np.isfinite(window.gradients).all(axis=(0, 1))
+    stuck = (window.vectors == window.vectors[:, :1]).all(axis=(1, 2))
+    if not bad.any() and not stuck.any():
+        return
+    if not bad.any():
+        point = window.vectors[stuck][0, -1]
+        noise = 0.1 * jax.random.normal(key, (_PROBES, point.size))
+        found = _gradients(target, jnp.asarray(point) + noise.astype(point.dtype))
+        bad = ~np.isfinite(found).all(axis=0)
+    if bad.any():
+        raise ValueError(
+            "in warm-up, the gradient of the log-density is not finite at "
+            f"{listed(labels, bad)}: mend the likelihood or the prior there (a square "
+            "root or a norm at zero, a logarithm of what may be negative), or bound the "
+            "coordinate"
+        )
+    raise ValueError(
+        f"in warm-up, {int(stuck.sum())} of {len(stuck)} chains did not move from where "
+        f"they started ({int(window.diverged.sum())} of {window.diverged.size} steps "
+        "diverged): give another `start`, or more `warm_up`"
+    )
+
+
+def gradients(
+    target: Target, vectors: Float[np.ndarray, "n dim"]
+) -> Float[np.ndarray, "n dim"]:
+    """The gradients of the log-density at vectors."""
+    return np.asarray(_gradients(target, jnp.asarray(vectors, dtype_of(target))))
+
+
+def listed(labels: Sequence[str], mask: np.ndarray) -> str:
+    """The labels that a mask picks, in quotes, the first ones."""
+    found = [f"'{labels[int(i)]}'" for i in np.flatnonzero(mask)]
+    more = [f"{len(found) - 8} more"] if len(found) > 8 else []
+    return ", ".join([*found[:8], *more])
+
+
+def windows(total: int) -> Iterator[int]:
+    """Cut a warm-up into windows that grow, in chunks; the last is two fifths of it."""
+    chunks = max(3, total // CHUNK)
+    last = max(1, round(0.4 * chunks))
+    left, size = chunks - last, 1
+    while left:
+        now = left if left < 3 * size else size
+        yield now * CHUNK
+        left -= now
+        size *= 2
+    yield last * CHUNK
+
+
+def dtype_of(target: Target) -> np.dtype:
+    """The dtype of the vectors of free coordinates."""
+    posterior = target.posterior
+    shapes = jax.eval_shape(
+        lambda x: posterior.reparam.ravel(posterior.reparam.unravel(x)),
+        jax.ShapeDtypeStruct((posterior.dim,), jnp.result_type(float)),
+    )
+    return shapes.dtype
+
+
+@eqx.filter_jit
+def _start(blackjax: Any, target: Target, start: Array) -> Any:
+    with _tfp._standard_promotion():
+        init, _, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(_ACCEPTANCE)
+
+        def one(vector: Array) -> Any:
+            first = 0.5 * vector.size**-0.25  # what suits a standard normal density
+            tuning = jax.tree.map(jnp.asarray, init(jnp.asarray(first, vector.dtype)))
+            return blackjax.nuts.init(vector, target), tuning
+
+        return jax.vmap(one)(start)
+
+
+@eqx.filter_jit
+def _advance(
+    blackjax: Any, target: Target, keys: PRNGKeyArray, carry: Any
+) -> tuple[Any, tuple[Array, ...]]:
+    with _tfp._standard_promotion():
+        adaptation = blackjax.adaptation.step_size.dual_averaging_adaptation
+        _, update, _ = adaptation(_ACCEPTANCE)
+        kernel = blackjax.nuts.build_kernel()
+
+        def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
+            state, tuning = carry
+            mass = jnp.ones_like(state.position)
+            size = jnp.exp(tuning.log_step_size)
+            moved, info = kernel(key, state, target, size, mass, _DEPTH)
+            # A trajectory that left the numbers says nothing but that it was too long.
+            rate = jnp.nan_to_num(info.acceptance_rate)
+            new = jax.tree.map(
+                lambda x, old: jnp.asarray(x, old.dtype), update(tuning, rate), tuning
+            )
+            found = (
+                moved.position,
+                moved.logdensity_grad,
+                info.is_divergent,
+                info.num_integration_steps,
+            )
+            return (moved, new), found
+
+        def one(key: PRNGKeyArray, carry: Any) -> Any:
+            return jax.lax.scan(step, carry, jax.random.split(key, CHUNK))
+
+        return jax.vmap(one)(keys, carry)
+
+
+@eqx.filter_jit
+def _gradients(target: Target, vectors: Array) -> Array:
+    with _tfp._standard_promotion():
+        return jax.vmap(jax.grad(target))(vectors)

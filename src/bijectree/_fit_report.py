@@ -1,0 +1,135 @@
+"""`FitReport`: what fitting a reparameterisation cost, and what it brought."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_SHOWN = 8  # points of the trace in the table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitReport:
+    """What a fit cost, and what it brought.
+
+    The figures before and after are of the same draws from the posterior, which the fit
+    did not see: in the free coordinates that were given, and in the fitted ones. Both
+    are of the coordinates as they stand, unscaled; a sampler that adapts a mass matrix
+    needs less.
+
+    `str(report)` is a plain table, the same wherever it is printed.
+
+    Attributes:
+        method: how the map was fitted.
+        objective: what `trace` holds.
+        trace: the objective as the fit went on.
+        fisher_before: the Fisher divergence to a standard normal before: the mean of
+            ‖∇log p(z) + z‖² over the held-out draws.
+        fisher_after: the same after.
+        condition_before: the condition number of the draws' covariance before.
+        condition_after: the same after.
+        held_out: how many draws these four are of.
+        gradients: how many gradients of the log-density were spent in all, those of the
+            held-out draws among them. A value without its gradient counts as one, too,
+            and a row of a Hessian.
+        gradients_held_out: how many of them only the four figures cost.
+        divergences: how many of the held-out draws ended in a divergence.
+        centeredness: λ by path, from `fit_centeredness`.
+        notes: what is worth knowing.
+    """
+
+    method: str
+    objective: str
+    trace: Float[np.ndarray, " steps"]
+    fisher_before: float
+    fisher_after: float
+    condition_before: float
+    condition_after: float
+    held_out: int
+    gradients: int
+    gradients_held_out: int = 0
+    divergences: int = 0
+    centeredness: Mapping[str, Float[np.ndarray, "..."]] = dataclasses.field(
+        default_factory=dict
+    )
+    notes: tuple[str, ...] = ()
+
+    def __rich__(self) -> Table:
+        """The figures as tables, then what is worth knowing."""
+        table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
+        table.add_column(f"on {self.held_out} held-out draws", no_wrap=True)
+        table.add_column("before", justify="right")
+        table.add_column("after", justify="right")
+        for name, *values in (
+            ("Fisher divergence to N(0, I)", self.fisher_before, self.fisher_after),
+            (
+                "condition number of the covariance",
+                self.condition_before,
+                self.condition_after,
+            ),
+        ):
+            table.add_row(name, *(f"{value:.4g}" for value in values))
+        whole = Table.grid()
+        whole.add_column(overflow="fold")
+        whole.add_row(Text(self.method))
+        whole.add_row("")
+        whole.add_row(table)
+        whole.add_row("")
+        for path, share in self.centeredness.items():
+            whole.add_row(Text(f"centeredness of '{path}': {_numbers(share)}"))
+        at = np.unique(np.linspace(0, len(self.trace) - 1, _SHOWN).round().astype(int))
+        if len(self.trace):
+            shown = " → ".join(f"{value:.4g}" for value in self.trace[at])
+            whole.add_row(Text(f"{self.objective}: {shown}"))
+        whole.add_row(
+            Text(
+                f"gradients spent: {self.gradients:,}, of which "
+                f"{self.gradients_held_out:,} for the held-out draws"
+            )
+        )
+        if self.divergences:
+            of = f"{self.divergences} of {self.held_out} held-out draws"
+            whole.add_row(Text(f"note: {of} diverged", style="dim"))
+        for note in self.notes:
+            whole.add_row(Text(f"note: {note}", style="dim"))
+        return whole
+
+    def __str__(self) -> str:
+        """The tables as plain text of their natural width."""
+        file = io.StringIO()
+        Console(file=file, width=1000, color_system=None, force_terminal=False).print(
+            self
+        )
+        return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
+
+    __repr__ = __str__
+
+
+def _numbers(share: Float[np.ndarray, "..."]) -> str:
+    values = np.ravel(share)
+    if values.size > 10:
+        low, middle, high = np.quantile(values, [0, 0.5, 1])
+        return f"{values.size} from {low:.3f} to {high:.3f}, median {middle:.3f}"
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def fisher_divergence(
+    z: Float[np.ndarray, "n dim"], gradients: Float[np.ndarray, "n dim"]
+) -> float:
+    """The mean of ‖∇log p(z) + z‖²: zero for draws from a standard normal density."""
+    return float(np.mean(np.sum((z + gradients) ** 2, axis=-1)))
+
+
+def condition_number(z: Float[np.ndarray, "n dim"]) -> float:
+    """The ratio of the covariance's largest eigenvalue to its least; infinite if 0."""
+    spread = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+    if len(z) <= z.shape[1]:  # the covariance has no full rank
+        return float("inf")
+    with np.errstate(divide="ignore", over="ignore"):
+        return float((spread[0] / spread[-1]) ** 2)

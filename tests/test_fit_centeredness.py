@@ -1,0 +1,224 @@
+"""`fit_centeredness`: where the data say little, where they say much, and by element."""
+
+import io
+import pickle
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bijectree as bt
+from bijectree import tfd
+
+# Samplers and the likelihoods below promote as users' code does.
+pytestmark = pytest.mark.jax_defaults
+
+FAMILIES = {
+    "normal": tfd.Normal,
+    "student": lambda loc, scale: tfd.StudentT(5.0, loc, scale),
+    "logistic": tfd.Logistic,
+}
+
+
+def hierarchy(family="normal", centeredness=0.5, groups=12):
+    """Effects around mu with scale tau, observed with errors given as data."""
+    model = {"mu": jnp.zeros(()), "tau": jnp.ones(()), "theta": jnp.zeros(groups)}
+    make = FAMILIES[family]
+
+    def log_prior(model):
+        theta = make(model["mu"], model["tau"]).log_prob(model["theta"]).sum()
+        mu = tfd.Normal(0.0, 3.0).log_prob(model["mu"])
+        return mu + tfd.HalfNormal(1.0).log_prob(model["tau"]) + theta
+
+    def log_likelihood(model, y, error):
+        return tfd.Normal(model["theta"], error).log_prob(y).sum()
+
+    theta = bt.location_scale("mu", "tau", centeredness=centeredness)
+    spec = {"mu": None, "tau": bt.positive(), "theta": theta}
+    return bt.Posterior(bt.Reparam(model, spec), log_likelihood, log_prior)
+
+
+def data(errors, seed=0):
+    rng = np.random.default_rng(seed)
+    theta = rng.normal(0.5, 0.7, len(errors))
+    y = rng.normal(theta, errors)
+    return jnp.asarray(y), jnp.asarray(np.asarray(errors))
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Six groups with much data and six with little, fitted in float64."""
+    with jax.enable_x64(True):
+        posterior = hierarchy()
+        seen = data([0.02] * 6 + [5.0] * 6)
+        fitted, report = bt.fit_centeredness(
+            posterior, jax.random.key(0), *seen, progress=False
+        )
+    return posterior, seen, fitted, report
+
+
+def test_each_element_gets_its_own(mixed):
+    share = mixed[-1].centeredness["theta"]
+    assert share.shape == (12,)
+    assert (share[:6] > 0.9).all()
+    assert (share[6:] < 0.4).all()
+    assert share[6:].mean() < 0.15
+
+
+def test_the_density_is_the_same(mixed):
+    posterior, seen, fitted, _ = mixed
+    with jax.enable_x64(True):
+        model = {
+            "mu": jnp.array(0.3),
+            "tau": jnp.array(0.4),
+            "theta": jnp.linspace(-1, 2, 12),
+        }
+        other = eqx.tree_at(lambda p: p.reparam, posterior, fitted)
+        one, two = posterior.reparam.inverse(model), fitted.inverse(model)
+        difference = other.log_density(two, *seen) - posterior.log_density(one, *seen)
+        log_dets = fitted.forward_log_det_jacobian(
+            two
+        ) - posterior.reparam.forward_log_det_jacobian(one)
+        np.testing.assert_allclose(difference, log_dets, rtol=0, atol=1e-10)
+        # θ = loc + scale^(1−λ) (η − λ loc), whose log-det is Σ (1−λ) log scale.
+        share = mixed[-1].centeredness["theta"]
+        expected = (1 - share.sum() / 12) * 12 * np.log(0.4) + np.log(0.4)
+        np.testing.assert_allclose(
+            fitted.forward_log_det_jacobian(two), expected, rtol=1e-12
+        )
+        eta = two["theta"]
+        theta = 0.3 + 0.4 ** (1 - share) * (np.asarray(eta) - share * 0.3)
+        np.testing.assert_allclose(theta, model["theta"], rtol=1e-12, atol=1e-12)
+
+
+def test_it_is_an_ordinary_reparam(mixed):
+    posterior, _, fitted, report = mixed
+    with jax.enable_x64(True):
+        model = {
+            "mu": jnp.array(0.3),
+            "tau": jnp.array(0.4),
+            "theta": jnp.linspace(-1, 2, 12),
+        }
+        free = fitted.inverse(model)
+        back = fitted.forward(free)
+        assert fitted.labels == posterior.reparam.labels
+        bt.check(fitted, model).raise_if_failed()
+        assert "dependent on mu, tau" in str(bt.summary(fitted, model))
+        copy = pickle.loads(pickle.dumps(fitted))
+        assert eqx.tree_equal(copy.forward(free), back)
+        file = io.BytesIO()
+        eqx.tree_serialise_leaves(file, fitted)
+        file.seek(0)
+        like = jax.tree.map(lambda x: 0.0 * x, fitted)
+        loaded = eqx.tree_deserialise_leaves(file, like)
+        assert eqx.tree_equal(loaded.forward(free), back)
+        assert "centeredness of 'theta': 12 from" in str(report)
+
+
+def test_an_affine_map_goes_on_top(mixed):
+    posterior, seen, fitted, _ = mixed
+    with jax.enable_x64(True):
+        now = eqx.tree_at(lambda p: p.reparam, posterior, fitted)
+        vectors = jax.random.normal(jax.random.key(0), (400, now.dim))
+        whole, _ = bt.fit_affine(
+            now, jax.random.key(1), *seen, method="draws", draws=vectors
+        )
+        model = {"mu": jnp.array(0.3), "tau": jnp.array(0.4), "theta": jnp.ones(12)}
+        np.testing.assert_allclose(
+            whole.forward(whole.inverse(model))["theta"], 1.0, rtol=1e-10
+        )
+        pickle.loads(pickle.dumps(whole))
+
+
+@pytest.mark.slow
+def test_a_fit_goes_on_from_where_it_is(mixed):
+    posterior, seen, fitted, report = mixed
+    with jax.enable_x64(True):
+        now = eqx.tree_at(lambda p: p.reparam, posterior, fitted)
+        again, second = bt.fit_centeredness(
+            now, jax.random.key(1), *seen, steps=50, progress=False
+        )
+        assert jax.tree.structure(again) == jax.tree.structure(fitted)  # no new trace
+        np.testing.assert_allclose(
+            second.centeredness["theta"], report.centeredness["theta"], atol=0.4
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["student", "logistic"])
+@pytest.mark.parametrize(("error", "low", "high"), [(5.0, 0.0, 0.2), (0.02, 0.9, 1.0)])
+def test_any_location_scale_family(family, error, low, high, precision):
+    _, report = bt.fit_centeredness(
+        hierarchy(family),
+        jax.random.key(2),
+        *(x.astype(precision) for x in data([error] * 12)),
+        progress=False,
+    )
+    assert low <= report.centeredness["theta"].mean() <= high
+
+
+@pytest.mark.slow
+def test_one_item_at_two_leaves_and_a_joint():
+    """Leaves that shared a number get their own, also within a joint; ties stay."""
+    model = {
+        "tau": jnp.ones(()),
+        "rich": jnp.zeros(3),
+        "poor": jnp.zeros((2, 2)),
+        "both": {"x": jnp.zeros(2), "y": jnp.zeros(())},
+        "copy": jnp.zeros(3),
+        "held": jnp.array(4.0),
+    }
+    item = bt.location_scale(0.0, "tau", centeredness=0.5)
+    spec = {
+        "tau": bt.positive(),
+        "rich": item,
+        "poor": item,
+        "both": bt.joint(bt.location_scale(0.0, "tau")),
+        "copy": bt.tied("rich"),
+        "held": bt.frozen,
+    }
+
+    def log_density(model):
+        parts = ("rich", "poor")
+        all_of = [model[name].ravel() for name in parts] + [
+            model["both"]["x"],
+            model["both"]["y"][None],
+        ]
+        effects = jnp.concatenate(all_of)
+        prior = tfd.Normal(0.0, model["tau"]).log_prob(effects).sum()
+        likelihood = tfd.Normal(model["copy"], 0.02).log_prob(jnp.ones(3)).sum()
+        return prior + likelihood + tfd.LogNormal(0.0, 0.7).log_prob(model["tau"])
+
+    posterior = bt.Posterior(bt.Reparam(model, spec), log_density)
+    fitted, report = bt.fit_centeredness(posterior, jax.random.key(0), progress=False)
+    shapes = {path: share.shape for path, share in report.centeredness.items()}
+    assert shapes == {"rich": (3,), "poor": (2, 2), "both.x": (3,)}
+    assert report.centeredness["rich"].min() > 0.8
+    assert report.centeredness["poor"].mean() < 0.2
+    some = jax.tree.map(lambda x: x + 0.25, model)
+    some["copy"], some["held"] = some["rich"], model["held"]
+    back = fitted.forward(fitted.inverse(some))
+    for one, two in zip(jax.tree.leaves(back), jax.tree.leaves(some), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
+def test_no_such_leaf():
+    reparam = bt.Reparam({"x": jnp.zeros(3)}, None)
+    posterior = bt.Posterior(reparam, None, tfd.Normal(0.0, 1.0))
+    with pytest.raises(ValueError, match="no leaf of the spec is a bt.location_scale"):
+        bt.fit_centeredness(posterior, jax.random.key(0))
+
+
+def test_gradients_that_are_not_finite():
+    """Finite where it starts, and nowhere else."""
+    model = {"tau": jnp.ones(()), "x": jnp.zeros(2)}
+    spec = {"tau": bt.positive(), "x": bt.location_scale(0.0, "tau")}
+
+    def log_density(model):
+        return -jnp.sum(model["x"] ** 2) - jnp.sqrt(1e-12 - (model["tau"] - 1) ** 2)
+
+    posterior = bt.Posterior(bt.Reparam(model, spec), log_density)
+    with pytest.raises(ValueError, match="evidence bound is not finite at 'tau'"):
+        bt.fit_centeredness(posterior, jax.random.key(0), start=model, progress=False)

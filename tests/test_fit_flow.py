@@ -1,0 +1,117 @@
+"""`fit_flow`: on a funnel, on what it cannot better, and as an ordinary Reparam."""
+
+import io
+import pickle
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bijectree as bt
+from bijectree import tfd
+
+# Samplers and the likelihoods below promote as users' code does.
+pytestmark = pytest.mark.jax_defaults
+
+
+def funnel(n=3):
+    """A funnel in its centred coordinates, narrower than Neal's."""
+    model = {"scale": jnp.ones(()), "x": jnp.zeros(n)}
+
+    def log_prior(model):
+        x = tfd.Normal(0.0, model["scale"]).log_prob(model["x"]).sum()
+        return tfd.LogNormal(0.0, 1.0).log_prob(model["scale"]) + x
+
+    spec = {"scale": bt.positive(), "x": None}
+    return bt.Posterior(bt.Reparam(model, spec), None, log_prior)
+
+
+@pytest.fixture(scope="module", params=["autoregressive", "coupling"])
+def fitted(request):
+    with jax.enable_x64(True):
+        posterior = funnel()
+        return posterior, *bt.fit_flow(
+            posterior,
+            jax.random.key(0),
+            flow=request.param,
+            steps=600,
+            learning_rate=0.02,
+            width=8,
+            progress=False,
+        )
+
+
+def test_the_funnel_is_straightened(fitted):
+    _, _, report = fitted
+    assert report.fisher_after < 0.5 * report.fisher_before
+    assert report.trace[-1] > report.trace[0]
+    assert max(report.trace) > -1.0  # the evidence is 1, its logarithm 0
+    assert max(report.trace) < 0.1
+    assert report.gradients > 400 * 16
+
+
+def test_the_density_is_the_same(fitted):
+    posterior, reparam, _ = fitted
+    with jax.enable_x64(True):
+        model = {"scale": jnp.array(0.7), "x": jnp.array([0.1, -0.4, 1.0])}
+        other = eqx.tree_at(lambda p: p.reparam, posterior, reparam)
+        one, two = posterior.reparam.inverse(model), reparam.inverse(model)
+        difference = other.log_density(two) - posterior.log_density(one)
+        log_dets = reparam.forward_log_det_jacobian(
+            two
+        ) - posterior.reparam.forward_log_det_jacobian(one)
+        np.testing.assert_allclose(difference, log_dets, rtol=0, atol=1e-10)
+
+        def vector(z):
+            model = reparam.forward(reparam.unravel(z))
+            return jnp.concatenate([jnp.log(model["scale"])[None], model["x"]])
+
+        jacobian = jax.jacobian(vector)(reparam.ravel(two))
+        np.testing.assert_allclose(
+            np.linalg.slogdet(jacobian)[1], log_dets, rtol=0, atol=1e-10
+        )
+
+
+def test_it_is_an_ordinary_reparam(fitted):
+    posterior, reparam, report = fitted
+    with jax.enable_x64(True):
+        model = {"scale": jnp.array(0.7), "x": jnp.array([0.1, -0.4, 1.0])}
+        free = reparam.inverse(model)
+        back = reparam.forward(free)
+        np.testing.assert_allclose(back["x"], model["x"], rtol=1e-10)
+        assert reparam.labels == posterior.reparam.labels
+        bt.check(reparam, model).raise_if_failed()
+        copy = pickle.loads(pickle.dumps(reparam))
+        assert eqx.tree_equal(copy.forward(free), back)
+        assert copy._rows.plan == reparam._rows.plan
+        file = io.BytesIO()
+        eqx.tree_serialise_leaves(file, reparam)
+        file.seek(0)
+        like = jax.tree.map(lambda x: 0.0 * x, reparam)
+        loaded = eqx.tree_deserialise_leaves(file, like)
+        assert eqx.tree_equal(loaded.forward(free), back)
+        assert "fit_flow" in str(report)
+
+
+def test_never_worse_than_what_was_given():
+    """Coordinates that are already right: a flow of one step of noise is sent back."""
+    reparam = bt.Reparam({"x": jnp.zeros(3)}, None)
+    posterior = bt.Posterior(reparam, None, tfd.Normal(0.0, 1.0))
+    found, report = bt.fit_flow(
+        posterior,
+        jax.random.key(0),
+        steps=50,
+        samples=1,
+        learning_rate=1.0,
+        progress=False,
+    )
+    assert found is reparam
+    assert report.fisher_after == report.fisher_before
+    assert "these are returned" in str(report)
+
+
+def test_a_flow_of_another_sort():
+    with pytest.raises(ValueError, match="flow must be .* got 'planar'"):
+        bt.fit_flow(funnel(), jax.random.key(0), flow="planar")
