@@ -126,6 +126,7 @@ def fit_centeredness(
         Target(posterior, data), target.through(fitted), trained, window.vectors[-1]
     )
     notes = ["the evidence bound was still rising: give more `steps`"]
+    rows = reparam._rows.plan.rows
     report = FitReport(
         method="fit_centeredness",
         objective="evidence bound",
