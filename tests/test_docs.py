@@ -22,6 +22,7 @@ NAMES = sorted(
 NAMES = [name for name in NAMES if not inspect.ismodule(getattr(bijectree, name))]
 # What functions return, or raise: their examples are those of the functions.
 SHOWN_ELSEWHERE = {
+    "FitReport": "fit_affine",
     "FlatPosterior": "Posterior.flat",
     "Laplace": "laplace",
     "Mode": "find_map",
