@@ -1,8 +1,8 @@
 """What neighbouring packages do where bijectree's feature table says that they differ.
 
 Run it where bijectree is installed, with the neighbours:
-`pip install paramax parax dynamax numpyro && python benchmarks/peers.py`.
-It prints benchmarks/peers.md.
+`pip install paramax parax dynamax numpyro && python benchmarks/differences.py`.
+It prints benchmarks/differences.md.
 """
 
 import math
@@ -151,7 +151,7 @@ def main() -> None:
     """Print the tables."""
     names = ("jax", "paramax", "parax", "dynamax", "numpyro", "tfp-nightly")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    print(f"Made by `benchmarks/peers.py` with {versions}.\n")
+    print(f"Made by `benchmarks/differences.py` with {versions}.\n")
     print(
         "| package | log-det | Dirichlet | frozen leaf | dtype |\n|---|---|---|---|---|"
     )
