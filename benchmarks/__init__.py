@@ -1,0 +1,1 @@
+"""Benchmarks of bijectree against its peers: `python -m benchmarks`."""

@@ -1,0 +1,118 @@
+"""The command: runs the cells, writes the figures, the tables and the pictures."""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Iterable, Sequence
+
+import jax
+
+from . import (
+    _report,
+    bandwidth,
+    eager,
+    elementwise,
+    events,
+    imports,
+    leaves,
+    memory,
+    optimizer,
+    peers,
+    posteriors,
+)
+from ._timing import Options, Row
+
+CELLS = {
+    "elementwise": elementwise,
+    "events": events,
+    "leaves": leaves,
+    "optimizer": optimizer,
+    "posteriors": posteriors,
+    "eager": eager,
+    "imports": imports,
+    "memory": memory,
+    "bandwidth": bandwidth,
+}
+HERE = pathlib.Path(__file__).parent
+
+
+def main() -> None:
+    """Run the benchmarks."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes; only proves that it runs"
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, metavar="NAME")
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="where to write; by default a full run on a CPU writes here, others print",
+    )
+    args = parser.parse_args()
+    if args.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() != "gpu":
+        parser.error(f"--device gpu: JAX found only {jax.devices()}")
+    output = args.output
+    if not (output or args.quick or args.cells or args.device == "gpu"):
+        output = HERE
+    names = args.cells or list(CELLS)
+    start = time.perf_counter()
+    rows = list(_rows(names, Options(args.quick, args.device)))
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "quick": args.quick,
+        "minutes": round((time.perf_counter() - start) / 60, 1),
+        "machine": _machine(),
+        "versions": {"python": platform.python_version(), **peers.versions()},
+        "left out, not installed": peers.left_out(),
+    }
+    text = _report.markdown(rows, about, {name: CELLS[name] for name in names})
+    print(text)
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        found = {**about, "rows": [_plain(row) for row in rows]}
+        figures = json.dumps(found, indent=1, ensure_ascii=False)
+        (output / "results.json").write_text(figures + "\n")
+        (output / "results.md").write_text(text)
+        for path in _report.draw(rows, output):
+            print(f"wrote {path}")
+
+
+def _rows(names: Sequence[str], options: Options) -> Iterable[Row]:
+    for name in names:
+        start = time.perf_counter()
+        for row in CELLS[name].run(options):
+            print(_report.line(row), flush=True)
+            yield row
+        print(f"-- {name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def _plain(row: Row) -> dict[str, object]:
+    found = dataclasses.asdict(row)
+    found["targets"] = [{**dataclasses.asdict(t), "met": t.met} for t in row.targets]
+    return {key: value for key, value in found.items() if value not in (None, "", [])}
+
+
+def _machine() -> str:
+    device = jax.devices()[0]
+    name = device.device_kind
+    if device.platform == "cpu":
+        try:
+            lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        except OSError:  # not Linux
+            lines = []
+        models = [line.split(":")[1].strip() for line in lines if "model name" in line]
+        name = models[0] if models else platform.processor()
+    return f"{name}, {os.cpu_count()} CPU cores, {platform.system()} {platform.machine()}"
+
+
+if __name__ == "__main__":
+    main()
