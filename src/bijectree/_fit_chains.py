@@ -112,7 +112,7 @@ def run(
 
 def require_finite(
     target: Target, guide: AffineMap, window: Window, key: PRNGKeyArray
-) -> None:
+) -> Window:
     """Raise if chains cannot be learnt from; name coordinates without a finite gradient.
 
     Args:
@@ -121,6 +121,9 @@ def require_finite(
         window: what the chains did.
         key: a PRNG key.
 
+    Returns:
+        The window, with what looking at it cost.
+
     Raises:
         ValueError: a gradient is not finite, or a chain stands still.
     """
@@ -128,7 +131,7 @@ def require_finite(
     lost = ~np.isfinite(window.gradients).all(axis=(1, 2))
     troubled = stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
     if not troubled.any():
-        return
+        return window
     # A trajectory into where there is no gradient is given up, and leaves no trace.
     point = window.vectors[troubled][0, -1].astype(np.float64)
     noise = 0.1 * jax.random.normal(key, (_PROBES, point.size))
@@ -142,7 +145,7 @@ def require_finite(
             "negative), or bound the coordinate"
         )
     if not stuck.any():
-        return
+        return window._replace(spent=window.spent + _PROBES)
     raise ValueError(
         f"in warm-up, {int(stuck.sum())} of {len(stuck)} chains did not move from where "
         f"they started ({int(window.diverged.sum())} of {window.diverged.size} steps "
