@@ -492,9 +492,9 @@ def write() -> None:
     missing = [name for name in PROBLEMS if name not in results]
     text = [f"\nNot measured: {', '.join(missing)}.\n"] if missing else []
     text.append(
-        "\nOn the funnel the non-centred coordinates are exactly normal: no fit can better "
-        "them, and what it costs is lost. `fit_flow` is fitted there alone; trained on the "
-        "evidence bound, it leaves out the neck, and its draws diverge.\n"
+        "\nOn the funnel the non-centred coordinates are exactly normal: no fit can "
+        "better them, and what it costs is lost. A flow is fitted to the small funnel "
+        "alone; draws diverge in the coordinates that it finds.\n"
     )
     for name, rows in results.items():
         seeds = len(next(iter(rows.values())))
