@@ -146,7 +146,7 @@ def _fisher(
             now = target.through(reparam.then(fitted.bijector()))
             window = _fit_chains.run(now, key, fitted.inverse(x), size)
             bar.update(task, advance=size)
-            _fit_chains.require_finite(now, window, key_probe)
+            window = _fit_chains.require_finite(target, fitted, window, key_probe)
             return _in_base(window, fitted)
 
         for size in sizes[:-1]:
@@ -217,7 +217,7 @@ def _laplace(
     key_start, key_run, key_probe = jax.random.split(key, 3)
     z = jax.random.normal(key_start, (4, posterior.dim))
     window = _fit_chains.run(now, key_run, z, 3 * _fit_chains.CHUNK)
-    _fit_chains.require_finite(now, window, key_probe)
+    window = _fit_chains.require_finite(target, fitted, window, key_probe)
     found = _in_base(window, fitted).later(2 * _fit_chains.CHUNK)
     report = _report(
         fitted,

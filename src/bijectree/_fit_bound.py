@@ -125,7 +125,7 @@ def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
     near = after.through(after.posterior.reparam.then(guide.bijector()))
     start = jax.random.normal(key_start, (CHAINS, after.posterior.dim))
     window = _fit_chains.run(near, key_run, start, 100)
-    _fit_chains.require_finite(near, window, key_probe)
+    window = _fit_chains.require_finite(after, guide, window, key_probe)
     found = window.later(75)
     return found._replace(
         vectors=guide.forward(found.vectors.astype(np.float64)),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import _tfp
+from ._affine_map import AffineMap
 from ._draws import optional_import
 from ._posterior import Posterior
 from ._reparam import Reparam
@@ -21,6 +22,7 @@ CHUNK = 25  # steps of one compiled call
 _ACCEPTANCE = 0.8
 _DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
 _PROBES = 64
+_TROUBLED = 0.2  # of a chain's steps diverged: look why
 
 
 class Target(eqx.Module):
@@ -108,29 +110,42 @@ def run(
     return Window(found, gradients, diverged, int(spent.sum()) + chains)
 
 
-def require_finite(target: Target, window: Window, key: PRNGKeyArray) -> None:
+def require_finite(
+    target: Target, guide: AffineMap, window: Window, key: PRNGKeyArray
+) -> Window:
     """Raise if chains cannot be learnt from; name coordinates without a finite gradient.
+
+    Args:
+        target: the density, in the coordinates that have the labels.
+        guide: maps those of the chains to these.
+        window: what the chains did.
+        key: a PRNG key.
+
+    Returns:
+        The window, with what looking at it cost.
 
     Raises:
         ValueError: a gradient is not finite, or a chain stands still.
     """
-    labels = target.posterior.labels
-    bad = ~np.isfinite(window.gradients).all(axis=(0, 1))
     stuck = (window.vectors == window.vectors[:, :1]).all(axis=(1, 2))
-    if not bad.any() and not stuck.any():
-        return
-    if not bad.any():
-        point = window.vectors[stuck][0, -1]
-        noise = 0.1 * jax.random.normal(key, (_PROBES, point.size))
-        found = _gradients(target, jnp.asarray(point) + noise.astype(point.dtype))
-        bad = ~np.isfinite(found).all(axis=0)
+    lost = ~np.isfinite(window.gradients).all(axis=(1, 2))
+    troubled = stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
+    if not troubled.any():
+        return window
+    # A trajectory into where there is no gradient is given up, and leaves no trace.
+    point = window.vectors[troubled][0, -1].astype(np.float64)
+    noise = 0.1 * jax.random.normal(key, (_PROBES, point.size))
+    found = gradients(target, guide.forward(point + np.asarray(noise, np.float64)))
+    bad = (~np.isfinite(found)).mean(axis=0) > 0.5
     if bad.any():
         raise ValueError(
             "in warm-up, the gradient of the log-density is not finite at "
-            f"{listed(labels, bad)}: mend the likelihood or the prior there (a square "
-            "root or a norm at zero, a logarithm of what may be negative), or bound the "
-            "coordinate"
+            f"{listed(target.posterior.labels, bad)}: mend the likelihood or the prior "
+            "there (a square root or a norm at zero, a logarithm of what may be "
+            "negative), or bound the coordinate"
         )
+    if not stuck.any():
+        return window._replace(spent=window.spent + _PROBES)
     raise ValueError(
         f"in warm-up, {int(stuck.sum())} of {len(stuck)} chains did not move from where "
         f"they started ({int(window.diverged.sum())} of {window.diverged.size} steps "
