@@ -193,8 +193,9 @@ def irt() -> Problem:
         return m["a"][:, None] * (m["theta"] - m["b"][:, None])
 
     def log_likelihood(m: Free) -> Array:
-        found = logits(m)
-        return jnp.sum(y * found - jax.nn.softplus(found))
+        # As NumPyro writes it, which is faster here than `jax.nn.softplus`.
+        z = logits(m)
+        return jnp.sum(y * z - jnp.maximum(z, 0) - jnp.log1p(jnp.exp(-jnp.abs(z))))
 
     def prior(m: Free) -> Array:
         zero = jnp.zeros(())
