@@ -38,7 +38,9 @@ def markdown(
         )
     parts.append(
         "Values are medians over rounds. Behind each, in brackets, is the median over "
-        "rounds of bijectree's time over it within a round: below 1, bijectree is faster."
+        "rounds of bijectree's time over it within a round: below 1, bijectree is "
+        "faster. "
+        "A target names that ratio, its quartiles and the limit."
     )
     parts += _summary(rows, cells)
     for name, cell in cells.items():
@@ -94,7 +96,11 @@ def _cell(row: Row, name: str) -> str:
 
 def _target(target: Target) -> str:
     word = "met" if target.met else "**missed**"
-    return f"{target.ratio:.2f} ≤ {target.limit:g} × {target.over}: {word}"
+    spread = ""
+    if target.quartiles:
+        spread = " ({:.2f} to {:.2f})".format(*target.quartiles)
+    sign = "≤" if target.met else ">"
+    return f"{target.ratio:.2f}{spread} {sign} {target.limit:g} × {target.over}: {word}"
 
 
 def _number(value: float) -> str:

@@ -47,16 +47,18 @@ class Target:
         over: the contestant that ours is divided by.
         ratio: what was found.
         limit: what was asked.
+        quartiles: of the ratio over rounds, where there are several.
     """
 
     over: str
     ratio: float
     limit: float
+    quartiles: tuple[float, float] | None = None
 
     @property
     def met(self) -> bool:
-        """Whether the ratio is within its limit."""
-        return self.ratio <= self.limit
+        """Whether the ratio, to two decimals, is within its limit."""
+        return round(self.ratio, 2) <= self.limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +119,19 @@ def interleave(
     return times
 
 
-def ratio(times: Times, over: str, of: str = OURS) -> float:
-    """The median over rounds of the ratio within a round."""
+def _ratios(times: Times, over: str) -> list[float]:
+    """Of ours to a contestant, by round."""
     # A slow one may have had fewer rounds.
-    pairs = zip(times[of], times[over], strict=False)
-    return statistics.median(a / b for a, b in pairs)
+    return [a / b for a, b in zip(times[OURS], times[over], strict=False)]
+
+
+def _target(times: Times, over: str, name: str, limit: float) -> Target:
+    found = _ratios(times, over)
+    quartiles = None
+    if len(found) > 3:
+        low, _, high = statistics.quantiles(found, n=4)
+        quartiles = low, high
+    return Target(name, statistics.median(found), limit, quartiles)
 
 
 def row(
@@ -151,15 +161,17 @@ def row(
         note: what else a reader must know.
     """
     medians = {name: statistics.median(ts) for name, ts in times.items()}
-    ratios = {name: ratio(times, name) for name in times if name != OURS}
+    ratios = {
+        name: statistics.median(_ratios(times, name)) for name in times if name != OURS
+    }
     here = [name for name in peers if name in medians]
     targets = []
     for over, limit in limits.items():
         if over == BEST and here:
             best = min(here, key=medians.__getitem__)
-            targets.append(Target(f"{BEST} ({best})", ratios[best], limit))
+            targets.append(_target(times, best, f"{BEST} ({best})", limit))
         elif over in ratios:
-            targets.append(Target(over, ratios[over], limit))
+            targets.append(_target(times, over, over, limit))
     scale = {"s": 1.0, "ms": 1e3, "µs": 1e6, "ns": 1e9}[unit.split()[0].split("/")[0]]
     values = {name: t / per * scale for name, t in medians.items()}
     rounds = min(len(ts) for ts in times.values())

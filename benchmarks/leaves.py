@@ -3,9 +3,9 @@
 Timed is value and gradient of a loss of the model + log-det: the time to trace and lower
 it, to compile it and to run it. The loss alone, of a model that is not transformed,
 compiles in proportion to the leaves: it is summed by sixteens with barriers between.
-The caches of JAX are cleared before each is traced. A peer that took more than
-a minute at one size is left out of the next. The time to bind (`bt.Reparam`), which is
-not compiled and done once, is a row of its own.
+The caches of JAX are cleared before each is traced. Who would take minutes is left out
+of the larger sizes. The time to bind (`bt.Reparam`), which is not compiled and done once,
+is a row of its own.
 """
 
 import functools
@@ -25,7 +25,14 @@ from ._timing import OURS, Options, Row, Times, agree, interleave, row
 TITLE = "Many small leaves"
 SIZES = {10: 5, 100: 3, 400: 3, 1_000: 1, 10_000: 1}  # how often each is compiled
 ALONE = "loss alone"
-LONGEST = 60.0  # seconds to trace and compile, after which a peer is left out
+# Beyond these, who maps leaf by leaf takes minutes to trace and compile.
+LARGEST = {
+    peers.TFP: 1_000,
+    peers.NUMPYRO: 1_000,
+    peers.HAND: 1_000,
+    peers.DISTRAX: 400,
+    peers.DYNAMAX: 400,
+}
 
 Tree = dict[str, Any]
 
@@ -102,24 +109,21 @@ def reparam_of(free: Tree) -> bt.Reparam:
 
 
 def run(options: Options) -> Iterator[Row]:
-    """Each number of leaves, with the peers that have not become too slow."""
-    gone: set[str] = set()
+    """Each number of leaves, with those who manage it."""
     for count, times in SIZES.items():
         if options.quick and count > 10:
             return
-        yield from _measure(count, 1 if options.quick else times, gone, options)
+        yield from _measure(count, 1 if options.quick else times, options)
 
 
-def _measure(
-    count: int, compilations: int, gone: set[str], options: Options
-) -> Iterator[Row]:
+def _measure(count: int, compilations: int, options: Options) -> Iterator[Row]:
     free = jax.device_put(free_of(count))
     start = time.perf_counter()
     reparam = reparam_of(free)
     binding = time.perf_counter() - start
     functions: dict[str, Callable[[Tree], Array]] = {ALONE: loss}
     for name, f in {OURS: reparam.forward_and_log_det, **maps(free)}.items():
-        if name not in gone:
+        if count <= LARGEST.get(name, count):
             functions[name] = functools.partial(_total, f)
     traces: Times = {name: [] for name in functions}
     compiles: Times = {name: [] for name in functions}
@@ -142,8 +146,8 @@ def _measure(
         name: [a + b for a, b in zip(traces[name], compiles[name], strict=True)]
         for name in functions
     }
-    note = f"left out: {', '.join(sorted(gone))}" if gone else ""
-    gone |= {n for n, ts in both.items() if max(ts) > LONGEST and n not in (OURS, ALONE)}
+    gone = [name for name, largest in LARGEST.items() if count > largest]
+    note = f"too slow, left out: {', '.join(gone)}" if gone else ""
     limits = {} if options.quick else {ALONE: 2.0}
     case = f"{count:,} leaves"
     yield _row(f"{case}, bind", {OURS: [binding]}, "s", count, {}, "")
