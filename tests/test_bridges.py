@@ -317,6 +317,49 @@ def test_a_search_in_single_precision_ends_where_rounding_hides_the_rest(shape):
     np.testing.assert_allclose(mode.model, 3.0, rtol=2e-3)
 
 
+def test_a_constant_does_not_end_the_search():
+    centre, scale = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.1, 1.0, 10.0])
+
+    def normal(constant):
+        def log_likelihood(m):
+            return constant - 0.5 * jnp.sum(((m["x"] - centre) / scale) ** 2)
+
+        return bt.Posterior(bt.Reparam({"x": jnp.zeros(3)}, None), log_likelihood)
+
+    for constant in (0.0, -1e4):
+        mode = bt.find_map(normal(constant), {"x": jnp.zeros(3)})
+        error = (mode.model["x"] - centre) / scale
+        assert jnp.abs(error).max() < (1e-3 if constant == 0.0 else 0.1)
+    with pytest.warns(UserWarning, match=r"is rounded to 0\.12 in float32"):
+        bt.find_map(normal(-1e6), {"x": centre + 0.1 * scale})
+
+
+def test_a_regression_of_many_observations_in_single_precision():
+    random = np.random.default_rng(0)
+    x = random.uniform(0.0, 0.1, 20_000)
+    y = 3.0 + 0.8 * x + 2.0 * random.standard_normal(20_000)
+    truth = np.linalg.lstsq(np.stack([np.ones_like(x), x], 1), y)[0]
+    covariance = 4.0 * np.linalg.inv(np.stack([np.ones_like(x), x]) @ np.c_[x**0, x])
+
+    def log_likelihood(m, x, y):
+        return bt.tfd.Normal(m["b"][0] + m["b"][1] * x, 2.0).log_prob(y).sum()
+
+    model = {"b": jnp.zeros(2)}
+    posterior = bt.Posterior(bt.Reparam(model, None), log_likelihood)
+    mode = bt.find_map(posterior, model, jnp.asarray(x), jnp.asarray(y))
+    off = np.asarray(mode.model["b"], np.float64) - truth
+    assert off @ np.linalg.solve(covariance, off) < 0.15**2
+
+
+def test_a_density_without_a_maximum_does_not_converge():
+    posterior = bt.Posterior(
+        bt.Reparam({"x": jnp.zeros(2)}, None), lambda m: jnp.sum(m["x"])
+    )
+    with pytest.warns(UserWarning, match="is not at a maximum"):
+        mode = bt.find_map(posterior, {"x": jnp.zeros(2)})
+    assert not mode.converged
+
+
 @pytest.fixture
 def plain_environment(monkeypatch):
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):

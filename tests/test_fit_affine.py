@@ -340,3 +340,14 @@ def test_blackjax_is_named_if_it_is_missing(monkeypatch):
     posterior, mean = normal()
     with pytest.raises(ImportError, match=r'pip install "bijectree\[blackjax\]"'):
         bt.fit_affine(posterior, jax.random.key(0), mean, progress=False)
+
+
+@pytest.mark.parametrize("numbers", [{"rank": 1.5}, {"rank": "full"}, {"warm_up": 0}])
+def test_numbers_that_cannot_be_used(numbers):
+    posterior = bt.Posterior(
+        bt.Reparam({"x": jnp.zeros(2)}, None), None, bt.tfd.Normal(0.0, 1.0)
+    )
+    with pytest.raises(ValueError, match="fit_affine: .*|`warm_up` must be an integer"):
+        bt.fit_affine(posterior, jax.random.key(0), **numbers)
+    with pytest.raises(ValueError, match="`layers` must be .*\n.*`steps` must be"):
+        bt.fit_flow(posterior, jax.random.key(0), layers=0, steps=-1)

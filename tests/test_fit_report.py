@@ -3,7 +3,8 @@
 import numpy as np
 
 import bijectree as bt
-from bijectree._fit_report import condition_number, fisher_divergence
+from bijectree._draws import condition_number
+from bijectree._fit_report import fisher_divergence
 
 
 def report(**changes):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import bijectree as bt
-from bijectree._plot_geometry import condition_number
+from bijectree._draws import condition_number
 
 
 @pytest.fixture(autouse=True)

@@ -162,3 +162,24 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot")
     with pytest.raises(ImportError, match=r'matplotlib is not.*"bijectree\[plot\]"'):
         bt.plot_prior(posterior(None, tfd.Normal(0.0, 1.0)), "x")
+
+
+def test_a_prior_wider_than_the_support_says_how_much_is_lost():
+    wide = bt.Posterior(
+        bt.Reparam(jnp.array(1.0), bt.positive()), None, tfd.Normal(0.0, 1.0)
+    )
+    values, free = bt.plot_prior(wide, "")
+    assert "50% of it is outside the support" in values.get_title()
+    assert values.get_xlim()[0] >= 0
+    far = bt.Reparam(jnp.array(100.0), bt.greater_than(90.0))
+    far = bt.Posterior(far, None, tfd.Normal(0.0, 1.0))
+    with pytest.raises(ValueError, match="all 4000 draws of the prior"):
+        bt.plot_prior(far, "")
+
+
+def test_other_types_are_refused():
+    it = posterior(None, tfd.Normal(0.0, 1.0))
+    with pytest.raises(TypeError, match="path of a leaf, got .* and int 3"):
+        bt.plot_prior(it, 3)
+    with pytest.raises(TypeError, match="takes a bt.Posterior"):
+        bt.plot_prior(it.reparam, "x")

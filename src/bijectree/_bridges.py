@@ -300,10 +300,9 @@ def find_map(
             MAP in the model's coordinates (the MLE, without a prior), which does not
             depend on the bijectors. `True` gives the mode of the free coordinates'
             density, which does; a Laplace approximation stands on it.
-        tolerance: the norm of the gradient to stop at, relative to 1 plus the size of
-            the log-density; the square root of the dtype's precision, if `None`. The
-            search also ends where what is left to gain is below the rounding of the
-            log-density.
+        tolerance: the norm of the gradient to stop at; the square root of the dtype's
+            precision, if `None`. The search also ends where what is left to gain is
+            below the rounding of the log-density.
         max_steps: how many steps to make at most.
 
     Returns:
@@ -314,7 +313,8 @@ def find_map(
         ValueError: the density or its gradient is not finite at the start.
 
     Warns:
-        UserWarning: the search did not converge.
+        UserWarning: the search did not converge, or the log-density is so large that its
+            rounding hides where the mode is.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -348,7 +348,7 @@ def find_map(
             bar.update(task, completed=stop)
             if carry[3] or stop == max_steps:
                 break
-    vector, _, steps, _, gradients = carry
+    vector, _, steps, _, gradients, _ = carry
     if not converged:
         worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
         warnings.warn(
@@ -358,18 +358,41 @@ def find_map(
             "may have none, or its maximum may lie on the boundary of a support",
             stacklevel=2,
         )
+    rounding = float(jnp.finfo(vector.dtype).eps) * float(jnp.abs(value))
+    if converged and rounding > _COARSE:
+        warnings.warn(
+            f"the log-density at the mode, {float(value):.6g}, is rounded to "
+            f"{rounding:.2g} in {vector.dtype}: the mode is no better than that. Enable "
+            "float64 (jax_enable_x64), or leave constants out of the log-likelihood",
+            stacklevel=2,
+        )
     model = posterior.flat().forward(vector)
     return Mode(
         model, vector, value, gradient, int(steps), bool(converged), int(gradients)
     )
 
 
+# Steps without a lower value after which the search ends.
+_IDLE = 5
+
+# A rounding of the log-density by which a mode may be a seventh of a standard deviation
+# away.
+_COARSE = 0.01
+
+
 @eqx.filter_jit
 def _lbfgs_start(vector: Array) -> tuple[Any, ...]:
-    """What `_lbfgs` goes on from: point, state, steps, whether done, gradients."""
+    """What `_lbfgs` goes on from: point, state, steps, done, gradients, idle steps."""
     with _tfp._standard_promotion():
         state = optax.lbfgs().init(vector)
-    return vector, state, jnp.zeros((), int), jnp.zeros((), bool), jnp.ones((), int)
+    return (
+        vector,
+        state,
+        jnp.zeros((), int),
+        jnp.zeros((), bool),
+        jnp.ones((), int),
+        jnp.zeros((), int),
+    )
 
 
 @eqx.filter_jit
@@ -388,38 +411,41 @@ def _lbfgs(
         return -flat.log_density(vector, *density.data, jacobian=jacobian)
 
     def small(value: Any, gradient: Any) -> Array:
-        size = jnp.linalg.norm(gradient)
-        return jnp.isfinite(value) & (size <= tolerance * (1 + jnp.abs(value)))
+        return jnp.isfinite(value) & (jnp.linalg.norm(gradient) <= tolerance)
 
     with _tfp._standard_promotion():
         optimizer = optax.lbfgs()
         value_and_grad = optax.value_and_grad_from_state(loss)
 
         def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            vector, state, i, _, spent = carry
+            vector, state, i, _, spent, idle = carry
             value, gradient = value_and_grad(vector, state=state)
             updates, state = optimizer.update(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
             )
             moved: Any = optax.apply_updates(vector, updates)
-            stuck = (moved == vector).all() | ~jnp.isfinite(moved).all()
+            fell = optax.tree_utils.tree_get(state, "value") < value
+            idle = jnp.where(fell, 0, idle + 1)
+            stuck = (idle >= _IDLE) | ~jnp.isfinite(moved).all()
             done = small(value, gradient) | stuck
             # Each step of the line search takes one; the next step starts from its last.
             spent = spent + optax.tree_utils.tree_get(state, "num_linesearch_steps")
-            return jnp.where(done, vector, moved), state, i + 1, done, spent
+            return jnp.where(done, vector, moved), state, i + 1, done, spent, idle
 
         carry = jax.lax.while_loop(
             lambda carry: (carry[2] < stop) & ~carry[3], step, carry
         )
-        vector = carry[0]
+        vector, state = carry[:2]
         value, gradient = jax.value_and_grad(loss)(vector)
-        # A step down the gradient gains so little that rounding of the value hides it.
+        # What there is to gain: along the gradient, and by the optimizer's own model.
         norm, eps = jnp.linalg.norm(gradient), float(jnp.finfo(vector.dtype).eps)
         along = gradient / jnp.where(norm > 0, norm, 1)
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
-        hidden = (bend > 0) & (norm**2 <= 2 * bend * eps * (1 + jnp.abs(value)))
-        carry = (*carry[:4], carry[4] + 2)
+        newton: Any = optax.scale_by_lbfgs().update(gradient, state[0], vector)[0]
+        gain = jnp.maximum(norm**2 / (2 * bend), 0.5 * jnp.dot(gradient, newton))
+        hidden = (bend > 0) & (gain <= 2 * eps * (1 + jnp.abs(value)))
+        carry = (*carry[:4], carry[4] + 2, carry[5])
         return carry, (-value, -gradient, small(value, gradient) | hidden)
 
 

@@ -323,6 +323,18 @@ def _normal_scores(
     return np.asarray(scores, np.float64).reshape(x.shape)
 
 
+def condition_number(columns: Float[np.ndarray, "draws n"]) -> float:
+    """That of the covariance of some numbers; infinite if it is singular to rounding."""
+    columns = columns[np.isfinite(columns).all(axis=1)].astype(np.float64)
+    if len(columns) < 2:
+        return float("nan")
+    # By singular values of the draws, which keeps the digits that a product would lose.
+    values = np.linalg.svd(columns - columns.mean(axis=0), compute_uv=False)
+    if values[-1] <= 1e-6 * values[0] or len(columns) <= columns.shape[1]:
+        return float("inf")
+    return float((values[0] / values[-1]) ** 2)
+
+
 def optional_import(name: str) -> Any:
     """Import a library that only some of bijectree needs, or name its extra."""
     library = name.split(".")[0]

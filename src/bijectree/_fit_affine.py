@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from . import _affine_map, _fit_chains, _tfp
 from ._affine_map import AffineMap
 from ._bridges import find_map
-from ._draws import Draws
+from ._draws import Draws, condition_number
 from ._fit_chains import Target, Window, listed
-from ._fit_report import FitReport, condition_number, fisher_divergence
+from ._fit_report import FitReport, fisher_divergence
 from ._posterior import Posterior
 from ._reparam import Reparam
 from ._tree import describe
@@ -59,7 +59,8 @@ def fit_affine(
         start: where the chains or the search for the mode start, the `strategy` of
             `Posterior.initial`.
         chains: for "fisher": how many chains; the last is held out.
-        warm_up: for "fisher": how many steps each chain takes in all.
+        warm_up: for "fisher": how many steps each chain takes in all, rounded to
+            chunks, of which there are at least three.
         progress: whether to show a progress bar, on the standard error.
 
     Returns:
@@ -85,8 +86,12 @@ def fit_affine(
         Array([0., 0., 0.], dtype=float32)
     """
     _fit_chains.checked(posterior, "fit_affine")
-    if rank is not None and (isinstance(rank, bool) or rank < 0):
-        raise ValueError(f"fit_affine: rank must be None or at least 0, got {rank}")
+    whole = isinstance(rank, int) and not isinstance(rank, bool)
+    if rank is not None and not (whole and rank >= 0):
+        raise ValueError(
+            f"fit_affine: rank must be None or an integer of at least 0, got {rank!r}"
+        )
+    _fit_chains.require_counts("fit_affine", chains=chains, warm_up=warm_up)
     if (draws is None) == (method == "draws"):
         raise ValueError(
             f"fit_affine: method='draws' takes `draws`, the others do not; got "

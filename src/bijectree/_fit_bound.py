@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from . import _fit_chains, _tfp
 from ._affine_map import AffineMap
+from ._draws import condition_number
 from ._fit_chains import Target, Window
-from ._fit_report import condition_number, fisher_divergence
+from ._fit_report import fisher_divergence
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
 CHAINS = 4

@@ -85,6 +85,7 @@ def fit_centeredness(
         True
     """
     _fit_chains.checked(posterior, "fit_centeredness")
+    _fit_chains.require_counts("fit_centeredness", steps=steps, samples=samples)
     reparam, at = _prepared(posterior.reparam)
     target = Target(posterior, data).through(reparam)
     key_start, key_guide, key_fit, key_held = jax.random.split(key, 4)

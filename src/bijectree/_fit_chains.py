@@ -16,7 +16,7 @@ from ._affine_map import AffineMap
 from ._draws import optional_import
 from ._posterior import Posterior
 from ._reparam import Reparam
-from ._tree import describe
+from ._tree import describe, raise_all
 
 CHUNK = 25  # steps of one compiled call
 _ACCEPTANCE = 0.8
@@ -71,6 +71,16 @@ def checked(posterior: Posterior, what: str) -> None:
         raise ValueError(f"{what}: the model has no free coordinates")
     if jnp.issubdtype(dtype_of(Target(posterior, ())), jnp.complexfloating):
         raise ValueError(f"{what}: a complex leaf is free; freeze it")
+
+
+def require_counts(what: str, **counts: Any) -> None:
+    """Raise for those of these that are not integers of at least 1."""
+    faults = [
+        f"`{name}` must be an integer of at least 1, got {value!r}"
+        for name, value in counts.items()
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+    ]
+    raise_all(f"{what}: some numbers cannot be used", faults)
 
 
 def bar(*, progress: bool) -> Progress:

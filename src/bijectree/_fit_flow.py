@@ -75,6 +75,14 @@ def fit_flow(
         True
     """
     _fit_chains.checked(posterior, "fit_flow")
+    _fit_chains.require_counts(
+        "fit_flow",
+        layers=layers,
+        width=width,
+        steps=steps,
+        samples=samples,
+        patience=patience,
+    )
     if flow not in ("autoregressive", "coupling"):
         raise ValueError(
             f"fit_flow: flow must be 'autoregressive' or 'coupling', got {flow!r}"

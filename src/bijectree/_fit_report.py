@@ -124,12 +124,3 @@ def fisher_divergence(
 ) -> float:
     """The mean of ‖∇log p(z) + z‖²: zero for draws from a standard normal density."""
     return float(np.mean(np.sum((z + gradients) ** 2, axis=-1)))
-
-
-def condition_number(z: Float[np.ndarray, "n dim"]) -> float:
-    """The ratio of the covariance's largest eigenvalue to its least; infinite if 0."""
-    spread = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
-    if len(z) <= z.shape[1]:  # the covariance has no full rank
-        return float("inf")
-    with np.errstate(divide="ignore", over="ignore"):
-        return float((spread[0] / spread[-1]) ** 2)

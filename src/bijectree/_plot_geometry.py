@@ -6,11 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Float
 
-from ._draws import Draws, optional_import
+from ._draws import Draws, condition_number, optional_import
 from ._plan import owner
-from ._tree import Paths, path_string, raise_all
+from ._tree import Paths, describe, path_string, raise_all
 
 _POINTS = 2000  # in a panel; more hide each other
 _MOST = 6  # numbers a side, by default
@@ -40,6 +39,7 @@ def plot_geometry(
 
     Raises:
         ImportError: matplotlib is not installed.
+        TypeError: not a Draws.
         ValueError: a path names nothing (the nearest ones are named), or only leaves
             without coordinates; all such paths are listed.
 
@@ -54,7 +54,12 @@ def plot_geometry(
         >>> bt.plot_geometry(bt.Draws(posterior, vectors)).shape
         (2, 2, 2)
     """
+    if not isinstance(draws, Draws):
+        raise TypeError(f"plot_geometry takes a bt.Draws, got {describe(draws)}")
+    if paths is not None and not paths:
+        raise ValueError("plot_geometry: `paths` names no leaf; None takes all")
     free, values = _pick(draws, paths)
+    whole = [len(free), len(values)]
     if paths is None:
         free, values = (dict(list(side.items())[:_MOST]) for side in (free, values))
     pyplot = optional_import("matplotlib.pyplot")
@@ -71,21 +76,11 @@ def plot_geometry(
         zip(halves, names, (free, values), strict=True)
     ):
         columns = np.stack([np.ravel(x) for x in side.values()], axis=1)
-        half.suptitle(f"{name}: condition number {_shown(condition_number(columns))}")
+        shown = "" if len(side) == whole[i] else f", {len(side)} of {whole[i]}"
+        number = _shown(condition_number(columns))
+        half.suptitle(f"{name}{shown}: condition number {number}")
         axes[i, : len(side), : len(side)] = _pairs(half, list(side), columns, diverging)
     return axes
-
-
-def condition_number(columns: Float[np.ndarray, "draws n"]) -> float:
-    """That of the covariance of some numbers; infinite if it is singular to rounding."""
-    columns = columns[np.isfinite(columns).all(axis=1)].astype(np.float64)
-    if len(columns) < 2:
-        return float("nan")
-    # By singular values of the draws, which keeps the digits that a product would lose.
-    values = np.linalg.svd(columns - columns.mean(axis=0), compute_uv=False)
-    if values[-1] <= 1e-6 * values[0] or len(columns) <= columns.shape[1]:
-        return float("inf")
-    return float((values[0] / values[-1]) ** 2)
 
 
 def _shown(number: float) -> str:

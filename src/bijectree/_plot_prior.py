@@ -12,11 +12,12 @@ from ._draws import optional_import
 from ._plan import Row
 from ._posterior import Posterior
 from ._reparam import Reparam
-from ._tree import Paths
+from ._tree import Paths, describe
 
 _DRAWS = 4000  # of the prior, to find where it lies
 _POINTS = 800  # of a curve
 _CURVES = 8  # in a panel; a leaf may have more elements
+_LOST = 0.005  # how much of a prior may be off the support without a word
 
 
 def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarray:
@@ -24,8 +25,9 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
 
     The two are one probability, in two coordinates: the density of the free coordinate
     y is the prior's density at the value x(y) times the Jacobian |dx/dy|. Each curve
-    has an area of 1. The panel of values shows the middle of the prior, from its
-    0.5 % to its 97.5 % quantile; the lines go on beyond it.
+    has an area of 1, or less where the prior is wider than the support of the bijector:
+    the title then says how much of it is lost. The panel of values shows the middle of
+    the prior, from its 0.5 % to its 97.5 % quantile; the lines go on beyond it.
 
     Args:
         posterior: a Posterior with a prior by path.
@@ -39,6 +41,7 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
 
     Raises:
         ImportError: matplotlib is not installed.
+        TypeError: not a Posterior, or a path that is no string.
         ValueError: the path is not that of one leaf (the nearest ones are named), or
             the leaf has no coordinates, no prior, a prior that cannot be drawn from, or
             a bijector or prior of several elements together.
@@ -53,6 +56,11 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
         >>> free.get_xlabel()
         'free coordinate of scale'
     """
+    if not isinstance(posterior, Posterior) or not isinstance(path, str):
+        raise TypeError(
+            "plot_prior takes a bt.Posterior and the path of a leaf, got "
+            f"{type(posterior).__name__} and {describe(path)}"
+        )
     position, row = _find(posterior.reparam, path)
     plan = posterior._plan
     terms = {term.position: term for term in plan.terms}
@@ -66,7 +74,7 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
     structure, numbers = plan.structures[term.slot], posterior._numbers[term.slot]
     bijector = posterior.reparam._rows.bijector(row, ())
     draws = _draw(structure, numbers, row, term.name)
-    (values, densities, free, free_densities), kept = _curves(
+    (values, densities, free, free_densities), kept, inside = _curves(
         structure, numbers, row, bijector, draws
     )
 
@@ -79,11 +87,15 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
         label = names[i] if len(kept) > 1 else None
         left.plot(values[:, i], densities[:, i], label=label)
         right.plot(free[:, i], free_densities[:, i], label=label)
-    left.set_xlim(*np.quantile(draws, [0.005, 0.975]))
+    left.set_xlim(*np.quantile(draws[inside], [0.005, 0.975]))
     left.set_ylim(bottom=0.0)
     right.set_ylim(bottom=0.0)
     name = row.path or "the model"
-    left.set(xlabel=name, ylabel="prior density", title=f"{term.name}, over {name}")
+    title = f"{term.name}, over {name}"
+    lost = 1.0 - np.mean(inside)
+    if lost > _LOST:
+        title += f"\n{lost:.0%} of it is outside the support"
+    left.set(xlabel=name, ylabel="prior density", title=title)
     right.set(
         xlabel=f"free coordinate of {name}",
         ylabel="prior density × |Jacobian|",
@@ -140,10 +152,10 @@ def _draw(structure: Any, numbers: Any, row: Row, name: str) -> np.ndarray:
 
 def _curves(
     structure: Any, numbers: Any, row: Row, bijector: Any, draws: np.ndarray
-) -> tuple[list[np.ndarray], list[int]]:
+) -> tuple[list[np.ndarray], list[int], np.ndarray]:
     """Values, their densities, free coordinates, theirs; and which elements differ.
 
-    Each is of shape (points, elements).
+    Each is of shape (points, elements). Last, which draws the bijector maps onto.
     """
     dtype = _priors.compute_dtype(row.dtype)
 
@@ -154,6 +166,12 @@ def _curves(
     inverse = jax.jit(through(_DRAWS).inverse)
     y = np.asarray(inverse(jnp.asarray(draws, dtype).reshape(_DRAWS, *row.shape)))
     y = np.where(np.isfinite(y), y, np.nan)
+    inside = np.isfinite(y).reshape(_DRAWS, -1)
+    if not inside.any(axis=0).all():
+        raise ValueError(
+            f"plot_prior: all {_DRAWS} draws of the prior of '{row.path}' are outside "
+            "the support of its bijector"
+        )
     forward = through(_POINTS).forward
 
     # Each element by itself, so that one tangent of ones serves them all.
@@ -180,7 +198,7 @@ def _curves(
     low, high = low - margin, high + margin
     # On one grid, elements with the same prior and bijector have the same columns.
     common = columns(np.full_like(low, low.min()), np.full_like(high, high.max()))
-    return columns(low, high), _distinct(np.concatenate(common).T)
+    return columns(low, high), _distinct(np.concatenate(common).T), inside
 
 
 def _names(row: Row) -> list[str]:
