@@ -306,7 +306,7 @@ def test_the_map_of_many_coordinates_in_single_precision():
     np.testing.assert_allclose(mode.model["w"], truth, atol=0.1)
 
 
-@pytest.mark.parametrize("shape", [2.0, 9.0, 30.0])
+@pytest.mark.parametrize("shape", [2.0, 5.0, 9.0, 20.0, 50.0])
 def test_a_search_in_single_precision_ends_where_rounding_hides_the_rest(shape):
     posterior = bt.Posterior(
         bt.Reparam(jnp.array(1.0), bt.positive()), None, bt.tfd.Gamma(shape, shape / 3.0)

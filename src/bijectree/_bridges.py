@@ -444,7 +444,8 @@ def _lbfgs(
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
         newton: Any = optax.scale_by_lbfgs().update(gradient, state[0], vector)[0]
         gain = jnp.maximum(norm**2 / (2 * bend), 0.5 * jnp.dot(gradient, newton))
-        hidden = (bend > 0) & (gain <= 2 * eps * (1 + jnp.abs(value)))
+        # The terms of the value are larger than it, and so is their rounding.
+        hidden = (bend > 0) & (gain <= 10 * eps * (1 + jnp.abs(value)))
         carry = (*carry[:4], carry[4] + 2, carry[5])
         return carry, (-value, -gradient, small(value, gradient) | hidden)
 
