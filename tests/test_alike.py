@@ -55,7 +55,9 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_together_is_one_by_one(case, dtype, getkey):
     with jax.enable_x64(dtype == "float64"):

@@ -28,7 +28,10 @@ def funnel(n=3):
     return bt.Posterior(bt.Reparam(model, spec), None, log_prior)
 
 
-@pytest.fixture(scope="module", params=["autoregressive", "coupling"])
+@pytest.fixture(
+    scope="module",
+    params=["autoregressive", pytest.param("coupling", marks=pytest.mark.slow)],
+)
 def fitted(request):
     with jax.enable_x64(True):
         posterior = funnel()
@@ -95,6 +98,7 @@ def test_it_is_an_ordinary_reparam(fitted):
         assert "fit_flow" in str(report)
 
 
+@pytest.mark.slow
 def test_never_worse_than_what_was_given():
     """Coordinates that are already right: a flow of one step of noise is sent back."""
     reparam = bt.Reparam({"x": jnp.zeros(3)}, None)

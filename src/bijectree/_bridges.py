@@ -435,17 +435,16 @@ def _lbfgs(
         carry = jax.lax.while_loop(
             lambda carry: (carry[2] < stop) & ~carry[3], step, carry
         )
-        vector, state = carry[:2]
+        vector = carry[0]
         value, gradient = jax.value_and_grad(loss)(vector)
-        # What there is to gain: along the gradient, and by the optimizer's own model.
+        # The search also ends where a step down the gradient gains less than the rounding
+        # of the value hides. The terms of the value are larger than it, and so is theirs.
         norm, eps = jnp.linalg.norm(gradient), float(jnp.finfo(vector.dtype).eps)
         along = gradient / jnp.where(norm > 0, norm, 1)
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
-        newton: Any = optax.scale_by_lbfgs().update(gradient, state[0], vector)[0]
-        gain = jnp.maximum(norm**2 / (2 * bend), 0.5 * jnp.dot(gradient, newton))
-        # The terms of the value are larger than it, and so is their rounding.
-        hidden = (bend > 0) & (gain <= 10 * eps * (1 + jnp.abs(value)))
+        gain, rounding = norm**2 / (2 * bend), 10 * eps * (1 + jnp.abs(value))
+        hidden = carry[3] & (bend > 0) & (gain <= rounding)
         carry = (*carry[:4], carry[4] + 2, carry[5])
         return carry, (-value, -gradient, small(value, gradient) | hidden)
 
