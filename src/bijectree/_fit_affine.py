@@ -196,7 +196,7 @@ def _draws(target: Target, rank: int | None, draws: Any) -> tuple[AffineMap, Fit
     sd = np.sqrt(np.diagonal(covariance))
     fitted = _affine_map.from_covariance(mean, covariance, sd, rank)
     found = _fit_chains.gradients(target, held).astype(np.float64)
-    bad = ~np.isfinite(found).all(axis=0)
+    bad = np.asarray(~np.isfinite(found).all(axis=0))
     if bad.any():
         raise ValueError(
             "fit_affine: at the draws that are held out, the gradient of the log-density "
@@ -296,7 +296,7 @@ def _from_scores(
 
 def _varying(posterior: Posterior, x: np.ndarray) -> np.ndarray:
     """The draws, if they can be learnt from."""
-    bad = ~np.isfinite(x).all(axis=0)
+    bad = np.asarray(~np.isfinite(x).all(axis=0))
     if bad.any():
         raise ValueError(
             f"fit_affine: draws are not finite at {listed(posterior.labels, bad)}"
@@ -338,7 +338,7 @@ def _vectors(posterior: Posterior, draws: Any) -> Float[np.ndarray, "chains n di
 def _require_positive(posterior: Posterior, precision: np.ndarray) -> None:
     """Raise for the directions along which the density does not fall from its mode."""
     if not np.isfinite(precision).all():
-        bad = ~np.isfinite(precision).all(axis=0)
+        bad = np.asarray(~np.isfinite(precision).all(axis=0))
         raise ValueError(
             "fit_affine: the Hessian at the mode is not finite at "
             f"{listed(posterior.labels, bad)}"

@@ -150,7 +150,7 @@ def compare(
     pairs = [
         (np.asarray(_move(sampled, to, jnp.asarray(draws))), to) for to in (before, after)
     ]
-    inside = np.logical_and(*(np.isfinite(x).all(axis=1) for x, _ in pairs))
+    inside = np.all([np.isfinite(x).all(axis=1) for x, _ in pairs], axis=0)
     scored = [(x[inside], _fit_chains.gradients(to, x[inside])) for x, to in pairs]
     (x, scores), (z, others) = scored
     return Figures(
@@ -163,7 +163,7 @@ def compare(
 
 def _raise_not_finite(bound: Bound, numbers: PyTree, z: Array) -> None:
     slopes = np.asarray(_slopes(bound, numbers, z))
-    bad = ~np.isfinite(slopes).all(axis=0)
+    bad = np.asarray(~np.isfinite(slopes).all(axis=0))
     if bad.any():
         labels = bound.target.posterior.labels
         raise ValueError(
