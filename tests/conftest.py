@@ -53,3 +53,12 @@ def precision(request: pytest.FixtureRequest) -> Iterator[np.dtype]:
     """The widest float dtype in force during the test, which runs in each."""
     with jax.enable_x64(request.param == "float64"):
         yield np.dtype(request.param)
+
+
+@pytest.fixture
+def no_window() -> Iterator[None]:
+    """Matplotlib without a screen; figures are closed at the end."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    yield
+    pyplot.close("all")

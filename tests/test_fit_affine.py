@@ -1,13 +1,11 @@
 """`fit_affine`: from draws, gradients and the mode, on densities known exactly."""
 
-import io
-import pickle
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fitted import assert_same_density, assert_stored
 
 import bijectree as bt
 from bijectree import tfb, tfd
@@ -90,13 +88,7 @@ def test_the_density_is_the_same(fitted):
     with jax.enable_x64(True):
         model = {"a": jnp.array([0.3, 2.0]), "b": jnp.array([1.0, -2.0, 28.0])}
         model["fixed"] = jnp.array(7.0)
-        other = eqx.tree_at(lambda p: p.reparam, posterior, reparam)
-        one, two = posterior.reparam.inverse(model), reparam.inverse(model)
-        difference = other.log_density(two, mean) - posterior.log_density(one, mean)
-        log_dets = reparam.forward_log_det_jacobian(
-            two
-        ) - posterior.reparam.forward_log_det_jacobian(one)
-        np.testing.assert_allclose(difference, log_dets, rtol=0, atol=1e-10)
+        two, log_dets = assert_same_density(posterior, reparam, model, mean)
         jacobian = jax.jacobian(
             lambda z: jnp.concatenate(
                 [jnp.log((m := reparam.forward(reparam.unravel(z)))["a"]), m["b"]]
@@ -118,14 +110,7 @@ def test_it_is_an_ordinary_reparam(fitted):
         assert reparam.labels == LABELS
         bt.check(reparam, model).raise_if_failed()
         assert "positive" in str(bt.summary(reparam, model))
-        copy = pickle.loads(pickle.dumps(reparam))
-        assert eqx.tree_equal(copy.forward(free), back)
-        file = io.BytesIO()
-        eqx.tree_serialise_leaves(file, reparam)
-        file.seek(0)
-        like = jax.tree.map(jnp.zeros_like, reparam)
-        loaded = eqx.tree_deserialise_leaves(file, like)
-        assert eqx.tree_equal(loaded.forward(free), back)
+        assert_stored(reparam, free)
         assert jax.tree.structure(free) == jax.tree.structure(
             posterior.reparam.inverse(model)
         )

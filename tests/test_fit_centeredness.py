@@ -1,6 +1,5 @@
 """`fit_centeredness`: where the data say little, where they say much, and by element."""
 
-import io
 import pickle
 
 import equinox as eqx
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fitted import assert_same_density, assert_stored
 
 import bijectree as bt
 from bijectree import tfd
@@ -75,13 +75,7 @@ def test_the_density_is_the_same(mixed):
             "tau": jnp.array(0.4),
             "theta": jnp.linspace(-1, 2, 12),
         }
-        other = eqx.tree_at(lambda p: p.reparam, posterior, fitted)
-        one, two = posterior.reparam.inverse(model), fitted.inverse(model)
-        difference = other.log_density(two, *seen) - posterior.log_density(one, *seen)
-        log_dets = fitted.forward_log_det_jacobian(
-            two
-        ) - posterior.reparam.forward_log_det_jacobian(one)
-        np.testing.assert_allclose(difference, log_dets, rtol=0, atol=1e-10)
+        two, log_dets = assert_same_density(posterior, fitted, model, *seen)
         # θ = loc + scale^(1−λ) (η − λ loc), whose log-det is Σ (1−λ) log scale.
         share = mixed[-1].centeredness["theta"]
         expected = (1 - share.sum() / 12) * 12 * np.log(0.4) + np.log(0.4)
@@ -102,18 +96,10 @@ def test_it_is_an_ordinary_reparam(mixed):
             "theta": jnp.linspace(-1, 2, 12),
         }
         free = fitted.inverse(model)
-        back = fitted.forward(free)
         assert fitted.labels == posterior.reparam.labels
         bt.check(fitted, model).raise_if_failed()
         assert "dependent on mu, tau" in str(bt.summary(fitted, model))
-        copy = pickle.loads(pickle.dumps(fitted))
-        assert eqx.tree_equal(copy.forward(free), back)
-        file = io.BytesIO()
-        eqx.tree_serialise_leaves(file, fitted)
-        file.seek(0)
-        like = jax.tree.map(lambda x: 0.0 * x, fitted)
-        loaded = eqx.tree_deserialise_leaves(file, like)
-        assert eqx.tree_equal(loaded.forward(free), back)
+        assert_stored(fitted, free)
         assert "centeredness of 'theta': 12 from" in str(report)
 
 

@@ -1,13 +1,10 @@
 """`fit_flow`: on a funnel, on what it cannot better, and as an ordinary Reparam."""
 
-import io
-import pickle
-
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fitted import assert_same_density, assert_stored
 
 import bijectree as bt
 from bijectree import tfd
@@ -59,13 +56,7 @@ def test_the_density_is_the_same(fitted):
     posterior, reparam, _ = fitted
     with jax.enable_x64(True):
         model = {"scale": jnp.array(0.7), "x": jnp.array([0.1, -0.4, 1.0])}
-        other = eqx.tree_at(lambda p: p.reparam, posterior, reparam)
-        one, two = posterior.reparam.inverse(model), reparam.inverse(model)
-        difference = other.log_density(two) - posterior.log_density(one)
-        log_dets = reparam.forward_log_det_jacobian(
-            two
-        ) - posterior.reparam.forward_log_det_jacobian(one)
-        np.testing.assert_allclose(difference, log_dets, rtol=0, atol=1e-10)
+        two, log_dets = assert_same_density(posterior, reparam, model)
 
         def vector(z):
             model = reparam.forward(reparam.unravel(z))
@@ -86,15 +77,7 @@ def test_it_is_an_ordinary_reparam(fitted):
         np.testing.assert_allclose(back["x"], model["x"], rtol=1e-10)
         assert reparam.labels == posterior.reparam.labels
         bt.check(reparam, model).raise_if_failed()
-        copy = pickle.loads(pickle.dumps(reparam))
-        assert eqx.tree_equal(copy.forward(free), back)
-        assert copy._rows.plan == reparam._rows.plan
-        file = io.BytesIO()
-        eqx.tree_serialise_leaves(file, reparam)
-        file.seek(0)
-        like = jax.tree.map(lambda x: 0.0 * x, reparam)
-        loaded = eqx.tree_deserialise_leaves(file, like)
-        assert eqx.tree_equal(loaded.forward(free), back)
+        assert_stored(reparam, free)
         assert "fit_flow" in str(report)
 
 

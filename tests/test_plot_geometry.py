@@ -5,13 +5,7 @@ import pytest
 import bijectree as bt
 from bijectree._draws import condition_number
 
-
-@pytest.fixture(autouse=True)
-def _no_window():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    yield
-    pyplot.close("all")
+pytestmark = pytest.mark.usefixtures("no_window")
 
 
 MODEL = {

@@ -7,15 +7,10 @@ import pytest
 import bijectree as bt
 from bijectree import tfb, tfd
 
-pytestmark = pytest.mark.filterwarnings("ignore:the bijector")
-
-
-@pytest.fixture(autouse=True)
-def _no_window():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    yield
-    pyplot.close("all")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the bijector"),
+    pytest.mark.usefixtures("no_window"),
+]
 
 
 def posterior(bijector, prior, shape=()):

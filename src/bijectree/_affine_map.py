@@ -1,7 +1,6 @@
 """Affine maps of a vector, low rank plus diagonal, and their closed-form fits."""
 
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,10 +34,6 @@ class LowRankAffine(FusedBijector):
             parameters=parameters,
             name=name,
         )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {}
 
     def _stretch(self, x: Array, root: Array) -> Array:
         directions = self.directions.like(x)

@@ -84,10 +84,6 @@ class Elementwise(FusedBijector):
         )
 
     @classmethod
-    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {}
-
-    @classmethod
     def _is_increasing(cls) -> bool:
         return True
 
@@ -242,10 +238,6 @@ class Reshaping(FusedBijector):
             parameters=parameters,
             name=parameters["name"],
         )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {}
 
     @abc.abstractmethod
     def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]: ...

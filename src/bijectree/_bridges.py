@@ -1,8 +1,8 @@
 """Bridges from a Posterior to samplers and optimisers; the work is theirs."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,6 +17,7 @@ from . import _tfp
 from ._draws import Draws, optional_import
 from ._leaves import short
 from ._posterior import Posterior
+from ._target import Target, negative_hessian
 from ._tree import is_inexact, path_string
 
 _CHUNKS = 20  # movements of the progress bar while sampling
@@ -144,7 +145,7 @@ def sample_blackjax(
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
     starts = posterior.initial(key_start, *data, strategy=start, jitter=jitter, n=chains)
     vectors = jax.vmap(posterior.reparam.ravel)(starts)
-    density = _Density(posterior, data)
+    density = Target(posterior, data)
     chunk = max(1, draws // _CHUNKS)
     found: list[tuple[Array, dict[str, Array]]] = []
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
@@ -181,20 +182,10 @@ def sample_blackjax(
     return result
 
 
-class _Density(eqx.Module):
-    """The log-density of vectors, given data: what a compiled sampler is handed."""
-
-    posterior: Posterior
-    data: Sequence[Any]
-
-    def __call__(self, vector: Array) -> Array:
-        return self.posterior.flat().log_density(vector, *self.data)
-
-
 @eqx.filter_jit
 def _warm_up(
     blackjax: Any,
-    density: _Density,
+    density: Target,
     keys: PRNGKeyArray,
     vectors: Array,
     steps: int,
@@ -221,7 +212,7 @@ def _warm_up(
 @eqx.filter_jit
 def _draw(
     blackjax: Any,
-    density: _Density,
+    density: Target,
     keys: PRNGKeyArray,
     states: Any,
     tuned: dict[str, Array],
@@ -331,9 +322,9 @@ def find_map(
     vector = posterior.reparam.ravel(free)
     if tolerance is None:
         tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5
-    density = _Density(posterior, data)
+    target = Target(posterior, data)
     limit = jnp.asarray(tolerance, vector.dtype)
-    carry = _lbfgs_start(vector)
+    search = _start(vector)
     console = Console(stderr=True)
     with Progress(
         console=console, transient=True, disable=not console.is_terminal
@@ -342,13 +333,12 @@ def find_map(
         stop = 0
         while True:
             stop = min(stop + max(1, max_steps // _CHUNKS), max_steps)
-            carry, (value, gradient, converged) = _lbfgs(
-                density, carry, limit, jnp.asarray(stop), jacobian=jacobian
-            )
+            search = _go_on(target, search, limit, jnp.asarray(stop), jacobian=jacobian)
             bar.update(task, completed=stop)
-            if carry[3] or stop == max_steps:
+            if search.done or stop == max_steps:
                 break
-    vector, _, steps, _, gradients, _ = carry
+    vector, steps = search.vector, search.steps
+    value, gradient, converged = _judge(target, search, limit, jacobian=jacobian)
     if not converged:
         worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
         warnings.warn(
@@ -367,9 +357,9 @@ def find_map(
             stacklevel=2,
         )
     model = posterior.flat().forward(vector)
-    return Mode(
-        model, vector, value, gradient, int(steps), bool(converged), int(gradients)
-    )
+    # Judging takes two more.
+    gradients = int(search.gradients) + 2
+    return Mode(model, vector, value, gradient, int(steps), bool(converged), gradients)
 
 
 # Steps without a lower value after which the search ends.
@@ -380,62 +370,84 @@ _IDLE = 5
 _COARSE = 0.01
 
 
+class _Search(NamedTuple):
+    """A search for the mode.
+
+    Attributes:
+        vector: where it is.
+        state: of the optimizer.
+        steps: how many were made.
+        done: whether it has ended.
+        gradients: how many they took, with the one at the start.
+        idle: how many of the last steps did not lower the value.
+    """
+
+    vector: Array
+    state: Any
+    steps: Array
+    done: Array
+    gradients: Array
+    idle: Array
+
+
 @eqx.filter_jit
-def _lbfgs_start(vector: Array) -> tuple[Any, ...]:
-    """What `_lbfgs` goes on from: point, state, steps, done, gradients, idle steps."""
+def _start(vector: Array) -> _Search:
     with _tfp._standard_promotion():
         state = optax.lbfgs().init(vector)
-    return (
-        vector,
-        state,
-        jnp.zeros((), int),
-        jnp.zeros((), bool),
-        jnp.ones((), int),
-        jnp.zeros((), int),
-    )
+    zero = jnp.zeros((), int)
+    return _Search(vector, state, zero, jnp.zeros((), bool), zero + 1, zero)
+
+
+def _small(value: Any, gradient: Any, tolerance: Array) -> Array:
+    return jnp.isfinite(value) & (jnp.linalg.norm(gradient) <= tolerance)
 
 
 @eqx.filter_jit
-def _lbfgs(
-    density: _Density,
-    carry: tuple[Any, ...],
-    tolerance: Array,
-    stop: Array,
-    *,
-    jacobian: bool,
-) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
-    """Go on until done, or to the step `stop`."""
+def _go_on(
+    target: Target, search: _Search, tolerance: Array, stop: Array, *, jacobian: bool
+) -> _Search:
+    """Search until done, or to the step `stop`."""
 
     def loss(vector: Array) -> Array:
-        flat = density.posterior.flat()
-        return -flat.log_density(vector, *density.data, jacobian=jacobian)
-
-    def small(value: Any, gradient: Any) -> Array:
-        return jnp.isfinite(value) & (jnp.linalg.norm(gradient) <= tolerance)
+        return -target(vector, jacobian=jacobian)
 
     with _tfp._standard_promotion():
         optimizer = optax.lbfgs()
         value_and_grad = optax.value_and_grad_from_state(loss)
 
-        def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            vector, state, i, _, spent, idle = carry
+        def step(search: _Search) -> _Search:
+            vector, state = search.vector, search.state
             value, gradient = value_and_grad(vector, state=state)
             updates, state = optimizer.update(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
             )
             moved: Any = optax.apply_updates(vector, updates)
             fell = optax.tree_utils.tree_get(state, "value") < value
-            idle = jnp.where(fell, 0, idle + 1)
+            idle = jnp.where(fell, 0, search.idle + 1)
             stuck = (idle >= _IDLE) | ~jnp.isfinite(moved).all()
-            done = small(value, gradient) | stuck
+            done = _small(value, gradient, tolerance) | stuck
             # Each step of the line search takes one; the next step starts from its last.
-            spent = spent + optax.tree_utils.tree_get(state, "num_linesearch_steps")
-            return jnp.where(done, vector, moved), state, i + 1, done, spent, idle
+            spent = optax.tree_utils.tree_get(state, "num_linesearch_steps")
+            vector = jnp.where(done, vector, moved)
+            gradients = search.gradients + spent
+            return _Search(vector, state, search.steps + 1, done, gradients, idle)
 
-        carry = jax.lax.while_loop(
-            lambda carry: (carry[2] < stop) & ~carry[3], step, carry
+        return jax.lax.while_loop(
+            lambda search: (search.steps < stop) & ~search.done, step, search
         )
-        vector = carry[0]
+
+
+@eqx.filter_jit
+def _judge(
+    target: Target, search: _Search, tolerance: Array, *, jacobian: bool
+) -> tuple[Array, Array, Array]:
+    """The log-density where a search is, its gradient, and whether that is a mode."""
+
+    def loss(vector: Array) -> Array:
+        return -target(vector, jacobian=jacobian)
+
+    with _tfp._standard_promotion():
+        vector = search.vector
         value, gradient = jax.value_and_grad(loss)(vector)
         # The search also ends where a step down the gradient gains less than the rounding
         # of the value hides. The terms of the value are larger than it, and so is theirs.
@@ -444,9 +456,8 @@ def _lbfgs(
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
         gain, rounding = norm**2 / (2 * bend), 10 * eps * (1 + jnp.abs(value))
-        hidden = carry[3] & (bend > 0) & (gain <= rounding)
-        carry = (*carry[:4], carry[4] + 2, carry[5])
-        return carry, (-value, -gradient, small(value, gradient) | hidden)
+        hidden = search.done & (bend > 0) & (gain <= rounding)
+        return -value, -gradient, _small(value, gradient, tolerance) | hidden
 
 
 class Laplace(eqx.Module):
@@ -514,7 +525,7 @@ def laplace(
         0.500
     """
     mode = find_map(posterior, start, *data, jacobian=True, max_steps=max_steps)
-    precision = _negative_hessian(_Density(posterior, data), mode.vector)
+    precision = negative_hessian(Target(posterior, data), mode.vector)
     values, directions = np.linalg.eigh(np.asarray(precision))
     if not values[0] > 0:
         worst = posterior.labels[int(np.argmax(np.abs(directions[:, 0])))]
@@ -532,9 +543,3 @@ def laplace(
     constant = 0.5 * mode.vector.size * np.log(2 * np.pi)
     log_evidence = mode.log_density + half_log_det + constant
     return Laplace(posterior, mode.vector, scale_tril, log_evidence)
-
-
-@eqx.filter_jit
-def _negative_hessian(density: _Density, vector: Array) -> Array:
-    with _tfp._standard_promotion():
-        return -jax.hessian(density)(vector)

@@ -3,19 +3,19 @@
 import dataclasses
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_chains, _tfp
+from . import _affine_map, _fit_chains
 from ._affine_map import AffineMap
 from ._bridges import find_map
 from ._draws import Draws, condition_number
-from ._fit_chains import Target, Window, listed
+from ._fit_chains import Window, listed
 from ._fit_report import FitReport, fisher_divergence
 from ._posterior import Posterior
 from ._reparam import Reparam
+from ._target import Target, negative_hessian
 from ._tree import describe
 
 _HELD_OUT = 200  # draws of those at hand whose gradients are looked at
@@ -211,7 +211,7 @@ def _laplace(
 ) -> tuple[AffineMap, FitReport]:
     posterior = target.posterior
     mode = find_map(posterior, start, *target.data, jacobian=True)
-    precision = np.asarray(_negative_hessian(target, mode.vector), np.float64)
+    precision = np.asarray(negative_hessian(target, mode.vector), np.float64)
     _require_positive(posterior, precision)
     covariance = np.linalg.inv(precision)
     # The diagonal map with the least Fisher divergence from that normal density.
@@ -361,9 +361,3 @@ def _require_positive(posterior: Posterior, precision: np.ndarray) -> None:
         "eigenvalues of the Hessian of unit diagonal; give them a prior, or use "
         "method='fisher'" + "".join(lines)
     )
-
-
-@eqx.filter_jit
-def _negative_hessian(target: Target, vector: Array) -> Array:
-    with _tfp._standard_promotion():
-        return -jax.hessian(target)(vector)

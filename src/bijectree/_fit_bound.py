@@ -1,6 +1,7 @@
 """The evidence bound: its maximisation by optax, and what to hold its result to."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,8 +14,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from . import _fit_chains, _tfp
 from ._affine_map import AffineMap
 from ._draws import condition_number
-from ._fit_chains import Target, Window
+from ._fit_chains import Window
 from ._fit_report import fisher_divergence
+from ._target import Target
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
 CHAINS = 4
@@ -48,6 +50,18 @@ class Maximum(NamedTuple):
     trace: Float[np.ndarray, " checks"]
     spent: int
     rising: bool
+
+
+@contextlib.contextmanager
+def showing(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar, and what `maximise` is to call."""
+    with _fit_chains.bar(progress=progress) as bar:
+        task = bar.add_task("evidence bound", total=steps)
+
+        def advance(n: int, bound: str) -> None:
+            bar.update(task, advance=n, description=f"evidence bound {bound}")
+
+        yield advance
 
 
 def maximise(

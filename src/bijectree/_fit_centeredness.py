@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from . import _affine_map, _fit_bound, _fit_chains, _tfp
 from ._fit_bound import Bound
-from ._fit_chains import Target
 from ._fit_report import FitReport
 from ._plan import Plan, Row
 from ._posterior import Posterior
 from ._reparam import Reparam, of_rows
 from ._rows import Rows
 from ._spec import _LocationScale
+from ._target import Target
 from ._tfp import split
 from ._tree import leaf_at
 
@@ -101,8 +101,7 @@ def fit_centeredness(
     )
     first = steps // 4  # λ says nothing while the normal densities are elsewhere
     traces, spent = [], 1
-    with _fit_chains.bar(progress=progress) as bar:
-        task = bar.add_task("evidence bound", total=steps)
+    with _fit_bound.showing(steps, progress=progress) as advance:
         for key_part, n, rates in (
             (key_guide, first, guide_alone),
             (key_fit, steps - first, None),
@@ -116,9 +115,7 @@ def fit_centeredness(
                 learning_rate=learning_rate,
                 patience=steps,  # λ moves while the bound hardly does
                 project=_between_zero_and_one,
-                advance=lambda n, bound: bar.update(
-                    task, advance=n, description=f"evidence bound {bound}"
-                ),
+                advance=advance,
                 rates=rates,
             )
             numbers: _Numbers = found.numbers

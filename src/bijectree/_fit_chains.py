@@ -15,7 +15,7 @@ from . import _tfp
 from ._affine_map import AffineMap
 from ._draws import optional_import
 from ._posterior import Posterior
-from ._reparam import Reparam
+from ._target import Target
 from ._tree import describe, raise_all
 
 CHUNK = 25  # steps of one compiled call
@@ -23,20 +23,6 @@ _ACCEPTANCE = 0.8
 _DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
 _PROBES = 64
 _TROUBLED = 0.2  # of a chain's steps diverged: look why
-
-
-class Target(eqx.Module):
-    """The log-density of vectors, given data: what a compiled function is handed."""
-
-    posterior: Posterior
-    data: Sequence[Any]
-
-    def __call__(self, vector: Array) -> Array:
-        return self.posterior.flat().log_density(vector, *self.data)
-
-    def through(self, reparam: Reparam) -> "Target":
-        """The same posterior in the free coordinates of another map of its model."""
-        return eqx.tree_at(lambda t: t.posterior.reparam, self, reparam)
 
 
 class Window(NamedTuple):

@@ -11,11 +11,11 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from . import _affine_map, _fit_bound, _fit_chains
 from ._bijectors import Number
 from ._fit_bound import Bound
-from ._fit_chains import Target
 from ._fit_report import FitReport
 from ._flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
 from ._posterior import Posterior
 from ._reparam import Reparam
+from ._target import Target
 
 
 def fit_flow(
@@ -92,8 +92,7 @@ def fit_flow(
     loc = reparam.ravel(posterior.initial(key_start, *data, strategy=start))
     weights = new_weights(key_flow, posterior.dim, layers, width, loc.dtype)
     numbers = _Numbers(weights, loc, jnp.zeros_like(loc))
-    with _fit_chains.bar(progress=progress) as bar:
-        task = bar.add_task("evidence bound", total=steps)
+    with _fit_bound.showing(steps, progress=progress) as advance:
         found = _fit_bound.maximise(
             _Flowed(target, flow),
             numbers,
@@ -103,9 +102,7 @@ def fit_flow(
             learning_rate=learning_rate,
             patience=patience,
             project=_anywhere,
-            advance=lambda n, bound: bar.update(
-                task, advance=n, description=f"evidence bound {bound}"
-            ),
+            advance=advance,
         )
     numbers = found.numbers
     affine = _affine_map.diagonal(

@@ -1,15 +1,15 @@
 """`FitReport`: what fitting a reparameterisation cost, and what it brought."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ._plain import plain
 
 _SHOWN = 8  # points of the trace in the table
 
@@ -102,11 +102,7 @@ class FitReport:
 
     def __str__(self) -> str:
         """The tables as plain text of their natural width."""
-        file = io.StringIO()
-        Console(file=file, width=1000, color_system=None, force_terminal=False).print(
-            self
-        )
-        return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
+        return plain(self)
 
     __repr__ = __str__
 

@@ -51,10 +51,6 @@ class Flow(FusedBijector):
             name=name,
         )
 
-    @classmethod
-    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {}
-
     def _layers(self, x: Array) -> Weights:
         return masked(Weights(*(weight.like(x) for weight in self.weights)), self.kind)
 

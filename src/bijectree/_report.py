@@ -1,15 +1,14 @@
 """What `check` found, as data and as a table."""
 
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ._plain import plain
 from ._tree import is_array, raise_all
 
 # What a user's own bijector may raise when it is called. The row then says so.
@@ -116,17 +115,7 @@ class Report:
 
     def __str__(self) -> str:
         """The table as plain text of its natural width."""
-        file = io.StringIO()
-        # In a notebook rich would display it there instead.
-        console = Console(
-            file=file,
-            width=1000,
-            color_system=None,
-            force_terminal=False,
-            force_jupyter=False,
-        )
-        console.print(self)
-        return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
+        return plain(self)
 
 
 @dataclasses.dataclass

@@ -1,6 +1,5 @@
 """`summary`: what each leaf of a model is to a Reparam, as a table."""
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ._leaves import model_leaves
+from ._plain import plain
 from ._plan import Row
 from ._reparam import Reparam
 from ._tree import is_array
@@ -66,7 +65,7 @@ def summary(reparam: Reparam, model: PyTree) -> str:
     for i, row in enumerate(rows):
         cells = _cells(reparam, i, row, leaves)
         table.add_row(*(Text(_cut(cell)) for cell in cells))
-    text = _render(table) + "\n\n" if rows else ""
+    text = plain(table) + "\n\n" if rows else ""
     return text + _totals(reparam)
 
 
@@ -139,18 +138,3 @@ def _cut(text: str) -> str:
 
 def _plural(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
-
-
-def _render(table: Table) -> str:
-    """Print a table to plain text of its natural width, whatever the terminal is."""
-    file = io.StringIO()
-    # In a notebook rich would display it there instead.
-    console = Console(
-        file=file,
-        width=1000,
-        color_system=None,
-        force_terminal=False,
-        force_jupyter=False,
-    )
-    console.print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))

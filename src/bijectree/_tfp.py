@@ -76,6 +76,10 @@ class FusedBijector(tfb.AutoCompositeTensorBijector):
     `forward_min_event_ndims` axes), and `_inverse(y)`.
     """
 
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        return {}
+
     @abc.abstractmethod
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]: ...
 

@@ -1,0 +1,34 @@
+"""A posterior given data, as what a compiled function is handed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array
+
+from . import _tfp
+from ._posterior import Posterior
+from ._reparam import Reparam
+
+
+class Target(eqx.Module):
+    """The log-density of vectors of free coordinates, given data."""
+
+    posterior: Posterior
+    data: Sequence[Any]
+
+    def __call__(self, vector: Array, *, jacobian: bool = True) -> Array:
+        flat = self.posterior.flat()
+        return flat.log_density(vector, *self.data, jacobian=jacobian)
+
+    def through(self, reparam: Reparam) -> "Target":
+        """The same posterior in the free coordinates of another map of its model."""
+        return eqx.tree_at(lambda t: t.posterior.reparam, self, reparam)
+
+
+@eqx.filter_jit
+def negative_hessian(target: Target, vector: Array) -> Array:
+    """Minus the Hessian of the log-density."""
+    with _tfp._standard_promotion():
+        return -jax.hessian(target)(vector)
