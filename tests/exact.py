@@ -63,16 +63,16 @@ def grid(dtype: type) -> np.ndarray:
 def ulps(got: float, true: mp.mpf, dtype: type, scale: float = 0.0) -> float:
     """The error in units in the last place; NaN where `dtype` has no normal number.
 
-    There, 0 and inf are right, the largest number (a derivative stays finite), and a
-    subnormal: XLA flushes those to 0 on the CPU. The place is that of `scale` if it is
-    the larger: a bound minus exp(y) is no better than the rounding of the bound.
+    There, 0 and inf are right, and a subnormal: XLA flushes those to 0 on the CPU. The
+    place is that of `scale` if it is the larger: a bound minus exp(y) is no better than
+    the rounding of the bound.
     """
     limits = np.finfo(dtype)
     if true == 0:
         return 0.0 if got == 0 else np.inf
     if abs(true) < limits.tiny or abs(true) > limits.max:
         small = abs(true) < limits.tiny
-        saturated = abs(got) < limits.tiny if small else abs(got) >= limits.max
+        saturated = abs(got) < limits.tiny if small else np.isinf(got)
         return np.nan if saturated else np.inf
     if not np.isfinite(got):
         return np.inf

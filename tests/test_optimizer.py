@@ -813,6 +813,21 @@ def test_nan_stays_in_its_leaf():
     assert all(np.all(np.isfinite(x)) for x in (found.rate, found.share, found.weight))
 
 
+def test_a_leaf_that_overflows_has_no_infinite_step():
+    params = {"x": jnp.ones(2, jnp.float32)}
+    optimizer = bt.reparameterize(optax.sgd(1.0), bt.Reparam(params, bt.positive()))
+    grads = {"x": jnp.full(2, -200.0)}
+    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    params = optax.apply_updates(params, updates)
+    np.testing.assert_array_equal(state.free["x"], 200.0)
+    assert np.all(np.isfinite(params["x"]))
+    grads = {"x": jnp.array([0.0, 2.0])}
+    updates, state = optimizer.update(grads, state, params)
+    assert state.free["x"][0] == 200.0
+    assert np.isfinite(state.free["x"][1])
+    assert np.all(optax.apply_updates(params, updates)["x"] > 0)
+
+
 def test_bounds_that_another_change():
     """Values on the boundary, from a coarser dtype say, are taken as just inside it."""
     params = {"x": jnp.array([0.5, 0.5])}

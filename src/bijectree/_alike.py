@@ -42,7 +42,8 @@ def map_alike(
 
     Elements that one bijector maps each by itself are concatenated; leaves of one kind
     are stacked, under `vmap`, with their numbers where these differ. Eager arrays are
-    mapped one by one: there is nothing to compile that is not compiled already.
+    mapped one by one: there is nothing to compile that is not compiled already. So are
+    all arrays where there are several devices.
 
     Args:
         function: of a kind, numbers and one array of each column.
@@ -56,8 +57,8 @@ def map_alike(
     arrays: list[Any] = [None] * len(calls)
     scalars = []
     assert isinstance(columns[0], list)
-    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(columns))
-    for these in _groups(calls, columns[0]) if traced else _singly(calls):
+    groups = _groups(calls, columns[0]) if _may_join(columns) else _singly(calls)
+    for these in groups:
         kind, numbers = calls[these[0]]
         if len(these) == 1:
             found, scalar = function(kind, numbers, *(c[these[0]] for c in columns))
@@ -91,10 +92,10 @@ def map_to_scalars(
     Returns:
         The scalars, as one vector.
     """
-    traced = any(isinstance(x, Tracer) for x in arrays)
+    join = _may_join(arrays)
     by_sort: dict[Any, list[int]] = {}
     for i, ((static, _), x) in enumerate(zip(calls, arrays, strict=True)):
-        key = (static, x.shape, x.dtype) if traced and _is_small(x) else i
+        key = (static, x.shape, x.dtype) if join and _is_small(x) else i
         by_sort.setdefault(key, []).append(i)
     chunks = _chunks(by_sort.values())
     found = []
@@ -107,6 +108,16 @@ def map_to_scalars(
             found.append(_stacked(function, static, of_each, these, [arrays]))
     order = np.argsort([i for these in chunks for i in these])
     return jnp.concatenate(found)[order]
+
+
+def _may_join(arrays: Any) -> bool:
+    """Whether anything is gained by it, and nothing has to be moved for it.
+
+    Where there are several devices, arrays may be sharded in ways that are not known
+    while tracing; to concatenate them would gather them.
+    """
+    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(arrays))
+    return traced and jax.device_count() == 1
 
 
 def _is_small(x: Array) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from ._elementary import exp, hyperbolic, softplus, softplus_inverse
+from ._elementary import hyperbolic, softplus, softplus_inverse
 from ._tfp import FusedBijector, fused, tfb
 
 
@@ -89,7 +89,7 @@ class Elementwise(FusedBijector):
 
 
 def _half_line(x: Array, via: str) -> tuple[Array, Array]:
-    return (exp(x), x) if via == "exp" else softplus(x)
+    return (jnp.exp(x), x) if via == "exp" else softplus(x)
 
 
 def _half_line_inverse(y: Array, via: str) -> Array:
@@ -192,10 +192,10 @@ class Interval(Elementwise):
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
         lower, upper, above, below = self._bounds(x)
         inside, inside_log_det = _between(x, lower, upper)
-        unbounded = ~above & ~below
-        step = exp(jnp.where(unbounded, 0, x))
+        both, unbounded = above & below, ~above & ~below
+        # Where it is not looked at, its derivative must not overflow.
+        step = jnp.exp(jnp.where(both | unbounded, 0, x))
         half = jnp.where(above, lower + step, upper - step)
-        both = above & below
         value = jnp.where(both, inside, jnp.where(unbounded, x, half))
         log_det = jnp.where(unbounded, jnp.zeros_like(x), x)
         return value, jnp.where(both, inside_log_det, log_det)
@@ -260,7 +260,7 @@ class Reshaping(FusedBijector):
 
 @fused(tfb.Exp)
 def _exp_pair(bijector: Any, x: Array) -> tuple[Array, Array]:
-    return exp(x), x
+    return jnp.exp(x), x
 
 
 @fused(tfb.Softplus)

@@ -15,9 +15,10 @@ def mark(x: Array) -> Array:
     """
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return jnp.uint32(3) * mark(jnp.real(x)) + mark(jnp.imag(x))
+    # The blocks below would be slices of a sharded array, each from all devices.
+    if x.size < 4 * _BLOCK or jax.device_count() > 1:
+        return _mark_at_once(x)
     x = jnp.ravel(x)
-    if x.size < 4 * _BLOCK:
-        return jnp.sum(_scrambled(x, 0), dtype=jnp.uint32)
     return jax.lax.platform_dependent(x, cpu=_mark_by_blocks, default=_mark_at_once)
 
 
@@ -44,13 +45,20 @@ def _mark_by_blocks(x: Array) -> Array:
 
 
 def _scrambled(x: Array, start: Any) -> Array:
-    """The words of a vector, each a bijection of its bits that depends on its place."""
+    """The words of an array, each a bijection of its bits that depends on its place."""
     narrow = {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32)
     words = jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)
     each = words.size // max(x.size, 1)  # two for float64
-    words = jnp.ravel(words)
-    order = jnp.asarray(start, jnp.uint32) * jnp.uint32(each)
-    order = order + jax.lax.iota(jnp.uint32, words.size)
+    order = jnp.asarray(start, jnp.uint32) * jnp.uint32(each) + _places(words.shape)
     # 2³² over the golden ratio, and a multiplier of MurmurHash3
     words = (words ^ (order * jnp.uint32(0x9E3779B9))) * jnp.uint32(0x85EBCA6B)
     return words ^ (words >> jnp.uint32(16))
+
+
+def _places(shape: tuple[int, ...]) -> Array:
+    """The place of each element in a raveled array, which is not raveled for it."""
+    order, stride = jnp.zeros(shape, jnp.uint32), 1
+    for axis in reversed(range(len(shape))):
+        place = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+        order, stride = order + place * jnp.uint32(stride % 2**32), stride * shape[axis]
+    return order

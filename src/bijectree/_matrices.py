@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._bijectors import Reshaping
-from ._elementary import LOG_2, exp, hyperbolic
+from ._elementary import LOG_2, hyperbolic
 
 
 def _fill(free: Array, index: np.ndarray) -> Array:
@@ -219,7 +219,7 @@ def _exp_diagonal(free: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
     matrix = _fill(free, _index(*np.tril_indices(shape[0], 0, shape[1]), shape))
     on_diagonal = np.eye(*shape, dtype=bool)
     diagonal = jnp.diagonal(matrix, axis1=-2, axis2=-1)
-    factor = jnp.where(on_diagonal, exp(jnp.where(on_diagonal, matrix, 0)), matrix)
+    factor = jnp.where(on_diagonal, jnp.exp(jnp.where(on_diagonal, matrix, 0)), matrix)
     return factor, diagonal
 
 

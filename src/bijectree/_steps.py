@@ -119,7 +119,13 @@ class Steps:
             None if y is None else jnp.zeros_like(y) if g is None else g.astype(y.dtype)
             for y, g in zip(values, gradients, strict=True)
         ]
-        return values, pull(cotangents)[0]
+        pulled = free_leaves(self._plan, pull(cotangents)[0])
+        alone = self._alone - self._needed if not self._plan.outer else set()
+        for n, (i, row) in enumerate(self._plan.free):
+            if i in alone:
+                assert row.kind is not None
+                pulled[n] = _bounded(row.kind, pulled[n], _get(cotangents, i))
+        return values, self._rows.free_tree(pulled)
 
     # Changes from outside.
 
@@ -321,6 +327,18 @@ def _step(
     add = add or functools.partial(add_exactly, place)
     bijector = kind.structure.build(numbers)
     return step_inside(bijector, place, target, target == before, add), None
+
+
+def _bounded(kind: _tfp.Kind, pulled: Array, gradient: Array) -> Array:
+    """What was pulled back, as if where a leaf overflows its slope did not.
+
+    An event whose gradient is zero stays where it is; a finite gradient is not made
+    infinite.
+    """
+    largest = float(jnp.finfo(pulled.dtype).max)
+    finite = _by_event(kind, jnp.isfinite(gradient))
+    pulled = jnp.where(finite, jnp.clip(pulled, -largest, largest), pulled)
+    return jnp.where(_by_event(kind, gradient == 0), jnp.zeros_like(pulled), pulled)
 
 
 def _by_event(kind: _tfp.Kind, same: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._bijectors import Reshaping
-from ._elementary import exp, softplus
+from ._elementary import softplus
 
 
 class _SameShape(Reshaping):
@@ -44,7 +44,7 @@ class Ordered(_SameShape):
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
         first, rest = x[..., :1], x[..., 1:]
-        steps = jnp.concatenate([first, exp(rest)], axis=-1)
+        steps = jnp.concatenate([first, jnp.exp(rest)], axis=-1)
         return _cumulate(steps), jnp.sum(rest, axis=-1)
 
     def _inverse(self, y: Array) -> Array:
@@ -59,7 +59,7 @@ class PositiveOrdered(_SameShape):
         super().__init__(parameters)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
-        return _cumulate(exp(x)), jnp.sum(x, axis=-1)
+        return _cumulate(jnp.exp(x)), jnp.sum(x, axis=-1)
 
     def _inverse(self, y: Array) -> Array:
         steps = jnp.concatenate([y[..., :1], jnp.diff(y, axis=-1)], axis=-1)
