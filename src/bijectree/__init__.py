@@ -3,12 +3,7 @@
 from importlib.metadata import version as _version
 
 from ._bridges import (
-    Laplace as Laplace,
-    Mode as Mode,
-    find_map as find_map,
-    laplace as laplace,
     potential_fn as potential_fn,
-    sample_blackjax as sample_blackjax,
     target_log_prob_fn as target_log_prob_fn,
 )
 from ._checks import check as check
@@ -37,11 +32,18 @@ from ._fit_centeredness import fit_centeredness as fit_centeredness
 from ._fit_flow import fit_flow as fit_flow
 from ._fit_report import FitReport as FitReport
 from ._lookup import bijector_for as bijector_for, register as register
+from ._modes import (
+    Laplace as Laplace,
+    Mode as Mode,
+    find_map as find_map,
+    laplace as laplace,
+)
 from ._optimizer import eval_params as eval_params, reparameterize as reparameterize
 from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._reparam import Reparam as Reparam, SupportError as SupportError
+from ._sample import sample_blackjax as sample_blackjax
 from ._spec import (
     dependent as dependent,
     frozen as frozen,

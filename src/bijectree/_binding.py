@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ._devices import split_axes
 from ._leaves import tie_fault
 from ._plan import Plan, Row, owner, trace
 from ._spec import Dependent, Joint, Tied, frozen, is_spec_leaf
-from ._tfp import Structure as BijectorStructure, bind, is_bijector, split
+from ._tfp import Kind, Structure as BijectorStructure, bind, is_bijector, split
 from ._tree import (
     Fixed,
     Paths,
@@ -208,7 +209,24 @@ class _Binding:
         except BIND_ERRORS as error:
             what = describe(jax.ShapeDtypeStruct(shape, dtype))
             self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
+        if kind is not None:
+            self._events_whole(i, item, more.get("members"), kind)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
+
+    def _events_whole(
+        self, i: int, item: Any, members: tuple[int, ...] | None, kind: Kind
+    ) -> None:
+        """Note axes of events that are split over devices, as far as the model shows."""
+        for m in members or (i,):
+            leaf = self.leaves[m]
+            ndims = leaf.ndim if members else kind.event_ndims
+            axes = [] if kind.elementwise and not members else split_axes(leaf, ndims)
+            if axes:
+                self.faults.append(
+                    f"at '{self.rows[m].path}': {_item_name(item)} maps axis {axes[0]} of "
+                    f"{describe(leaf)} as a whole, which {leaf.sharding.spec} splits over "
+                    "devices; shard other axes, or replicate the leaf"
+                )
 
     def _raised(self, what: str, error: Exception) -> None:
         """Note what TFP, or a user's function, has raised."""

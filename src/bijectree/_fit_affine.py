@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from . import _affine_map, _fit_chains
 from ._affine_map import AffineMap
-from ._bridges import find_map
 from ._draws import Draws, condition_number
 from ._fit_chains import Window, listed
 from ._fit_report import FitReport, fisher_divergence
+from ._modes import find_map
 from ._posterior import Posterior
 from ._reparam import Reparam
 from ._target import Target, negative_hessian

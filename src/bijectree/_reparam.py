@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from . import _tfp
 from ._binding import BIND_ERRORS, make_plan
+from ._devices import whole
 from ._leaves import (
     compare_kept,
     free_leaves,
@@ -345,12 +346,12 @@ class Reparam(eqx.Module):
         for (i, row, x, mask), count in zip(seen, counts, strict=True):
             if not count:
                 continue
-            index = tuple(int(n) for n in np.argwhere(np.asarray(mask))[0])
+            index = tuple(int(n) for n in np.argwhere(whole(mask))[0])
             where = f", index {list(index)}" if index else ""
-            value = short(np.asarray(rows.gather(i, row, leaves))[index])
+            value = short(whole(rows.gather(i, row, leaves))[index])
             text = f"at {rows.name(row)}{where}: got {value}, expected "
             text += rows.support_of(row, leaves)
-            if row.kind is not None and np.isinf(np.asarray(x)[index]).any():
+            if row.kind is not None and np.isinf(whole(x)[index]).any():
                 text += "; on the boundary, where the free value is infinite"
             faults.append(
                 text + (f"; and {count - 1} more in this leaf" if count > 1 else "")

@@ -1,0 +1,122 @@
+"""Chains over the devices of all processes, and their draws back on each."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+_AXIS = "chains"
+
+
+def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
+    """The devices that chains are shared by: as many of each process, of equal parts.
+
+    Args:
+        chains: how many chains there are.
+        shared: what all chains read. If arrays of it are sharded already, the chains
+            are not.
+
+    Returns:
+        The mesh; `None` where one device does it all, or `shared` lies on several.
+
+    Raises:
+        ValueError: the processes cannot have as many chains each.
+    """
+    arrays = [x for x in jax.tree.leaves(shared) if isinstance(x, jax.Array)]
+    if any(len(x.sharding.device_set) > 1 for x in arrays):
+        return None
+    processes = jax.process_count()
+    if chains % processes:
+        raise ValueError(
+            f"{chains} chains cannot be shared evenly by {processes} processes; give a "
+            f"multiple of {processes}"
+        )
+    if processes == 1 and (jax.config.jax_default_device or jax.device_count() == 1):
+        return None
+    of_process: dict[int, list[Any]] = {}
+    for device in jax.devices():
+        of_process.setdefault(device.process_index, []).append(device)
+    most = min(len(devices) for devices in of_process.values())
+    here = chains // processes
+    count = max(n for n in range(1, most + 1) if here % n == 0)
+    taken = [d for i in sorted(of_process) for d in of_process[i][:count]]
+    return Mesh(np.array(taken), (_AXIS,)) if len(taken) > 1 else None
+
+
+def place(mesh: Mesh | None, tree: PyTree, *, by_chain: bool) -> PyTree:
+    """Put the arrays of a tree on the mesh, whole or cut along their leading axis."""
+    if mesh is None:
+        return tree
+    sharding = NamedSharding(mesh, PartitionSpec(*[_AXIS] * by_chain))
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(jax.device_put(arrays, sharding), rest)
+
+
+def map_chains(
+    mesh: Mesh | None, function: Callable[..., Any], shared: PyTree, *by_chain: PyTree
+) -> Any:
+    """Map a function over chains, those of one device side by side, under `jit`.
+
+    No device waits for another: each goes on with its own chains.
+
+    Args:
+        mesh: of `chain_mesh`.
+        function: of `shared` and what one chain has.
+        shared: what all chains read; what is not an array in it is static.
+        *by_chain: pytrees of arrays whose leading axis is that of the chains.
+    """
+    arrays, static = eqx.partition(shared, eqx.is_array)
+
+    def here(arrays: PyTree, *by_chain: PyTree) -> Any:
+        whole = eqx.combine(arrays, static)
+        return jax.vmap(lambda *one: function(whole, *one))(*by_chain)
+
+    if mesh is None:
+        return here(arrays, *by_chain)
+    cut = PartitionSpec(_AXIS)
+    specs = (PartitionSpec(), *[cut] * len(by_chain))
+    mapped = jax.shard_map(
+        here, mesh=mesh, in_specs=specs, out_specs=cut, check_vma=False
+    )
+    return mapped(arrays, *by_chain)
+
+
+def of_process(tree: PyTree) -> PyTree:
+    """The chains of this process, in the memory of its host."""
+
+    def fetch(x: jax.Array) -> np.ndarray:
+        if x.is_fully_addressable or x.is_fully_replicated:
+            return np.asarray(x)
+        parts = sorted(x.addressable_shards, key=lambda part: part.index[0].start or 0)
+        return np.concatenate([np.asarray(part.data) for part in parts])
+
+    return jax.tree.map(fetch, tree)
+
+
+def of_all(mesh: Mesh | None, tree: PyTree) -> PyTree:
+    """The chains of all processes, from those of each."""
+    if mesh is None or jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def whole(x: Any) -> np.ndarray:
+    """An array on the host, from whatever devices and processes it lies on."""
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
+
+
+def split_axes(x: Any, last: int) -> list[int]:
+    """Which of the last axes of an array, or of its shape, are split over devices."""
+    sharding = getattr(x, "sharding", None)
+    if not isinstance(sharding, NamedSharding):
+        return []
+    shape = tuple(x.shape)
+    local = sharding.shard_shape(shape)
+    return [i for i in range(len(shape) - last, len(shape)) if local[i] != shape[i]]

@@ -1,0 +1,325 @@
+"""The mode of a Posterior, and its Laplace approximation."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from rich.console import Console
+from rich.progress import Progress
+
+from . import _tfp
+from ._draws import Draws
+from ._leaves import short
+from ._posterior import Posterior
+from ._target import Target, negative_hessian
+from ._tree import is_inexact, path_string
+
+_CHUNKS = 20  # movements of the progress bar
+
+
+class Mode(eqx.Module):
+    """A maximum of a Posterior's density.
+
+    Attributes:
+        model: the model there.
+        vector: its free coordinates.
+        log_density: the log-density there, with the Jacobian if the search had it.
+        gradient: its gradient there in free coordinates.
+        steps: how many steps were made.
+        converged: whether the gradient is as small as was asked for, or what a step
+            along it could gain is below the rounding of the log-density.
+        gradients: how many gradients the search took, its line searches' among them.
+    """
+
+    model: PyTree
+    vector: Float[Array, " dim"]
+    log_density: Float[Array, ""]
+    gradient: Float[Array, " dim"]
+    steps: int
+    converged: bool
+    gradients: int
+
+    def __repr__(self) -> str:
+        how = "converged" if self.converged else "did not converge"
+        lines = [f"Mode: {how} in {self.steps} steps, log-density {self.log_density:.6g}"]
+        pairs, _ = jax.tree_util.tree_flatten_with_path(self.model)
+        for path, leaf in [pair for pair in pairs if is_inexact(pair[1])][:20]:
+            lines.append(f"  {path_string(path)}: {short(leaf)}")
+        return "\n".join(lines)
+
+
+def find_map(
+    posterior: Posterior,
+    start: PyTree,
+    *data: Any,
+    jacobian: bool = False,
+    tolerance: float | None = None,
+    max_steps: int = 1000,
+) -> Mode:
+    """Find the most probable model, by optax's L-BFGS in free coordinates.
+
+    Args:
+        posterior: a Posterior.
+        start: a model to start from.
+        *data: what its log-likelihood takes after the model.
+        jacobian: whether the density has the log-det. `False`, the default, gives the
+            MAP in the model's coordinates (the MLE, without a prior), which does not
+            depend on the bijectors. `True` gives the mode of the free coordinates'
+            density, which does; a Laplace approximation stands on it.
+        tolerance: the norm of the gradient to stop at; the square root of the dtype's
+            precision, if `None`. The search also ends where what is left to gain is
+            below the rounding of the log-density.
+        max_steps: how many steps to make at most.
+
+    Returns:
+        The mode.
+
+    Raises:
+        SupportError: the start is outside the support.
+        ValueError: the density or its gradient is not finite at the start.
+
+    Warns:
+        UserWarning: the search did not converge, or the log-density is so large that its
+            rounding hides where the mode is.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"rate": jnp.array(1.0)}
+        >>> posterior = bt.Posterior(
+        ...     bt.Reparam(model, bt.tfb.Exp()), None, bt.tfd.Gamma(3.0, 2.0)
+        ... )
+        >>> print(f"{bt.find_map(posterior, model).model['rate']:.3f}")  # (3 - 1) / 2
+        1.000
+        >>> print(f"{bt.find_map(posterior, model, jacobian=True).model['rate']:.3f}")
+        1.500
+    """
+    free = posterior.initial(jax.random.key(0), *data, strategy=start)
+    vector = posterior.reparam.ravel(free)
+    if tolerance is None:
+        tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5
+    target = Target(posterior, data)
+    limit = jnp.asarray(tolerance, vector.dtype)
+    search = _start(vector)
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("search for the mode", total=max_steps)
+        stop = 0
+        while True:
+            stop = min(stop + max(1, max_steps // _CHUNKS), max_steps)
+            search = _go_on(target, search, limit, jnp.asarray(stop), jacobian=jacobian)
+            bar.update(task, completed=stop)
+            if search.done or stop == max_steps:
+                break
+    vector, steps = search.vector, search.steps
+    value, gradient, converged = _judge(target, search, limit, jacobian=jacobian)
+    if not converged:
+        worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
+        warnings.warn(
+            f"the search for the mode stopped after {int(steps)} steps with a gradient "
+            f"of norm {float(jnp.linalg.norm(gradient)):.3g}, largest at "
+            f"'{posterior.labels[worst]}': the model is not at a maximum. The density "
+            "may have none, or its maximum may lie on the boundary of a support",
+            stacklevel=2,
+        )
+    rounding = float(jnp.finfo(vector.dtype).eps) * float(jnp.abs(value))
+    if converged and rounding > _COARSE:
+        warnings.warn(
+            f"the log-density at the mode, {float(value):.6g}, is rounded to "
+            f"{rounding:.2g} in {vector.dtype}: the mode is no better than that. Enable "
+            "float64 (jax_enable_x64), or leave constants out of the log-likelihood",
+            stacklevel=2,
+        )
+    model = posterior.flat().forward(vector)
+    # Judging takes two more.
+    gradients = int(search.gradients) + 2
+    return Mode(model, vector, value, gradient, int(steps), bool(converged), gradients)
+
+
+# Steps without a lower value after which the search ends.
+_IDLE = 5
+
+# A rounding of the log-density by which a mode may be a seventh of a standard deviation
+# away.
+_COARSE = 0.01
+
+
+class _Search(NamedTuple):
+    """A search for the mode.
+
+    Attributes:
+        vector: where it is.
+        state: of the optimizer.
+        steps: how many were made.
+        done: whether it has ended.
+        gradients: how many they took, with the one at the start.
+        idle: how many of the last steps did not lower the value.
+    """
+
+    vector: Array
+    state: Any
+    steps: Array
+    done: Array
+    gradients: Array
+    idle: Array
+
+
+@eqx.filter_jit
+def _start(vector: Array) -> _Search:
+    with _tfp._standard_promotion():
+        state = optax.lbfgs().init(vector)
+    zero = jnp.zeros((), int)
+    return _Search(vector, state, zero, jnp.zeros((), bool), zero + 1, zero)
+
+
+def _small(value: Any, gradient: Any, tolerance: Array) -> Array:
+    return jnp.isfinite(value) & (jnp.linalg.norm(gradient) <= tolerance)
+
+
+@eqx.filter_jit
+def _go_on(
+    target: Target, search: _Search, tolerance: Array, stop: Array, *, jacobian: bool
+) -> _Search:
+    """Search until done, or to the step `stop`."""
+
+    def loss(vector: Array) -> Array:
+        return -target(vector, jacobian=jacobian)
+
+    with _tfp._standard_promotion():
+        optimizer = optax.lbfgs()
+        value_and_grad = optax.value_and_grad_from_state(loss)
+
+        def step(search: _Search) -> _Search:
+            vector, state = search.vector, search.state
+            value, gradient = value_and_grad(vector, state=state)
+            updates, state = optimizer.update(
+                gradient, state, vector, value=value, grad=gradient, value_fn=loss
+            )
+            moved: Any = optax.apply_updates(vector, updates)
+            fell = optax.tree_utils.tree_get(state, "value") < value
+            idle = jnp.where(fell, 0, search.idle + 1)
+            stuck = (idle >= _IDLE) | ~jnp.isfinite(moved).all()
+            done = _small(value, gradient, tolerance) | stuck
+            # Each step of the line search takes one; the next step starts from its last.
+            spent = optax.tree_utils.tree_get(state, "num_linesearch_steps")
+            vector = jnp.where(done, vector, moved)
+            gradients = search.gradients + spent
+            return _Search(vector, state, search.steps + 1, done, gradients, idle)
+
+        return jax.lax.while_loop(
+            lambda search: (search.steps < stop) & ~search.done, step, search
+        )
+
+
+@eqx.filter_jit
+def _judge(
+    target: Target, search: _Search, tolerance: Array, *, jacobian: bool
+) -> tuple[Array, Array, Array]:
+    """The log-density where a search is, its gradient, and whether that is a mode."""
+
+    def loss(vector: Array) -> Array:
+        return -target(vector, jacobian=jacobian)
+
+    with _tfp._standard_promotion():
+        vector = search.vector
+        value, gradient = jax.value_and_grad(loss)(vector)
+        # The search also ends where a step down the gradient gains less than the rounding
+        # of the value hides. The terms of the value are larger than it, and so is theirs.
+        norm, eps = jnp.linalg.norm(gradient), float(jnp.finfo(vector.dtype).eps)
+        along = gradient / jnp.where(norm > 0, norm, 1)
+        move = eps**0.5 * (1 + jnp.linalg.norm(vector))
+        bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
+        gain, rounding = norm**2 / (2 * bend), 10 * eps * (1 + jnp.abs(value))
+        hidden = search.done & (bend > 0) & (gain <= rounding)
+        return -value, -gradient, _small(value, gradient, tolerance) | hidden
+
+
+class Laplace(eqx.Module):
+    """A normal approximation of a posterior in free coordinates.
+
+    Attributes:
+        posterior: what is approximated.
+        mean: the mode of the density of free coordinates, a vector.
+        scale_tril: the Cholesky factor of the covariance, the inverse of minus the
+            Hessian at the mode; a lower triangular matrix.
+        log_evidence: the approximation of the logarithm of the integral of prior times
+            likelihood.
+    """
+
+    posterior: Posterior
+    mean: Float[Array, " dim"]
+    scale_tril: Float[Array, "dim dim"]
+    log_evidence: Float[Array, ""]
+
+    def __repr__(self) -> str:
+        deviations = np.linalg.norm(np.asarray(self.scale_tril), axis=1)
+        labels = self.posterior.labels
+        rows = zip(labels, np.asarray(self.mean), deviations, strict=True)
+        lines = [f"  {label}: {mean:.4g} ± {sd:.4g}" for label, mean, sd in rows]
+        more = [f"  ... {len(lines) - 20} more"] if len(lines) > 20 else []
+        title = f"Laplace approximation: log-evidence {float(self.log_evidence):.6g}"
+        return "\n".join([title + "; free coordinates:", *lines[:20], *more])
+
+    def sample(self, key: PRNGKeyArray, draws: int = 1000) -> Draws:
+        """Draw independently from the approximation, as one chain."""
+        normal = jax.random.normal(key, (draws, self.mean.size), self.mean.dtype)
+        vectors = self.mean[None] + normal @ self.scale_tril.T
+        return Draws(self.posterior, vectors[None])
+
+
+def laplace(
+    posterior: Posterior, start: PyTree, *data: Any, max_steps: int = 1000
+) -> Laplace:
+    """Approximate the posterior by a normal density of the free coordinates.
+
+    The mode is that of the density with the Jacobian: what is approximated is a density
+    of free coordinates. It therefore depends on the bijectors; the nearer they bring
+    the posterior to a normal one, the better.
+
+    Args:
+        posterior: a Posterior.
+        start: a model to start the search for the mode from.
+        *data: what its log-likelihood takes after the model.
+        max_steps: as in `find_map`.
+
+    Returns:
+        The approximation.
+
+    Raises:
+        ValueError: minus the Hessian at the mode is not positive definite; the message
+            names the coordinate along which it is worst.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"rate": jnp.array(1.0)}
+        >>> posterior = bt.Posterior(
+        ...     bt.Reparam(model, bt.tfb.Exp()), None, bt.tfd.LogNormal(0.0, 0.5)
+        ... )
+        >>> print(f"{bt.laplace(posterior, model).scale_tril[0, 0]:.3f}")  # it is exact
+        0.500
+    """
+    mode = find_map(posterior, start, *data, jacobian=True, max_steps=max_steps)
+    precision = negative_hessian(Target(posterior, data), mode.vector)
+    values, directions = np.linalg.eigh(np.asarray(precision))
+    if not values[0] > 0:
+        worst = posterior.labels[int(np.argmax(np.abs(directions[:, 0])))]
+        raise ValueError(
+            f"the log-density does not fall away from its mode along '{worst}': minus "
+            f"its Hessian has the eigenvalue {values[0]:.3g}. A coordinate may have no "
+            "prior and be ignored by the likelihood"
+        )
+    # The inverse of a factor of the precision, read from the last row and column, is
+    # the lower factor of the covariance.
+    upper = jnp.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
+    identity = jnp.eye(mode.vector.size, dtype=precision.dtype)
+    scale_tril = jax.scipy.linalg.solve_triangular(upper, identity, lower=False).T
+    half_log_det = jnp.sum(jnp.log(jnp.diagonal(scale_tril)))
+    constant = 0.5 * mode.vector.size * np.log(2 * np.pi)
+    log_evidence = mode.log_density + half_log_det + constant
+    return Laplace(posterior, mode.vector, scale_tril, log_evidence)

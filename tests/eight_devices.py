@@ -1,0 +1,280 @@
+"""Run by test_scale.py in a process of its own, which has eight devices."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+import bijectree as bt
+from bijectree import _devices, _marks, tfd
+
+pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
+
+AUTO = (jax.sharding.AxisType.Auto,) * 2
+MESH = jax.make_mesh((2, 4), ("data", "model"), axis_types=AUTO)
+EVERYWHERE = ("all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+
+
+def sharding(*axes, mesh=MESH):
+    return NamedSharding(mesh, P(*axes))
+
+
+def noise(*shape):
+    return jax.random.normal(jax.random.key(sum(shape)), shape)
+
+
+# By leaf: its bijector, its value and how it is sharded.
+LEAVES = {
+    "scale": (bt.positive(), jnp.exp(noise(64, 32)), ("data", "model")),
+    "soft": (bt.positive(via="softplus"), jnp.exp(noise(64)), ("model",)),
+    "share": (bt.interval(0.0, 1.0), jax.nn.sigmoid(noise(16, 8)), (None, "model")),
+    "weight": (None, noise(32, 16), ("model", None)),
+    "large": (bt.tfb.Exp(), jnp.exp(noise(1024, 64)), ("model", "data")),
+    "angle": (bt.circular(), noise(8), ("data",)),
+    "parts": (bt.simplex(), jax.nn.softmax(noise(16, 5)), ("model", None)),
+    "ends": (bt.ordered_vector(), jnp.cumsum(jnp.exp(noise(8, 4)), 1), (MESH.axis_names,)),
+    "plus": (bt.positive_ordered_vector(), jnp.cumsum(jnp.exp(noise(8, 4)), 1), ("data",)),
+    "on": (bt.sphere(), noise(8, 5) / jnp.linalg.norm(noise(8, 5), axis=1)[:, None], ("data",)),
+    "sums": (bt.zero_sum(), noise(8, 5) - noise(8, 5).mean(1)[:, None], ("data",)),
+    "corr": (bt.corr_cholesky(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
+    "matrix": (bt.corr_matrix(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
+    "factor": (bt.lower_cholesky(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
+    "cov": (bt.positive_definite(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
+    "softmax": (bt.tfb.SoftmaxCentered(), jax.nn.softmax(noise(8, 5)), ("data",)),
+    "lower": (bt.tfb.FillScaleTriL(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
+}
+SPEC = {name: bijector for name, (bijector, *_) in LEAVES.items()}
+WHOLE = {name: value for name, (_, value, _) in LEAVES.items()}
+SHARDINGS = {name: sharding(*axes) for name, (*_, axes) in LEAVES.items()}
+
+
+def sharded():
+    return jax.device_put(WHOLE, SHARDINGS)
+
+
+def loss(model):
+    return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(model))
+
+
+def training(reparam):
+    optimizer = bt.reparameterize(optax.adam(1e-2), reparam)
+
+    def step(model, state):
+        updates, state = optimizer.update(jax.grad(loss)(model), state, model)
+        return optax.apply_updates(model, updates), state
+
+    return optimizer, step
+
+
+def assert_scalars_alone_are_moved(function, *args, scalars):
+    text = jax.jit(function).lower(*args).compile().as_text()
+    for name in EVERYWHERE:
+        assert f" {name}(" not in text and f" {name}-start(" not in text, name
+    reduced = re.findall(r" = (.*) all-reduce(?:-start)?\(", text)
+    shapes = re.findall(r"\w+\[([\d,]*)\]", " ".join(reduced))
+    assert set(shapes) <= {""}, reduced
+    assert bool(reduced) == scalars
+
+
+def assert_kept(tree, *, like=SHARDINGS):
+    for name, x in tree.items():
+        if x is not None:
+            assert x.sharding.is_equivalent_to(like[name], x.ndim), name
+
+
+def assert_close(got, want):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), got, want
+    )
+
+
+def test_eight_devices():
+    assert jax.device_count() == 8
+
+
+def test_shardings_are_kept_and_scalars_alone_are_moved():
+    model, reparam = sharded(), bt.Reparam(WHOLE, SPEC)
+    free = reparam.inverse(model)
+    assert_kept(free)
+    assert_kept(jax.jit(reparam.inverse)(model))
+    assert_kept(jax.jit(reparam.forward)(free))
+    assert_scalars_alone_are_moved(reparam.inverse, model, scalars=False)
+    assert_scalars_alone_are_moved(reparam.forward, free, scalars=False)
+    assert_scalars_alone_are_moved(reparam.forward_and_log_det, free, scalars=True)
+
+    def density(free):
+        model, log_det = reparam.forward_and_log_det(free)
+        return loss(model) + log_det
+
+    assert_scalars_alone_are_moved(jax.value_and_grad(density), free, scalars=True)
+    assert_kept(jax.jit(jax.grad(density))(free))
+    whole = reparam.inverse(WHOLE)
+    assert_close(free, whole)
+    assert_close(jax.jit(density)(free), density(whole))
+    assert_close(jax.jit(jax.grad(density))(free), jax.grad(density)(whole))
+
+
+def test_a_posterior_moves_scalars_alone():
+    priors = {"scale": tfd.LogNormal(0.0, 1.0), "share": tfd.Beta(2.0, 2.0)}
+    posterior = bt.Posterior(
+        bt.Reparam(WHOLE, SPEC), lambda m: -loss(m), prior=bt.by_path(WHOLE, priors)
+    )
+    free = posterior.reparam.inverse(sharded())
+    assert_scalars_alone_are_moved(posterior.log_density, free, scalars=True)
+    one = posterior.log_density(posterior.reparam.inverse(WHOLE))
+    np.testing.assert_allclose(posterior.log_density(free), one, rtol=1e-5)
+
+
+def test_small_leaves_of_one_kind_are_not_brought_together():
+    model = {f"x{i}": jnp.exp(noise(8 * (1 + i % 3))) for i in range(12)}
+    reparam = bt.Reparam(model, bt.positive())
+    split = jax.device_put(model, sharding("data"))
+    assert_scalars_alone_are_moved(reparam.inverse, split, scalars=False)
+    free = reparam.inverse(split)
+    assert_scalars_alone_are_moved(reparam.forward_and_log_det, free, scalars=True)
+
+
+def test_an_optimizers_state_is_sharded_like_the_parameters():
+    model, reparam = sharded(), bt.Reparam(WHOLE, SPEC)
+    optimizer, step = training(reparam)
+    state = optimizer.init(model)
+    assert_scalars_alone_are_moved(step, model, state, scalars=True)
+    step = jax.jit(step, donate_argnums=(0, 1))
+    there = jax.jit(step)
+    one, one_state = WHOLE, optimizer.init(WHOLE)
+    for _ in range(3):
+        model, state = step(model, state)
+        one, one_state = there(one, one_state)
+        assert_kept(model)
+        for tree in (state.free, state.inner[0].mu, state.inner[0].nu):
+            assert_kept(tree)
+    assert_close(model, one)
+    assert_close(state.free, one_state.free)
+    np.testing.assert_array_equal(state.marks.shape, one_state.marks.shape)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])
+def test_marks_do_not_depend_on_where_an_array_lies(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        x = noise(256, 40).astype(dtype)
+        everywhere = jax.device_put(x, sharding("model", "data"))
+        marks = {int(_marks.mark(y)) for y in (x, everywhere, jnp.ravel(x))}
+        marks.add(int(jax.jit(_marks._mark_by_blocks)(jnp.ravel(x))))
+    assert len(marks) == 1
+
+
+def test_an_event_that_is_split_is_refused_with_its_path_and_axis():
+    model = {
+        "parts": jax.device_put(jax.nn.softmax(noise(8, 16)), sharding("data", "model")),
+        "rate": jax.device_put(jnp.exp(noise(16)), sharding("model")),
+    }
+    spec = {"parts": bt.simplex(), "rate": bt.positive()}
+    with pytest.raises(ValueError, match=r"'parts': simplex maps axis 1 .*'model'"):
+        bt.Reparam(model, spec)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), model
+    )
+    with pytest.raises(ValueError, match="'parts'"):
+        bt.Reparam(shapes, spec)
+    joint = bt.joint(bt.ordered_vector())
+    with pytest.raises(ValueError, match=r"'rate': .* maps axis 0"):
+        bt.Reparam(model, {"parts": None, "rate": joint})
+    # Bound without its sharding it is gathered, and right.
+    reparam = bt.Reparam(jax.eval_shape(lambda: model), spec)
+    one = jax.device_put(model, jax.devices()[0])
+    assert_close(reparam.inverse(model), reparam.inverse(one))
+
+
+def test_a_model_is_made_sharded_from_shapes_alone():
+    def make(key):
+        return {"scale": jnp.exp(jax.random.normal(key, (1024, 8)))}
+
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(make, key)
+    reparam = bt.Reparam(shapes, bt.positive())
+    there = {"scale": sharding("data", "model")}
+    make_free = jax.jit(lambda key: reparam.inverse(make(key)), out_shardings=there)
+    free = make_free(key)
+    assert {part.data.shape for part in free["scale"].addressable_shards} == {(512, 2)}
+    text = make_free.lower(key).compile().as_text()
+    assert "1024,8" not in text
+    assert_kept(reparam.forward(free), like=there)
+
+
+@pytest.mark.filterwarnings("ignore:the chains do not agree")  # so few draws
+@pytest.mark.parametrize("chains", [8, 4, 6])
+def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
+    def sample():
+        model = {"mu": jnp.zeros(3), "tau": jnp.ones(3)}
+        spec = {"mu": None, "tau": bt.positive()}
+        prior = {"mu": tfd.Normal(0.0, 5.0), "tau": tfd.HalfCauchy(0.0, 5.0)}
+
+        def log_likelihood(model, y):
+            return tfd.Normal(model["mu"], model["tau"]).log_prob(y).sum()
+
+        posterior = bt.Posterior(bt.Reparam(model, spec), log_likelihood, prior=prior)
+        return bt.sample_blackjax(
+            posterior,
+            jax.random.key(0),
+            noise(20, 3),
+            chains=chains,
+            warm_up=100,
+            draws=50,
+            progress=False,
+        )
+
+    with jax.enable_x64(True):
+        mesh = _devices.chain_mesh(chains, ())
+        assert mesh is not None
+        assert mesh.size == {8: 8, 4: 4, 6: 6}[chains]
+        shared = sample()
+        monkeypatch.setattr(_devices, "chain_mesh", lambda *_: None)
+        np.testing.assert_allclose(shared.vectors, sample().vectors, rtol=1e-9)
+
+
+def test_chains_over_sharded_data_leave_it_sharded():
+    model = {"mu": jnp.zeros(())}
+    posterior = bt.Posterior(
+        bt.Reparam(model, None),
+        lambda m, y: tfd.Normal(m["mu"], 1.0).log_prob(y).sum(),
+        prior=tfd.Normal(0.0, 5.0),
+    )
+    y = jax.device_put(2.0 + noise(64), sharding("data"))
+    draws = bt.sample_blackjax(
+        posterior, jax.random.key(0), y, warm_up=200, draws=500, progress=False
+    )
+    assert abs(draws.models["mu"].mean() - y.mean()) < 0.1
+
+
+def test_a_checkpoint_is_restored_onto_another_number_of_devices(tmp_path):
+    model, reparam = sharded(), bt.Reparam(WHOLE, SPEC)
+    optimizer, step = training(reparam)
+    step = jax.jit(step)
+    state = optimizer.init(model)
+    model, state = step(model, state)
+    saved = {"model": model, "state": state, "reparam": reparam}
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "step", saved)
+        checkpointer.wait_until_finished()
+        two = jax.make_mesh((2,), ("data",), axis_types=AUTO[:1], devices=jax.devices()[:2])
+
+        def elsewhere(x):
+            axes = ("data",) if x.ndim and x.shape[0] % 2 == 0 else ()
+            return jax.ShapeDtypeStruct(
+                x.shape, x.dtype, sharding=sharding(*axes, mesh=two)
+            )
+
+        target = jax.tree.map(elsewhere, jax.eval_shape(lambda: saved))
+        found = checkpointer.restore(tmp_path / "step", target)
+    assert found["model"]["scale"].sharding.device_set == set(jax.devices()[:2])
+    model, state = step(model, state)
+    again, again_state = step(found["model"], found["state"])
+    assert_close(again, model)
+    assert_close(again_state.free, state.free)
+    free = found["reparam"].inverse(found["model"])
+    assert_close(free["scale"], found["state"].free["scale"])
