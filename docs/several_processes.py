@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import bijectree as bt
 from bijectree import tfd
@@ -46,7 +46,7 @@ def sample(draws):
 
 def train(steps, folder):
     """Widths that are positive, and shares, each cut over all devices."""
-    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    mesh = Mesh(np.array(jax.devices()), ("data",))
     cut = NamedSharding(mesh, PartitionSpec("data"))
 
     def make(key):
@@ -65,16 +65,12 @@ def train(steps, folder):
     optimizer = bt.reparameterize(optax.adam(0.1), reparam)
 
     @jax.jit
-    def start(key):
-        model = jax.lax.with_sharding_constraint(make(key), cut)
-        return model, optimizer.init(model)
-
-    @jax.jit
     def step(model, state):
         updates, state = optimizer.update(jax.grad(loss)(model), state, model)
         return optax.apply_updates(model, updates), state
 
-    model, state = start(jax.random.key(0))
+    model = jax.jit(make, out_shardings=cut)(jax.random.key(0))
+    state = jax.jit(optimizer.init)(model)
     with ocp.CheckpointManager(folder) as manager:
         done = manager.latest_step() or 0
         if done:

@@ -223,9 +223,9 @@ class _Binding:
             axes = [] if kind.elementwise and not members else split_axes(leaf, ndims)
             if axes:
                 self.faults.append(
-                    f"at '{self.rows[m].path}': {_item_name(item)} maps axis {axes[0]} of "
-                    f"{describe(leaf)} as a whole, which {leaf.sharding.spec} splits over "
-                    "devices; shard other axes, or replicate the leaf"
+                    f"at '{self.rows[m].path}': {_item_name(item)} maps axis {axes[0]} "
+                    f"of {describe(leaf)} as a whole, which {leaf.sharding.spec} splits "
+                    "over devices; shard other axes, or replicate the leaf"
                 )
 
     def _raised(self, what: str, error: Exception) -> None:

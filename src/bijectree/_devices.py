@@ -54,7 +54,18 @@ def place(mesh: Mesh | None, tree: PyTree, *, by_chain: bool) -> PyTree:
         return tree
     sharding = NamedSharding(mesh, PartitionSpec(*[_AXIS] * by_chain))
     arrays, rest = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(jax.device_put(arrays, sharding), rest)
+    return eqx.combine(jax.tree.map(lambda x: _put(x, sharding), arrays), rest)
+
+
+def _put(x: Any, sharding: NamedSharding) -> jax.Array:
+    """`jax.device_put`, of what every process holds whole."""
+    if jax.process_count() == 1:
+        return jax.device_put(x, sharding)
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda i: host[i])
 
 
 def map_chains(

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Inexact
 
 from ._tree import Fixed
@@ -393,7 +394,23 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
-        return jitted(kind, as_arrays(numbers), leaf)
+        numbers = as_arrays(numbers)
+        sharding = getattr(jax.typeof(leaf), "sharding", None)
+        if kind.elementwise or sharding is None or not sharding.mesh.explicit_axes:
+            return jitted(kind, numbers, leaf)
+        # Where shardings are part of the type, JAX asks for that of each gather and
+        # scatter within. Events are whole, so it is that of the axes before them.
+        batch = len(kind.shape) - kind.event_ndims
+        axes = sharding.spec[:batch]
+        found = jax.eval_shape(functools.partial(jitted, kind), numbers, leaf)
+        shardings = jax.tree.map(
+            lambda x: NamedSharding(
+                sharding.mesh, PartitionSpec(*axes if x.ndim >= batch else ())
+            ),
+            found,
+        )
+        whole = functools.partial(jitted, kind, numbers)
+        return jax.sharding.auto_axes(whole, out_sharding=shardings)(leaf)
 
     return call
 
