@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+collect_ignore = ["eight_devices.py"]  # test_scale.py gives it eight
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -36,7 +37,8 @@ def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
             f"{chains} chains cannot be shared evenly by {processes} processes; give a "
             f"multiple of {processes}"
         )
-    if processes == 1 and (jax.config.jax_default_device or jax.device_count() == 1):
+    config: Any = jax.config
+    if processes == 1 and (config.jax_default_device or jax.device_count() == 1):
         return None
     of_process: dict[int, list[Any]] = {}
     for device in jax.devices():
@@ -61,7 +63,7 @@ def _put(x: Any, sharding: NamedSharding) -> jax.Array:
     """`jax.device_put`, of what every process holds whole."""
     if jax.process_count() == 1:
         return jax.device_put(x, sharding)
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = _put(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
     host = np.asarray(x)
