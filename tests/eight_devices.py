@@ -228,7 +228,7 @@ def test_a_model_is_made_sharded_from_shapes_alone():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # so few draws
-@pytest.mark.parametrize("chains", [8, 4, 6])
+@pytest.mark.parametrize("chains", [8, 4])
 def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
     def sample():
         model = {"mu": jnp.zeros(3), "tau": jnp.ones(3)}
@@ -249,13 +249,12 @@ def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
             progress=False,
         )
 
-    with jax.enable_x64(True):
-        mesh = _devices.chain_mesh(chains, ())
-        assert mesh is not None
-        assert mesh.size == {8: 8, 4: 4, 6: 6}[chains]
-        shared = sample()
-        monkeypatch.setattr(_devices, "chain_mesh", lambda *_: None)
-        np.testing.assert_allclose(shared.vectors, sample().vectors, rtol=1e-9)
+    mesh = _devices.chain_mesh(chains, ())
+    assert mesh is not None
+    assert mesh.size == chains
+    shared = sample()
+    monkeypatch.setattr(_devices, "chain_mesh", lambda *_: None)
+    np.testing.assert_array_equal(shared.vectors, sample().vectors)
 
 
 def test_chains_over_sharded_data_leave_it_sharded():

@@ -92,6 +92,7 @@ def test_two_processes_give_what_one_gives(start, tmp_path):
         assert "theta.7" in output[0]
         assert all("theta" not in text and "sampling" not in text for text in output[1:])
     assert found[1]["draws"].shape == (8, 50, 10)
+    np.testing.assert_array_equal(found[1].pop("draws"), found[2].pop("draws"))
     for name, expected in found[1].items():
         np.testing.assert_allclose(found[2][name], expected, rtol=2e-4, atol=2e-4)
 

@@ -1,5 +1,6 @@
 """Chains over the devices of all processes, and their draws back on each."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 _AXIS = "chains"
 
@@ -73,9 +74,11 @@ def _put(x: Any, sharding: NamedSharding) -> jax.Array:
 def map_chains(
     mesh: Mesh | None, function: Callable[..., Any], shared: PyTree, *by_chain: PyTree
 ) -> Any:
-    """Map a function over chains, those of one device side by side, under `jit`.
+    """Map a function over chains, under `jit`.
 
-    No device waits for another: each goes on with its own chains.
+    No device waits for another: each goes on with its own chains. On a CPU these follow
+    one another: side by side each would wait for the longest trajectory. There, what a
+    chain does is the same to the last bit whatever others there are.
 
     Args:
         mesh: of `chain_mesh`.
@@ -84,10 +87,12 @@ def map_chains(
         *by_chain: pytrees of arrays whose leading axis is that of the chains.
     """
     arrays, static = eqx.partition(shared, eqx.is_array)
+    one_by_one = jax.default_backend() == "cpu"
 
     def here(arrays: PyTree, *by_chain: PyTree) -> Any:
         whole = eqx.combine(arrays, static)
-        return jax.vmap(lambda *one: function(whole, *one))(*by_chain)
+        run = functools.partial(function, whole)
+        return _in_turn(run, by_chain) if one_by_one else jax.vmap(run)(*by_chain)
 
     if mesh is None:
         return here(arrays, *by_chain)
@@ -97,6 +102,30 @@ def map_chains(
         here, mesh=mesh, in_specs=specs, out_specs=cut, check_vma=False
     )
     return mapped(arrays, *by_chain)
+
+
+def _in_turn(function: Callable[..., Any], by_chain: tuple[PyTree, ...]) -> Any:
+    """`jax.lax.map`, which rounds the same for one chain as for several.
+
+    XLA would take a loop of one turn apart, and an axis of one, and fuse what is left in
+    another way. So it is not told how many turns there are, and there is room for two.
+    """
+    chains = len(jax.tree.leaves(by_chain)[0])
+    rows = np.minimum(np.arange(max(chains, 2)), chains - 1)
+    room = jax.tree.map(lambda x: x[rows], by_chain)
+
+    def pick(i: Any) -> tuple[PyTree, ...]:
+        return jax.tree.map(lambda x: x[i], room)
+
+    found = jax.eval_shape(lambda: function(*pick(0)))
+    start = jax.tree.map(lambda x: jnp.zeros((len(rows), *x.shape), x.dtype), found)
+
+    def run(i: Array, found: PyTree) -> PyTree:
+        return jax.tree.map(lambda all, x: all.at[i].set(x), found, function(*pick(i)))
+
+    turns = jax.lax.optimization_barrier(jnp.asarray(chains))
+    found = jax.lax.fori_loop(0, turns, run, start)
+    return jax.tree.map(lambda x: x[:chains], found)
 
 
 def of_process(tree: PyTree) -> PyTree:

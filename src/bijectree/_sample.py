@@ -32,15 +32,15 @@ def sample_blackjax(
     max_tree_depth: int = 10,
     progress: bool = True,
 ) -> Draws:
-    """Sample with BlackJAX's NUTS after its window adaptation; chains run side by side.
+    """Sample with BlackJAX's NUTS after its window adaptation.
 
     The density has the Jacobian, so the draws of the model have the posterior.
 
     Chains are shared by the devices, of all processes where there are several: each has
     as many, and none waits for another. If the model or the data are sharded, they are
     left so and the chains are not. Every process gets all draws; the first alone shows
-    progress and warns. A chain's random numbers do not depend on how many devices there
-    are.
+    progress and warns. One key gives the same draws on any number of devices; on
+    accelerators, where the chains of one device run side by side, up to rounding.
 
     Args:
         posterior: a Posterior.
