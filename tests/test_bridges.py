@@ -205,7 +205,13 @@ def test_an_equal_posterior_is_sampled_without_a_new_trace(getkey):
         posterior = scale_model(log_likelihood=log_likelihood)
         y = jnp.arange(3.0) + n
         draws = bt.sample_blackjax(
-            posterior, getkey(), y, warm_up=200, draws=410, progress=False
+            posterior,
+            getkey(),
+            y,
+            warm_up=200,
+            draws=410,
+            target_acceptance=0.95,
+            progress=False,
         )
         if n == 0:
             before = len(traces)

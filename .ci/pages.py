@@ -1,4 +1,4 @@
-"""The notebooks as pages of the site, with the outputs that they were committed with."""
+"""What of the site lies outside `docs/`: the notebooks and the benchmarks' pictures."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add each notebook as Markdown, and its pictures beside it."""
+    """Add each notebook, with the outputs it was committed with, and each picture."""
     root = Path(config.config_file_path).parent
     for notebook in sorted(root.glob("notebooks/*.ipynb")):
         body, resources = nbconvert.MarkdownExporter().from_filename(
@@ -21,4 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, content in resources["outputs"].items():
             picture = f"notebooks/{notebook.stem}_files/{Path(name).name}"
             files.append(File.generated(config, picture, content=content))
+    for picture in sorted(root.glob("benchmarks/*.png")):
+        source = f"benchmarks/{picture.name}"
+        files.append(File.generated(config, source, abs_src_path=str(picture)))
     return files
