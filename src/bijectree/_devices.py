@@ -128,12 +128,12 @@ def _in_turn(function: Callable[..., Any], by_chain: tuple[PyTree, ...]) -> Any:
     return jax.tree.map(lambda x: x[:chains], found)
 
 
-def of_process(tree: PyTree) -> PyTree:
-    """The chains of this process, in the memory of its host."""
+def of_process(mesh: Mesh | None, tree: PyTree) -> PyTree:
+    """The chains of this process, in the memory of its host; all, without a mesh."""
 
     def fetch(x: jax.Array) -> np.ndarray:
-        if x.is_fully_addressable or x.is_fully_replicated:
-            return np.asarray(x)
+        if mesh is None:
+            return whole(x)
         parts = sorted(x.addressable_shards, key=lambda part: part.index[0].start or 0)
         return np.concatenate([np.asarray(part.data) for part in parts])
 

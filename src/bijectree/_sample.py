@@ -113,7 +113,7 @@ def sample_blackjax(
             states, new = _draw(
                 blackjax, mesh, target, keys, states, tuned, chunk, max_tree_depth
             )
-            found.append(_devices.of_process(new))
+            found.append(_devices.of_process(mesh, new))
             diverged += int(np.sum(found[-1][1]["diverging"]))
             text = "sampling" if not diverged else f"sampling ({diverged} divergences)"
             bar.update(task, advance=chunk, description=text)
