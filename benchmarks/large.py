@@ -32,6 +32,7 @@ from .optimizer import FREE, Training, cheap
 
 TITLE = "Large models"
 ACCOUNT = 8_000_000
+KINDS = {"positive": bt.positive(), "interval": bt.interval(0.0, 4.0)}
 
 
 def run(options: Options) -> Iterator[Row]:
@@ -45,19 +46,25 @@ def run(options: Options) -> Iterator[Row]:
         case = f"{size:,} parameters, {what}"
         yield Row("large", case, unit, values, ratios, rounds, size)
     devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    account = {name: _child(name, ACCOUNT, 0, devices) for name in (OURS, FREE)}
-    for i, what in enumerate(("held from step to step", "held within", "accessed")):
-        values = {name: numbers[i] for name, numbers in account.items()}
-        ratios = {FREE: values[OURS] / values[FREE]}
-        yield Row("large", f"split over 8 devices, {what}", "B", values, ratios, 1)
+    for kind in KINDS:
+        account = {n: _child(n, ACCOUNT, 0, kind, devices) for n in (OURS, FREE)}
+        for i, what in enumerate(("held from step to step", "held within", "accessed")):
+            values = {name: numbers[i] for name, numbers in account.items()}
+            ratios = {FREE: values[OURS] / values[FREE]}
+            case = f"{kind}, split over 8 devices, {what}"
+            yield Row("large", case, "B", values, ratios, 1)
 
 
 def _child(
-    name: str, size: int, rounds: int, variables: Mapping[str, str] | None = None
+    name: str,
+    size: int,
+    rounds: int,
+    kind: str = "positive",
+    variables: Mapping[str, str] | None = None,
 ) -> list[float]:
-    command = [sys.executable, "-W", "ignore", "-m", __name__, name, str(size)]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, name, kind]
     found = subprocess.run(
-        [*command, str(rounds)],
+        [*command, str(size), str(rounds)],
         check=True,
         capture_output=True,
         cwd=Path(__file__).parent.parent,
@@ -66,12 +73,12 @@ def _child(
     return json.loads(found.stdout)
 
 
-def _training(name: str, size: int) -> Training:
+def _training(name: str, kind: str, size: int) -> Training:
     key = jax.random.key(0)
     # Over all devices, where there are several.
     cut = NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec("all"))
     make = lambda: {"x": jnp.exp(0.1 * jax.random.normal(key, (size,)))}  # noqa: E731
-    reparam = bt.Reparam(jax.eval_shape(make), bt.positive())
+    reparam = bt.Reparam(jax.eval_shape(make), KINDS[kind])
     inner = optax.adam(1e-4)
     if name == OURS:
         params = jax.jit(make, out_shardings=cut)()
@@ -80,18 +87,18 @@ def _training(name: str, size: int) -> Training:
     return Training(inner, reparam.compose(cheap), free)
 
 
-def _account(name: str, size: int) -> list[float]:
+def _account(name: str, kind: str, size: int) -> list[float]:
     """Bytes a parameter: of the arguments, between, and accessed in all."""
-    step = _training(name, size).step
+    step = _training(name, kind, size).step
     memory, here = step.memory_analysis(), size / jax.device_count()
     accessed = step.cost_analysis()["bytes accessed"]
     found = (memory.argument_size_in_bytes, memory.temp_size_in_bytes, accessed)
     return [number / here for number in found]
 
 
-def _measure(name: str, size: int, rounds: int) -> list[float]:
+def _measure(name: str, kind: str, size: int, rounds: int) -> list[float]:
     """Milliseconds of a step, and megabytes at the peak."""
-    training = _training(name, size)
+    training = _training(name, kind, size)
     times = []
     for _ in range(rounds + 2):
         start = time.perf_counter()
@@ -111,5 +118,6 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    name, size, rounds = sys.argv[1], *map(int, sys.argv[2:])
-    print(json.dumps(_measure(name, size, rounds) if rounds else _account(name, size)))
+    name, kind, size, rounds = *sys.argv[1:3], *map(int, sys.argv[3:])
+    found = _measure(name, kind, size, rounds) if rounds else _account(name, kind, size)
+    print(json.dumps(found))

@@ -70,7 +70,7 @@ def train(steps, folder):
         return optax.apply_updates(model, updates), state
 
     model = jax.jit(make, out_shardings=cut)(jax.random.key(0))
-    state = jax.jit(optimizer.init)(model)
+    state = optimizer.init(model)
     with ocp.CheckpointManager(folder) as manager:
         done = manager.latest_step() or 0
         if done:

@@ -179,6 +179,30 @@ def test_an_optimizers_state_is_sharded_like_the_parameters(mesh):
     np.testing.assert_array_equal(state.marks.shape, one_state.marks.shape)
 
 
+def test_a_state_made_under_jit_is_sharded_where_it_depends_on_the_parameters(mesh):
+    names = ("scale", "share", "parts", "cov")
+    model = {name: sharded(mesh)[name] for name in names}
+    reparam = bt.Reparam({n: WHOLE[n] for n in names}, {n: SPEC[n] for n in names})
+    optimizer, _ = training(reparam)
+    assert_kept(jax.jit(optimizer.init)(model).free)
+    # The values are looked at where they lie.
+    start = jax.jit(lambda model: optimizer.init(model).free)
+    assert_scalars_alone_are_moved(start, model, scalars=True)
+    outside = dict(model, share=model["share"] + 1.0)
+    assert jnp.isnan(start(outside)["share"]).all()
+    with pytest.raises(bt.SupportError, match="'share'"):
+        optimizer.init(outside)
+
+
+def test_in_a_context_with_explicit_axes():
+    model, reparam = sharded(EXPLICIT), bt.Reparam(WHOLE, SPEC)
+    free = reparam.inverse(sharded())
+    with jax.set_mesh(EXPLICIT):
+        assert_close(reparam.inverse(model), free)
+        found = jax.jit(reparam.forward)(reparam.inverse(model))
+    assert_kept(found)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])
 def test_marks_do_not_depend_on_where_an_array_lies(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -252,7 +276,8 @@ def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
     mesh = _devices.chain_mesh(chains, ())
     assert mesh is not None
     assert mesh.size == chains
-    shared = sample()
+    with jax.set_mesh(EXPLICIT if chains == 8 else AUTO):  # it has its own
+        shared = sample()
     monkeypatch.setattr(_devices, "chain_mesh", lambda *_: None)
     np.testing.assert_array_equal(shared.vectors, sample().vectors)
 

@@ -220,6 +220,12 @@ def test_an_equal_posterior_is_sampled_without_a_new_trace(getkey):
     assert draws.stats["n_steps"].shape == (4, 410)
 
 
+def test_numbers_of_chains_and_draws_are_checked():
+    pytest.importorskip("blackjax")
+    with pytest.raises(ValueError, match=r"`chains` must .* got 0\n.*`draws` .* got 2.5"):
+        bt.sample_blackjax(scale_model(), jax.random.key(0), chains=0, draws=2.5)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:the chains do not agree", "ignore:too few independent"

@@ -24,7 +24,7 @@ def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
             are not.
 
     Returns:
-        The mesh; `None` where one device does it all, or `shared` lies on several.
+        The mesh; `None` where `shared` lies on several devices.
 
     Raises:
         ValueError: the processes cannot have as many chains each.
@@ -39,8 +39,9 @@ def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
             f"multiple of {processes}"
         )
     config: Any = jax.config
-    if processes == 1 and (config.jax_default_device or jax.device_count() == 1):
-        return None
+    if processes == 1 and config.jax_default_device:
+        # The device where an array goes that nobody has placed.
+        return Mesh(list(jnp.zeros(()).devices()), (_AXIS,))
     of_process: dict[int, list[Any]] = {}
     for device in jax.devices():
         of_process.setdefault(device.process_index, []).append(device)
@@ -48,7 +49,7 @@ def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
     here = chains // processes
     count = max(n for n in range(1, most + 1) if here % n == 0)
     taken = [d for i in sorted(of_process) for d in of_process[i][:count]]
-    return Mesh(np.array(taken), (_AXIS,)) if len(taken) > 1 else None
+    return Mesh(np.array(taken), (_AXIS,))
 
 
 def place(mesh: Mesh | None, tree: PyTree, *, by_chain: bool) -> PyTree:
@@ -78,7 +79,7 @@ def map_chains(
 
     No device waits for another: each goes on with its own chains. On a CPU these follow
     one another: side by side each would wait for the longest trajectory. There, what a
-    chain does is the same to the last bit whatever others there are.
+    chain does does not depend on how many others its device has.
 
     Args:
         mesh: of `chain_mesh`.

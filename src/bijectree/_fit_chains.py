@@ -64,7 +64,7 @@ def require_counts(what: str, **counts: Any) -> None:
     faults = [
         f"`{name}` must be an integer of at least 1, got {value!r}"
         for name, value in counts.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1
     ]
     raise_all(f"{what}: some numbers cannot be used", faults)
 

@@ -90,7 +90,7 @@ class FitReport:
         whole.add_row(
             Text(
                 f"gradients spent: {self.gradients:,}, of which "
-                f"{self.gradients_held_out:,} for the held-out draws"
+                f"{self.gradients_held_out:,} for these figures alone"
             )
         )
         if self.divergences:

@@ -189,6 +189,7 @@ class Reparam(eqx.Module):
         Raises:
             SupportError: as `inverse`, on concrete values.
             RuntimeError: from `eqx.error_if` under `jit`; it names the first path.
+                Where there are several devices, the leaf is NaN instead.
         """
         leaves = model_leaves(self._rows.plan, model)
         self._compare_tied(leaves)
@@ -197,16 +198,15 @@ class Reparam(eqx.Module):
             if isinstance(mask, Tracer):
                 expected = self._rows.support_of(row, leaves)
                 message = f"{self._rows.name(row)} is outside its support: {expected}"
-                leaves[i] = eqx.error_if(leaves[i], mask, message)
+                leaves[i] = _error_if(leaves[i], mask, message)
         _, masks = self._rows.above_then([x for x, _ in pairs])
         self._raise_off_then(masks)
         traced = [mask.any() for *_, mask in masks if isinstance(mask, Tracer)]
         if traced:
             mask = jnp.any(jnp.stack(traced))
-            free = [leaves[i] for i, _ in self._rows.plan.free]
-            free = eqx.error_if(free, mask, "the model is outside what `then` maps onto")
-            for (i, _), leaf in zip(self._rows.plan.free, free, strict=True):
-                leaves[i] = leaf
+            for i, _ in self._rows.plan.free:
+                message = "the model is outside what `then` maps onto"
+                leaves[i] = _error_if(leaves[i], mask, message)
         return self._rows.plan.structure.treedef.unflatten(leaves)
 
     def then(self, bijector: Any) -> "Reparam":
@@ -371,6 +371,18 @@ class Reparam(eqx.Module):
                 f"the coordinates {', '.join(found)} of the model are outside what "
                 f"{name}, given to `then`, maps onto"
             )
+
+
+def _error_if(leaf: Array, mask: Array, message: str) -> Array:
+    """A leaf, or an error; where there are several devices, NaN for it.
+
+    What one of them raised would leave the others waiting for it. And `eqx.error_if`
+    brings all that it is given to one device, so it gets a scalar.
+    """
+    wrong = mask.any()
+    if jax.device_count() == 1:
+        wrong = eqx.error_if(jnp.zeros((), bool), wrong, message)
+    return jnp.where(wrong, jnp.asarray(jnp.nan, leaf.dtype), leaf)
 
 
 def of_rows(rows: Rows) -> Reparam:

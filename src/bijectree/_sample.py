@@ -1,5 +1,6 @@
 """Sampling by BlackJAX's NUTS; chains lie on all devices of all processes."""
 
+import contextlib
 import warnings
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rich.progress import Progress
 
 from . import _devices, _tfp
 from ._draws import Draws, optional_import
+from ._fit_chains import require_counts
 from ._posterior import Posterior
 from ._target import Target
 
@@ -39,8 +41,8 @@ def sample_blackjax(
     Chains are shared by the devices, of all processes where there are several: each has
     as many, and none waits for another. If the model or the data are sharded, they are
     left so and the chains are not. Every process gets all draws; the first alone shows
-    progress and warns. One key gives the same draws on any number of devices; on
-    accelerators, where the chains of one device run side by side, up to rounding.
+    progress and warns. A chain's random numbers do not depend on how many devices there
+    are, and its draws but for rounding, which a long chain magnifies.
 
     Args:
         posterior: a Posterior.
@@ -61,8 +63,8 @@ def sample_blackjax(
 
     Raises:
         ImportError: BlackJAX is not installed.
-        ValueError: no start with a finite density and gradient, see `initial`; chains
-            that several processes cannot share evenly.
+        ValueError: no start with a finite density and gradient, see `initial`; numbers
+            below 1; chains that several processes cannot share evenly.
 
     Warns:
         UserWarning: each of `Draws.warnings`, such as divergences or a large R-hat.
@@ -78,6 +80,7 @@ def sample_blackjax(
         (4, 1000)
     """
     blackjax = optional_import("blackjax")
+    require_counts("sample_blackjax", chains=chains, warm_up=warm_up, draws=draws)
     mesh = _devices.chain_mesh(chains, (posterior, data))
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
     starts = posterior.initial(key_start, *data, strategy=start, jitter=jitter, n=chains)
@@ -91,7 +94,9 @@ def sample_blackjax(
     found: list[tuple[Array, dict[str, Array]]] = []
     first = jax.process_index() == 0
     console = Console(stderr=True)
-    with Progress(console=console, disable=not (progress and first)) as bar:
+    # A mesh that the user has set is for the model's arrays, not for the chains.
+    here = contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
+    with here, Progress(console=console, disable=not (progress and first)) as bar:
         task = bar.add_task("warm-up", total=None)
         states, tuned = jax.block_until_ready(
             _warm_up(

@@ -396,13 +396,18 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
         numbers = as_arrays(numbers)
         sharding = getattr(jax.typeof(leaf), "sharding", None)
-        if kind.elementwise or sharding is None or not sharding.mesh.explicit_axes:
+        alone = kind.elementwise and all(jnp.ndim(n) == 0 for n in numbers)
+        if alone or sharding is None or not sharding.mesh.explicit_axes:
             return jitted(kind, numbers, leaf)
         # Where shardings are part of the type, JAX asks for that of each gather and
         # scatter within. Events are whole, so it is that of the axes before them.
         batch = len(kind.shape) - kind.event_ndims
         axes = sharding.spec[:batch]
-        found = jax.eval_shape(functools.partial(jitted, kind), numbers, leaf)
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)),
+            (numbers, leaf),
+        )
+        found = jax.eval_shape(functools.partial(jitted, kind), *shapes)
         shardings = jax.tree.map(
             lambda x: NamedSharding(
                 sharding.mesh, PartitionSpec(*axes if x.ndim >= batch else ())
