@@ -493,8 +493,9 @@ def write() -> None:
     text = [f"\nNot measured: {', '.join(missing)}.\n"] if missing else []
     text.append(
         "\nOn the funnel the non-centred coordinates are exactly normal: no fit can "
-        "better them, and what it costs is lost. A flow is fitted to the small funnel "
-        "alone; draws diverge in the coordinates that it finds.\n"
+        "better them, and what it costs is lost. On the large one what the same "
+        "coordinates are worth varies by a third from seed to seed. A flow is fitted to "
+        "the small funnel alone; draws diverge in the coordinates that it finds.\n"
     )
     for name, rows in results.items():
         seeds = len(next(iter(rows.values())))

@@ -164,6 +164,9 @@ def test_an_optimizers_state_is_sharded_like_the_parameters(mesh):
     model, reparam = sharded(mesh), bt.Reparam(WHOLE, SPEC)
     optimizer, step = training(reparam)
     state = optimizer.init(model)
+    for x in jax.tree.leaves(state):  # the count, too: a checkpoint keeps its place
+        assert x.committed
+        assert len(x.sharding.device_set) == 8
     assert_scalars_alone_are_moved(step, model, state, scalars=True)
     step = jax.jit(step, donate_argnums=(0, 1))
     there = jax.jit(step)

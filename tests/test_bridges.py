@@ -230,6 +230,26 @@ def test_numbers_of_chains_and_draws_are_checked():
 @pytest.mark.filterwarnings(
     "ignore:the chains do not agree", "ignore:too few independent"
 )
+def test_a_model_without_coordinates_is_not_sampled():
+    reparam = bt.Reparam({"a": jnp.ones(3)}, bt.frozen)
+    posterior = bt.Posterior(reparam, lambda m: -m["a"].sum())
+    with pytest.raises(ValueError, match="sample_blackjax: .* no free coordinates"):
+        bt.sample_blackjax(posterior, jax.random.key(0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)
+def test_half_precision_is_sampled_in_single(dtype, getkey):
+    reparam = bt.Reparam({"a": jnp.ones(3, dtype)}, bt.positive())
+    prior = tfd.HalfNormal(jnp.ones((), dtype))
+    posterior = bt.Posterior(reparam, None, prior)
+    draws = bt.sample_blackjax(posterior, getkey(), progress=False)
+    assert draws.vectors.dtype == np.float32
+    assert draws.models["a"].dtype == dtype
+    means = np.asarray(draws.models["a"], np.float64).mean(axis=(0, 1))
+    np.testing.assert_allclose(means, np.sqrt(2 / np.pi), atol=0.06)
+
+
 def test_divergences_are_counted_and_warned_of(getkey, capsys):
     pytest.importorskip("blackjax")
     model = {"x": jnp.zeros(()), "v": jnp.zeros(())}

@@ -98,7 +98,7 @@ def test_it_is_an_ordinary_reparam(mixed):
         free = fitted.inverse(model)
         assert fitted.labels == posterior.reparam.labels
         bt.check(fitted, model).raise_if_failed()
-        assert "dependent on mu, tau" in str(bt.summary(fitted, model))
+        assert "location_scale on mu, tau, λ 0 to 1" in str(bt.summary(fitted, model))
         assert_stored(fitted, free)
         assert "centeredness of 'theta': 12 from" in str(report)
 

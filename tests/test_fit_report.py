@@ -31,7 +31,7 @@ def test_the_table():
     assert lines[5].split()[-2:] == ["1e+06", "2"]
     assert lines[7] == "evidence bound: -10 → -2 → -1.5"
     assert lines[8] == "gradients spent: 12,345, of which 45 for these figures alone"
-    assert lines[9] == "note: 2 of 75 held-out draws diverged"
+    assert lines[9] == "note: 2 of 75 held-out draws diverged, after a short warm-up"
     assert lines[10] == "note: look out"
     assert "\x1b" not in text
 

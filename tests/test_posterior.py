@@ -750,3 +750,13 @@ def test_a_strategy_that_cannot_be_is_refused(getkey):
     function = bt.Posterior(posterior.reparam, None, lambda m: -(m.slope**2))
     with pytest.raises(ValueError, match="which cannot be drawn from"):
         function.initial(getkey(), strategy="prior")
+
+
+def test_data_without_a_likelihood_are_refused():
+    posterior = bt.Posterior(
+        bt.Reparam({"a": jnp.ones(2)}, None), None, tfd.Normal(0.0, 1.0)
+    )
+    free = {"a": jnp.zeros(2)}
+    posterior.log_density(free)
+    with pytest.raises(ValueError, match="1 data given to a Posterior without a log-lik"):
+        posterior.log_density(free, jnp.ones(3))

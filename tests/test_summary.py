@@ -96,3 +96,13 @@ def test_names_what_does_not_fit():
     reparam = bt.Reparam({"a": jnp.ones(2)}, None)
     with pytest.raises(ValueError, match=r"'a'.*\(3,\).*\(2,\)"):
         bt.summary(reparam, {"a": jnp.ones(3)})
+
+
+def test_what_lies_over_all_leaves_is_in_the_last_lines():
+    model = {"a": jnp.ones(2), "b": jnp.ones(())}
+    reparam = bt.Reparam(model, bt.positive()).then(tfb.Scale(2.0)).then(tfb.Shift(1.0))
+    assert bt.summary(reparam, model).splitlines()[-3:] == [
+        "2 leaves: 2 free, 0 frozen, 0 static; 3 free coordinates for 3 parameters",
+        "then: scale, over all free coordinates",
+        "then: shift, over all free coordinates",
+    ]

@@ -1216,3 +1216,28 @@ def test_a_long_chain_of_dependencies():
     spec: dict[str, Any] = dict(zip(names[1:], map(bt.tied, names[:-1]), strict=True))
     reparam = bt.Reparam(model, {names[0]: None} | spec)
     assert reparam.forward(reparam.inverse(model))[names[-1]] == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ({"centeredness": 2.0}, "centeredness must be from 0 .* got 2.0"),
+        ({"centeredness": [0.5, np.nan]}, "centeredness must be finite"),
+        ({"centeredness": "half"}, "centeredness must be a real number"),
+        ({"scale": 0.0}, "scale must be positive, got 0.0"),
+        ({"scale": jnp.array([1.0, -2.0])}, "scale must be positive"),
+        ({"loc": np.inf, "scale": "b"}, "loc must be finite"),
+    ],
+)
+def test_location_scale_takes_numbers_that_make_sense(numbers, words):
+    with pytest.raises(ValueError, match=f"location_scale: {words}"):
+        bt.location_scale(**{"loc": "a", "scale": 1.0} | numbers)
+
+
+def test_the_number_of_shares_is_held_to_the_leafs():
+    model = {"mu": jnp.zeros(()), "theta": jnp.zeros(3)}
+    spec = {"mu": None, "theta": bt.location_scale("mu", 1.0, [0.0, 1.0])}
+    with pytest.raises(ValueError, match="at 'theta': location_scale does not fit"):
+        bt.Reparam(model, spec)
+    spec["theta"] = bt.location_scale("mu", 1.0, (0.0, 0.5, 1.0))
+    assert "location_scale on mu, λ 0 to 1" in repr(bt.Reparam(model, spec))

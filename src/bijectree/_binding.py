@@ -14,7 +14,8 @@ from jaxtyping import PyTree
 from ._devices import split_axes
 from ._leaves import tie_fault
 from ._plan import Plan, Row, owner, trace
-from ._spec import Dependent, Joint, Tied, frozen, is_spec_leaf
+from ._representable import dtype_fault
+from ._spec import Dependent, Joint, LocationScale, Tied, frozen, is_spec_leaf
 from ._tfp import Kind, Structure as BijectorStructure, bind, is_bijector, split
 from ._tree import (
     Fixed,
@@ -95,6 +96,7 @@ class _Binding:
         self.parts: list[tuple[BijectorStructure, tuple[Any, ...]]] = []
         self.slots: dict[int, int] = {}
         self.made: dict[Any, Any] = {}  # what the functions of dependents make
+        self.held_in: dict[tuple[int, Kind], str | None] = {}  # faults by slot and kind
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
@@ -211,6 +213,8 @@ class _Binding:
             self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
         if kind is not None:
             self._events_whole(i, item, more.get("members"), kind)
+            if function is None:
+                self._numbers_held(where, item, slot, kind)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
 
     def _events_whole(
@@ -227,6 +231,18 @@ class _Binding:
                     f"of {describe(leaf)} as a whole, which {leaf.sharding.spec} splits "
                     "over devices; shard other axes, or replicate the leaf"
                 )
+
+    def _numbers_held(self, where: str, item: Any, slot: int, kind: Kind) -> None:
+        """Note bounds and other numbers that the leaf's dtype cannot hold."""
+        key = slot, kind
+        if key not in self.held_in:
+            self.held_in[key] = dtype_fault(item, self.parts[slot][1], kind)
+        fault = self.held_in[key]
+        if fault:
+            self.faults.append(
+                f"at {where}: {_item_name(item)} does not fit {kind.dtype}: {fault}; "
+                "give a wider dtype or other numbers"
+            )
 
     def _raised(self, what: str, error: Exception) -> None:
         """Note what TFP, or a user's function, has raised."""
@@ -372,6 +388,8 @@ def _item_name(item: Any) -> str:
     if isinstance(item, Joint):
         over = f" over {', '.join(item.over)}" if item.over else ""
         return f"the joint {_item_name(item.bijector)}{over}"
+    if isinstance(item, Dependent) and isinstance(item.function, LocationScale):
+        return "location_scale"
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 

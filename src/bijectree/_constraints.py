@@ -46,7 +46,8 @@ def _known(*numbers: Number) -> tuple[np.ndarray, ...] | None:
     return tuple(np.asarray(n.value).astype(np.float64) for n in numbers)
 
 
-def _finite_number(value: Any, name: str, otherwise: str) -> Number:
+def finite_number(value: Any, name: str, otherwise: str) -> Number:
+    """A finite number, or an array of them; `otherwise` says what takes others."""
     number = _real_number(value, name)
     known = _known(number)
     if known is not None and not np.all(np.isfinite(known[0])):
@@ -134,7 +135,7 @@ def greater_than(lower: Float[ArrayLike, "..."], *, via: Via = "exp") -> tfb.Bij
     """
     _one_of(via, "via", ("exp", "softplus"))
     mend = "interval(lower, upper) takes infinite bounds"
-    return _bijectors.GreaterThan(_finite_number(lower, "lower", mend), via)
+    return _bijectors.GreaterThan(finite_number(lower, "lower", mend), via)
 
 
 def less_than(upper: Float[ArrayLike, "..."], *, via: Via = "exp") -> tfb.Bijector:
@@ -160,7 +161,7 @@ def less_than(upper: Float[ArrayLike, "..."], *, via: Via = "exp") -> tfb.Biject
     """
     _one_of(via, "via", ("exp", "softplus"))
     mend = "interval(lower, upper) takes infinite bounds"
-    return _bijectors.LessThan(_finite_number(upper, "upper", mend), via)
+    return _bijectors.LessThan(finite_number(upper, "upper", mend), via)
 
 
 def interval(
@@ -258,8 +259,8 @@ def affine(loc: Float[ArrayLike, "..."], scale: Float[ArrayLike, "..."]) -> tfb.
         7.0
     """
     mend = "an affine map needs finite numbers"
-    offset = _finite_number(loc, "loc", mend)
-    multiplier = _finite_number(scale, "scale", mend)
+    offset = finite_number(loc, "loc", mend)
+    multiplier = finite_number(scale, "scale", mend)
     known = _known(multiplier)
     if known is not None and not np.all(known[0] > 0):
         shown = _bijectors.describe_number(multiplier)

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
@@ -70,6 +71,30 @@ def _put(x: Any, sharding: NamedSharding) -> jax.Array:
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
     host = np.asarray(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda i: host[i])
+
+
+def beside(tree: PyTree, like: PyTree) -> PyTree:
+    """Put what nobody has placed, such as a count, on all devices of the arrays `like`.
+
+    `jit` would move it there by itself, but not once it was saved and restored: what is
+    restored has a place.
+    """
+    meshes = {
+        x.sharding.mesh
+        for x in jax.tree.leaves(like)
+        if isinstance(x, jax.Array)
+        and not isinstance(x, Tracer)
+        and isinstance(x.sharding, NamedSharding)
+    }
+    if len(meshes) != 1:
+        return tree
+    whole = NamedSharding(meshes.pop(), PartitionSpec())
+
+    def put(x: Any) -> Any:
+        free = isinstance(x, jax.Array) and not isinstance(x, Tracer) and not x.committed
+        return _put(x, whole) if free else x
+
+    return jax.tree.map(put, tree)
 
 
 def map_chains(

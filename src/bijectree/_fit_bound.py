@@ -201,7 +201,8 @@ def _advance(
     dim, dtype = bound.target.posterior.dim, _fit_chains.dtype_of(bound.target)
 
     def loss(numbers: PyTree, key: PRNGKeyArray) -> Array:
-        z = jax.random.normal(key, (samples, dim), dtype)
+        half = jax.random.normal(key, (-(-samples // 2), dim), dtype)
+        z = jnp.concatenate([half, -half])[:samples]  # antithetic: what is odd cancels
         return -jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z))
 
     def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:

@@ -95,7 +95,8 @@ class FitReport:
         )
         if self.divergences:
             of = f"{self.divergences} of {self.held_out} held-out draws"
-            whole.add_row(Text(f"note: {of} diverged", style="dim"))
+            words = f"note: {of} diverged, after a short warm-up"
+            whole.add_row(Text(words, style="dim"))
         for note in self.notes:
             whole.add_row(Text(f"note: {note}", style="dim"))
         return whole

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, PyTree, UInt32
 from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
+from . import _devices
 from ._params import Arrays, absent, arrays_of, put
 from ._reparam import Reparam
 from ._steps import Steps
@@ -97,7 +98,8 @@ def reparameterize(
         steps = part_of(absent(arrays))
         free = steps.start(arrays)
         inner_state = _forget(inner.init(free), params)
-        return ReparameterizedState(inner_state, free, steps.marks(arrays))
+        state = ReparameterizedState(inner_state, free, steps.marks(arrays))
+        return _devices.beside(state, arrays)
 
     def update(
         updates: PyTree,

@@ -228,8 +228,14 @@ class Posterior(eqx.Module):
         """The log-likelihood at a model; zero if there is none.
 
         Raises:
-            ValueError: the function that was given does not return a real scalar.
+            ValueError: the function that was given does not return a real scalar; data,
+                but no function was given.
         """
+        if self._log_likelihood is None and data:
+            raise ValueError(
+                f"{len(data)} data given to a Posterior without a log-likelihood, which "
+                "would not count; give it one, or leave the data out"
+            )
         if self._log_likelihood is None:
             return jnp.zeros((), _dtype(self._free_of(model)))
         return _scalar(self._log_likelihood.build()(model, *data), "the log-likelihood")

@@ -82,8 +82,7 @@ class Reparam(eqx.Module):
         rows = [row for row in self._rows.plan.rows if row.role != "static"]
         lines = [f"  {row.path}: {self._rows.describe(row)}" for row in rows[:20]]
         more = [f"  ... {len(rows) - 20} more"] if len(rows) > 20 else []
-        for kind, slot in self._rows.plan.outer:
-            more.append(f"  then: {kind.structure.build(self._rows.numbers[slot]).name}")
+        more += [f"  then: {name}" for name in self._rows.outer_names()]
         return "\n".join([f"Reparam of dimension {self.dim}", *lines, *more])
 
     __hash__ = object.__hash__

@@ -16,6 +16,7 @@ from . import _tfp
 from ._alike import map_alike
 from ._leaves import cut, widest
 from ._plan import Plan, Row, build_bijector, dependent_numbers
+from ._spec import LocationScale
 from ._support import support
 from ._tree import raise_all
 
@@ -229,10 +230,21 @@ class Rows:
         if row.function is None:
             name = row.kind.structure.build(self.numbers[row.slot]).name
         else:
-            name = "dependent on " + ", ".join(rows[i].path for i in row.on)
+            function = row.function.build(self.numbers[row.slot])
+            made = isinstance(function, LocationScale)
+            name = "location_scale" if made else "dependent"
+            name += " on " + ", ".join(rows[i].path for i in row.on)
+            name += f", {function.shares}" if made else ""
         if row.members:
             name += " joint over " + ", ".join(rows[i].path for i in row.members)
         return name
+
+    def outer_names(self) -> list[str]:
+        """The bijectors that `then` has put on, the first one first."""
+        return [
+            kind.structure.build(self.numbers[slot]).name
+            for kind, slot in self.plan.outer
+        ]
 
     def name(self, row: Row) -> str:
         """The leaf or leaves that a row maps, in quotes."""

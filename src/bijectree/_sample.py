@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray, PyTree
@@ -14,7 +15,7 @@ from rich.progress import Progress
 
 from . import _devices, _tfp
 from ._draws import Draws, optional_import
-from ._fit_chains import require_counts
+from ._fit_chains import checked, require_counts
 from ._posterior import Posterior
 from ._target import Target
 
@@ -64,7 +65,8 @@ def sample_blackjax(
     Raises:
         ImportError: BlackJAX is not installed.
         ValueError: no start with a finite density and gradient, see `initial`; numbers
-            below 1; chains that several processes cannot share evenly.
+            below 1; chains that several processes cannot share evenly; a model without
+            free coordinates, or with complex ones.
 
     Warns:
         UserWarning: each of `Draws.warnings`, such as divergences or a large R-hat.
@@ -80,12 +82,16 @@ def sample_blackjax(
         (4, 1000)
     """
     blackjax = optional_import("blackjax")
+    checked(posterior, "sample_blackjax")
     require_counts("sample_blackjax", chains=chains, warm_up=warm_up, draws=draws)
     mesh = _devices.chain_mesh(chains, (posterior, data))
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
     starts = posterior.initial(key_start, *data, strategy=start, jitter=jitter, n=chains)
+    target = Target(posterior, data)
     vectors = jax.vmap(posterior.reparam.ravel)(starts)
-    target = _devices.place(mesh, Target(posterior, data), by_chain=False)
+    if vectors.dtype.itemsize < 4:  # too coarse to take steps in
+        vectors = vectors.astype(jnp.float32)
+    target = _devices.place(mesh, target, by_chain=False)
 
     def by_chain(tree: PyTree) -> PyTree:
         return _devices.place(mesh, tree, by_chain=True)

@@ -10,9 +10,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from ._constraints import affine
+from ._constraints import affine, finite_number
 from ._tfp import is_bijector
 from ._tree import children, describe, is_inexact, leaf_at, path_string, raise_all
 
@@ -181,7 +182,7 @@ def tied(source: str, fn: Callable[[Array], Array] | None = None) -> Tied:
     return Tied(source, _Identity() if fn is None else fn)
 
 
-class _LocationScale(eqx.Module):
+class LocationScale(eqx.Module):
     """Makes the affine map of `location_scale` from the model."""
 
     loc: str | Array
@@ -196,6 +197,14 @@ class _LocationScale(eqx.Module):
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             multiplier = jnp.asarray(scale) ** (1 - jnp.asarray(share))
             return affine(loc - multiplier * share * loc, multiplier)
+
+    @property
+    def shares(self) -> str:
+        """λ in words: one number, or from the least to the greatest."""
+        if isinstance(self.centeredness, Tracer) or not np.size(self.centeredness):
+            return "λ"
+        low, high = np.min(self.centeredness), np.max(self.centeredness)
+        return f"λ {low:.3g}" + (f" to {high:.3g}" if high > low else "")
 
 
 def location_scale(
@@ -220,7 +229,9 @@ def location_scale(
         A leaf of a spec.
 
     Raises:
-        ValueError: neither `loc` nor `scale` is a path.
+        ValueError: neither `loc` nor `scale` is a path; a number that is not finite, a
+            scale that is not positive, or `centeredness` outside [0, 1]. Traced numbers
+            are not checked.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -233,14 +244,24 @@ def location_scale(
     on = tuple(x for x in (loc, scale) if isinstance(x, str))
     if not on:
         raise ValueError("location_scale: neither loc nor scale is a path; use affine")
-    return Dependent(
-        _LocationScale(_number(loc), _number(scale), _number(centeredness)), on
-    )
+    share = _number(centeredness, "centeredness")
+    multiplier = scale if isinstance(scale, str) else _number(scale, "scale")
+    for name, number, low, high, expected in (
+        ("centeredness", share, 0.0, 1.0, "from 0 (non-centred) to 1 (centred)"),
+        ("scale", multiplier, np.finfo(np.float64).tiny, np.inf, "positive"),
+    ):
+        if isinstance(number, (str, Tracer)):
+            continue
+        if not np.all((number >= low) & (number <= high)):
+            raise ValueError(f"location_scale: {name} must be {expected}, got {number}")
+    offset = loc if isinstance(loc, str) else _number(loc, "loc")
+    return Dependent(LocationScale(offset, multiplier, share), on)
 
 
-def _number(x: Any) -> Any:
-    """A Python number as an array, so that another one does not retrace."""
-    return np.asarray(x, np.float64) if isinstance(x, (int, float)) else x
+def _number(value: Any, name: str) -> Any:
+    """A finite number as an array, so that another one does not retrace."""
+    what = f"location_scale: {name}"
+    return finite_number(value, what, "give a finite one").value
 
 
 def is_spec_leaf(x: Any) -> bool:

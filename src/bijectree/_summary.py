@@ -27,7 +27,8 @@ def summary(reparam: Reparam, model: PyTree) -> str:
     """Tabulate a model's leaves: path, shape, dtype, bijector, support, free size, value.
 
     Frozen leaves are shown as such, and so are static ones (integers, functions, any
-    leaf that is no inexact array). The last line has the totals. The text is plain and
+    leaf that is no inexact array). Beneath are the totals, and what `Reparam.then` has
+    put over all leaves. The text is plain and
     as wide as its content, the same wherever it is printed; a cell of more than 40
     characters is cut.
 
@@ -66,7 +67,7 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         cells = _cells(reparam, i, row, leaves)
         table.add_row(*(Text(_cut(cell)) for cell in cells))
     text = plain(table) + "\n\n" if rows else ""
-    return text + _totals(reparam)
+    return text + _totals(reparam) + _outer(reparam)
 
 
 def _cells(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> tuple[str, ...]:
@@ -105,6 +106,12 @@ def _totals(reparam: Reparam) -> str:
         f"{_plural(reparam.dim, 'free coordinate', 'free coordinates')} for "
         f"{_plural(parameters, 'parameter', 'parameters')}"
     )
+
+
+def _outer(reparam: Reparam) -> str:
+    """What `then` has put on top."""
+    names = reparam._rows.outer_names()
+    return "".join(f"\nthen: {name}, over all free coordinates" for name in names)
 
 
 def _is_shape(leaf: Any) -> bool:

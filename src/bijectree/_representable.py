@@ -1,0 +1,68 @@
+"""Whether a leaf's dtype can hold what a bijector is made of and what it maps onto."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ._support import interval_of
+from ._tfp import Kind
+
+
+def dtype_fault(bijector: Any, numbers: tuple[Any, ...], kind: Kind) -> str | None:
+    """Say what of a bijector is lost in the dtype of its leaf, such as a bound.
+
+    Args:
+        bijector: bound to the leaf.
+        numbers: its own; traced ones are not looked at.
+        kind: of the leaf.
+    """
+    most = float(jnp.finfo(kind.compute_dtype).max)
+    for number in numbers:
+        dtype = getattr(number, "dtype", np.float64)
+        if isinstance(number, Tracer) or not jnp.issubdtype(dtype, jnp.floating):
+            continue
+        if float(jnp.finfo(dtype).max) <= most:
+            continue
+        value = np.asarray(number, np.float64)
+        large = value[np.isfinite(value) & (np.abs(value) > most)]
+        if large.size:
+            return f"its number {large[0]:g} is infinite in {kind.compute_dtype}"
+    return _range_fault(bijector, kind, most) if kind.elementwise else None
+
+
+def _range_fault(bijector: Any, kind: Kind, most: float) -> str | None:
+    found = interval_of(bijector)
+    if (
+        found is None
+        or isinstance(found.lower, Tracer)
+        or isinstance(found.upper, Tracer)
+    ):
+        return None
+    lower, upper = np.broadcast_arrays(
+        np.asarray(found.lower, np.float64), np.asarray(found.upper, np.float64)
+    )
+    limits = jnp.finfo(kind.dtype)
+    least = float(jnp.finfo(kind.compute_dtype).tiny)  # XLA takes subnormals for zero
+
+    def held(x: np.ndarray) -> np.ndarray:
+        """As the dtype has it."""
+        near = x.astype(kind.dtype).astype(np.float64)
+        return np.where(np.abs(near) < least, 0.0, near)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle = np.clip(lower / 2 + upper / 2, -float(limits.max), float(limits.max))
+        nothing = (held(middle) <= held(lower)) | (held(middle) >= held(upper))
+        finite = np.isfinite(lower) & np.isfinite(upper)
+        wide = finite & (upper / 2 - lower / 2 > most / 2)
+    for bad, what in (
+        (nothing, f"between which {kind.dtype} has none"),
+        (wide, f"whose distance is infinite in {kind.compute_dtype}"),
+    ):
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            where = f" at index {at}" if at else ""
+            ends = f"({float(lower[at])!r}, {float(upper[at])!r})"
+            return f"it maps onto {ends}{where}, {what}"
+    return None
