@@ -1240,4 +1240,6 @@ def test_the_number_of_shares_is_held_to_the_leafs():
     with pytest.raises(ValueError, match="at 'theta': location_scale does not fit"):
         bt.Reparam(model, spec)
     spec["theta"] = bt.location_scale("mu", 1.0, (0.0, 0.5, 1.0))
-    assert "location_scale on mu, λ 0 to 1" in repr(bt.Reparam(model, spec))
+    reparam = bt.Reparam(model, spec)
+    assert "location_scale on mu, λ 0 to 1" in repr(reparam)
+    assert "location_scale on mu, λ" in repr(jax.eval_shape(lambda: reparam))

@@ -55,7 +55,7 @@ def fit_centeredness(
         start: where the means of the normal densities start, the `strategy` of
             `Posterior.initial`.
         steps: how many steps Adam makes.
-        samples: how many draws each of its gradients is a mean of.
+        samples: how many draws each of its gradients is a mean of, in pairs ±z.
         learning_rate: of Adam, which falls to zero along a cosine.
         progress: whether to show a progress bar, on the standard error.
 

@@ -52,7 +52,7 @@ def fit_flow(
         width: the width of the hidden layer of its conditioners.
         start: where the affine map starts, the `strategy` of `Posterior.initial`.
         steps: how many steps Adam makes at most.
-        samples: how many draws each of its gradients is a mean of.
+        samples: how many draws each of its gradients is a mean of, in pairs ±z.
         learning_rate: of Adam, which falls to zero along a cosine.
         patience: how many times fifty steps to go on for without a better bound.
         progress: whether to show a progress bar, on the standard error.

@@ -34,15 +34,10 @@ def dtype_fault(bijector: Any, numbers: tuple[Any, ...], kind: Kind) -> str | No
 
 def _range_fault(bijector: Any, kind: Kind, most: float) -> str | None:
     found = interval_of(bijector)
-    if (
-        found is None
-        or isinstance(found.lower, Tracer)
-        or isinstance(found.upper, Tracer)
-    ):
+    ends = (found.lower, found.upper) if found else (None,)
+    if any(x is None or isinstance(x, Tracer) for x in ends):
         return None
-    lower, upper = np.broadcast_arrays(
-        np.asarray(found.lower, np.float64), np.asarray(found.upper, np.float64)
-    )
+    lower, upper = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in ends))
     limits = jnp.finfo(kind.dtype)
     least = float(jnp.finfo(kind.compute_dtype).tiny)  # XLA takes subnormals for zero
 
@@ -63,6 +58,6 @@ def _range_fault(bijector: Any, kind: Kind, most: float) -> str | None:
         if bad.any():
             at = tuple(int(i) for i in np.argwhere(bad)[0])
             where = f" at index {at}" if at else ""
-            ends = f"({float(lower[at])!r}, {float(upper[at])!r})"
-            return f"it maps onto {ends}{where}, {what}"
+            shown = f"({float(lower[at])!r}, {float(upper[at])!r})"
+            return f"it maps onto {shown}{where}, {what}"
     return None

@@ -201,9 +201,13 @@ class LocationScale(eqx.Module):
     @property
     def shares(self) -> str:
         """λ in words: one number, or from the least to the greatest."""
-        if isinstance(self.centeredness, Tracer) or not np.size(self.centeredness):
+        share = self.centeredness
+        known = isinstance(share, (np.ndarray, jax.Array)) and not isinstance(
+            share, Tracer
+        )
+        if not known or not np.size(share):
             return "λ"
-        low, high = np.min(self.centeredness), np.max(self.centeredness)
+        low, high = np.min(share), np.max(share)
         return f"λ {low:.3g}" + (f" to {high:.3g}" if high > low else "")
 
 

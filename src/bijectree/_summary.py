@@ -28,9 +28,8 @@ def summary(reparam: Reparam, model: PyTree) -> str:
 
     Frozen leaves are shown as such, and so are static ones (integers, functions, any
     leaf that is no inexact array). Beneath are the totals, and what `Reparam.then` has
-    put over all leaves. The text is plain and
-    as wide as its content, the same wherever it is printed; a cell of more than 40
-    characters is cut.
+    put over all leaves. The text is plain and as wide as its content, the same wherever
+    it is printed; a cell of more than 40 characters is cut.
 
     Args:
         reparam: a spec bound to the model.
