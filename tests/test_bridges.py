@@ -226,10 +226,6 @@ def test_numbers_of_chains_and_draws_are_checked():
         bt.sample_blackjax(scale_model(), jax.random.key(0), chains=0, draws=2.5)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:the chains do not agree", "ignore:too few independent"
-)
 def test_a_model_without_coordinates_is_not_sampled():
     reparam = bt.Reparam({"a": jnp.ones(3)}, bt.frozen)
     posterior = bt.Posterior(reparam, lambda m: -m["a"].sum())
@@ -238,6 +234,7 @@ def test_a_model_without_coordinates_is_not_sampled():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* transitions diverged")
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)
 def test_half_precision_is_sampled_in_single(dtype, getkey):
     reparam = bt.Reparam({"a": jnp.ones(3, dtype)}, bt.positive())
@@ -250,6 +247,10 @@ def test_half_precision_is_sampled_in_single(dtype, getkey):
     np.testing.assert_allclose(means, np.sqrt(2 / np.pi), atol=0.06)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:the chains do not agree", "ignore:too few independent"
+)
 def test_divergences_are_counted_and_warned_of(getkey, capsys):
     pytest.importorskip("blackjax")
     model = {"x": jnp.zeros(()), "v": jnp.zeros(())}
