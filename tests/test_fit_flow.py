@@ -36,7 +36,7 @@ def fitted(request):
             posterior,
             jax.random.key(0),
             flow=request.param,
-            steps=600,
+            steps=2000,
             learning_rate=0.02,
             width=8,
             progress=False,
