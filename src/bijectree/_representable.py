@@ -51,8 +51,10 @@ def _range_fault(bijector: Any, kind: Kind, most: float) -> str | None:
         nothing = (held(middle) <= held(lower)) | (held(middle) >= held(upper))
         finite = np.isfinite(lower) & np.isfinite(upper)
         wide = finite & (upper / 2 - lower / 2 > most / 2)
+        flat = finite & ((upper - lower) / 4 < least)
     for bad, what in (
         (nothing, f"between which {kind.dtype} has none"),
+        (flat, f"so near that a map's slope is zero in {kind.compute_dtype}"),
         (wide, f"whose distance is infinite in {kind.compute_dtype}"),
     ):
         if bad.any():
