@@ -3,9 +3,16 @@
 import zlib
 from collections.abc import Callable, Generator, Iterator
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
+
+# The same examples every time, however slow the machine; new ones by
+# `--hypothesis-profile=explore`.
+hypothesis.settings.register_profile("replay", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("replay")
 
 collect_ignore = ["eight_devices.py"]  # test_scale.py gives it eight
 
