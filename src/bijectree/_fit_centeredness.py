@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
-from scipy.special import stdtrit
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from . import _affine_map, _fit_bound, _fit_chains, _tfp
 from ._fit_bound import Bound
@@ -23,8 +22,8 @@ from ._target import Target
 from ._tfp import split
 from ._tree import leaf_at
 
-_GRID = 101  # values of λ
-_BATCH = 15  # draws of a chain that follow one another; their means hardly depend
+_GRID = 101
+_SHARES = np.linspace(0, 1, _GRID)  # the values of λ that draws are held to
 
 
 def fit_centeredness(
@@ -43,8 +42,9 @@ def fit_centeredness(
     evidence bound: the nearer the free coordinates are to independent normal ones, the
     higher it gets (Gorinova, Moore & Hoffman 2020, "Automatic reparameterisation of
     probabilistic programs", section 4). Draws by NUTS in these coordinates then refine
-    λ, to where they are nearest to independent normal ones: one λ for all of a leaf, or
-    each element its own where the draws tell them apart. The prior of the leaf may be
+    λ, to where they are nearest to independent normal ones: 0, 1 or another λ for all of
+    a leaf, or each element its own, whichever the draws of a chain that it is not learnt
+    from bear out best. The prior of the leaf may be
     of any location-scale family. λ starts from where it is, and is fixed in what is
     returned: `bt.Posterior(fitted, log_likelihood, prior=prior)` has the same posterior.
 
@@ -128,8 +128,7 @@ def fit_centeredness(
         np.asarray(numbers.loc, np.float64), np.exp(np.asarray(numbers.log_scale))
     )
     window = _fit_bound.sample(trained, key_held, guide)
-    learnt = window.vectors[:-1].reshape(-1, posterior.dim)
-    shares = _refined(trained, at, learnt)
+    shares = _refined(trained, at, window.vectors[:-1])
     fitted = _with_shares(reparam, at, shares)
     held = _fit_bound.compare(
         Target(posterior, data), target.through(fitted), trained, window.vectors[-1]
@@ -183,84 +182,112 @@ class _Centred(Bound):
 
 
 def _refined(
-    target: Target, at: tuple[int, ...], draws: Float[np.ndarray, "n dim"]
+    target: Target, at: tuple[int, ...], draws: Float[np.ndarray, "chain n dim"]
 ) -> list[Float[np.ndarray, "..."]]:
     """λ for which the draws are nearest to independent normal ones.
 
     The evidence bound is a mean over the normal density, and hardly sees what of the
     posterior that leaves out: the neck of a funnel. Here the mean is over draws from
-    the posterior: with η = (θ − loc)/scale^(1−λ) + λ loc, the Kullback–Leibler
-    divergence from the best normal density is ½ log var η + (1−λ) mean log scale, but
-    for what does not depend on λ.
+    the posterior.
     """
     reparam = target.posterior.reparam
-    found = _parts(target, at, jnp.asarray(draws))
+    found = _parts(target, at, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     shares = []
     for i, parts in zip(at, found, strict=True):
         row = reparam._rows.plan.rows[i]
         given = np.asarray(reparam._rows.numbers[row.slot][-1], np.float64)
-        theta, loc, scale = (np.asarray(x, np.float64) for x in parts)
-        with np.errstate(all="ignore"):
-            shares.append(_least(theta, loc, scale, given))
+        shape = *draws.shape[:2], given.size
+        theta, loc, scale = (np.asarray(x, np.float64).reshape(shape) for x in parts)
+        least = _least(theta, loc, scale, given.ravel())
+        shares.append(least.reshape(given.shape))
     return shares
 
 
 def _least(
-    theta: Float[np.ndarray, "n *element"],
-    loc: Float[np.ndarray, "n *element"],
-    scale: Float[np.ndarray, "n *element"],
-    given: Float[np.ndarray, "*element"],
-) -> Float[np.ndarray, "*element"]:
-    """λ of the least divergence, partly pooled over the elements of a leaf.
+    theta: Float[np.ndarray, "chain n element"],
+    loc: Float[np.ndarray, "chain n element"],
+    scale: Float[np.ndarray, "chain n element"],
+    given: Float[np.ndarray, " element"],
+) -> Float[np.ndarray, " element"]:
+    """λ of the least divergence, for a whole leaf or for each of its elements.
 
-    One element's draws leave tenths of λ open, those of all together hundredths. So
-    there is one λ for all, unless Student's test tells, at 5 % for all elements
-    together, that one has a better one: then each has its own. Either is 0 or 1 where
-    these are within one standard error of the least. An element whose draws say nothing
-    keeps what is given.
+    One element's draws leave tenths of λ open, those of all together hundredths; but
+    elements differ. So it is 0 for all, 1 for all, the best for all or the best for
+    each, whichever fits a chain best when it is found from the others (Stone 1974,
+    "Cross-validatory choice and assessment of statistical predictions"). An element
+    whose draws say nothing keeps what is given.
+    """
+    with np.errstate(all="ignore"):
+        found = _Moments.of(theta, loc, scale)
+        chains = list(range(len(theta)))
+        others = [[c for c in chains if c != out] for out in chains]
+        learnt = [found.divergence(rest, rest) for rest in others]
+        held = [
+            found.divergence(rest, [c]) for rest, c in zip(others, chains, strict=True)
+        ]
+        whole = found.divergence(chains, chains)
+    known = np.isfinite([whole, *learnt, *held]).all(axis=(0, 1))
+    lost = np.zeros(4)
+    for one, other in zip(learnt, held, strict=True):
+        shares = _candidates(one[:, known])
+        lost += np.take_along_axis(other[:, known], shares, axis=0).sum(axis=1)
+    best = given.copy()
+    best[known] = _SHARES[_candidates(whole[:, known])[np.argmin(lost)]]
+    return best
+
+
+def _candidates(
+    divergence: Float[np.ndarray, "share element"],
+) -> Int[np.ndarray, "4 element"]:
+    """Of the places of λ: the first, the last, the best for all, the best for each."""
+    each = np.argmin(divergence, axis=0)
+    common = np.argmin(divergence.sum(axis=1))
+    return np.stack([np.full_like(each, i) for i in (0, _GRID - 1, common)] + [each])
+
+
+class _Moments(NamedTuple):
+    """Of η = (θ − loc)/scale^(1−λ) + λ loc in each chain, at each λ.
+
+    Attributes:
+        mean: of η, less the mean over all chains.
+        square: the mean of the square of that.
+        log_scale: the mean of log scale.
     """
 
-    def terms(share: Any) -> Float[np.ndarray, "n *element"]:
-        return _divergences(theta, loc, scale, share)
+    mean: Float[np.ndarray, "share chain element"]
+    square: Float[np.ndarray, "share chain element"]
+    log_scale: Float[np.ndarray, "chain element"]
 
-    grid = np.linspace(0, 1, _GRID)
-    table = np.stack([terms(share).mean(axis=0) for share in grid])
-    finite = np.isfinite(table)
-    known = finite.all(axis=0)
-    own = lowest = grid[np.argmin(np.where(finite, table, np.inf), axis=0)]
-    common = least = grid[np.argmin(table[:, known].sum(axis=1))]
-    for end in (1.0, 0.0):
-        excess = terms(end) - terms(lowest)
-        own = np.where(excess.mean(axis=0) <= _error(excess), end, own)
-        excess = (terms(end) - terms(least))[:, known].sum(axis=1)
-        common = np.where(excess.mean() <= _error(excess), end, common)
-    excess = terms(common) - terms(lowest)
-    far = stdtrit(len(theta) // _BATCH - 1, 1 - 0.05 / max(1, own.size))
-    apart = known & (excess.mean(axis=0) > far * _error(excess))
-    one_for_all = known.any() and not apart.any()
-    return np.where(finite.any(axis=0), common if one_for_all else own, given)
+    @classmethod
+    def of(
+        cls,
+        theta: Float[np.ndarray, "chain n element"],
+        loc: Float[np.ndarray, "chain n element"],
+        scale: Float[np.ndarray, "chain n element"],
+    ) -> Self:
+        """Over the draws of each chain."""
+        means, squares = [], []
+        for share in _SHARES:
+            eta = (theta - loc) / scale ** (1 - share) + share * loc
+            eta = eta - eta.mean(axis=(0, 1))
+            means.append(eta.mean(axis=1))
+            squares.append((eta**2).mean(axis=1))
+        return cls(np.stack(means), np.stack(squares), np.log(scale).mean(axis=1))
 
+    def divergence(
+        self, fitted: list[int], of: list[int]
+    ) -> Float[np.ndarray, "share element"]:
+        """The Kullback–Leibler divergence of chains from the normal density of others.
 
-def _error(terms: Float[np.ndarray, "n *element"]) -> Float[np.ndarray, "*element"]:
-    """The standard error of their mean over draws, by batch means."""
-    batches = terms.reshape(-1, _BATCH, *terms.shape[1:]).mean(axis=1)
-    return batches.std(axis=0, ddof=1) / np.sqrt(len(batches))
-
-
-def _divergences(
-    theta: Float[np.ndarray, "n *element"],
-    loc: Float[np.ndarray, "n *element"],
-    scale: Float[np.ndarray, "n *element"],
-    share: Float[np.ndarray, "*element"] | float,
-) -> Float[np.ndarray, "n *element"]:
-    """What the divergence of `_refined` is the mean of.
-
-    To first order its spread is that of what one draw does to the mean.
-    """
-    eta = (theta - loc) / scale ** (1 - share) + share * loc
-    spread = eta.std(axis=0)
-    unlike = ((eta - eta.mean(axis=0)) / spread) ** 2 - 1
-    return unlike / 2 + np.log(spread) + (1 - share) * np.log(scale)
+        But for what does not depend on λ.
+        """
+        mean = self.mean[:, fitted].mean(axis=1)
+        variance = self.square[:, fitted].mean(axis=1) - mean**2
+        square = self.square[:, of].mean(axis=1) - 2 * mean * self.mean[:, of].mean(
+            axis=1
+        )
+        log_det = (1 - _SHARES[:, None]) * self.log_scale[of].mean(axis=0)
+        return ((square + mean**2) / variance + np.log(variance)) / 2 + log_det
 
 
 @eqx.filter_jit
