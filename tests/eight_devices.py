@@ -212,7 +212,7 @@ def test_marks_do_not_depend_on_where_an_array_lies(dtype):
         x = noise(256, 40).astype(dtype)
         everywhere = jax.device_put(x, sharding("model", "data"))
         marks = {int(_marks.mark(y)) for y in (x, everywhere, jnp.ravel(x))}
-        marks.add(int(jax.jit(_marks._mark_by_blocks)(jnp.ravel(x))))
+        marks.add(int(_marks._mark_by_parts(jnp.ravel(x))))
     assert len(marks) == 1
 
 

@@ -5,12 +5,14 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._bijectors import Number
 from ._tfp import FusedBijector
 
 FlowKind = Literal["autoregressive", "coupling"]
+
+_STEEPEST = 8.0  # log-scale of a layer, at most
 
 
 class Weights(NamedTuple):
@@ -29,6 +31,8 @@ class Weights(NamedTuple):
 
 class Flow(FusedBijector):
     """Layers x = shift(z) + exp(log_scale(z))·z, with the order reversed between them.
+
+    A log-scale is between −8 and 8.
 
     A mask lets a coordinate depend on those before it (Kingma et al. 2016, "Improved
     variational inference with inverse autoregressive flow"), or the second half on the
@@ -58,17 +62,19 @@ class Flow(FusedBijector):
         return flow_and_log_det(self._layers(x), x)
 
     def _inverse(self, y: Array) -> Array:
-        # Each pass settles all coordinates that depend only on settled ones.
-        passes = y.shape[-1] if self.kind == "autoregressive" else 2
+        place = _places(self.kind, y.shape[-1])
 
         def undo(y: Array, layer: Weights) -> tuple[Array, None]:
             y = y[..., ::-1]
 
-            def settle(_: int, z: Array) -> Array:
+            # A pass settles the coordinates of one place from those before. What is not
+            # settled stays 0: were it to overflow, a weight of 0 would make it NaN.
+            def settle(i: int, z: Array) -> Array:
                 shift, log_scale = _condition(layer, z)
-                return (y - shift) * jnp.exp(-log_scale)
+                return jnp.where(place == i, (y - shift) * jnp.exp(-log_scale), z)
 
-            return jax.lax.fori_loop(0, passes, settle, y), None
+            passes = place.max() + 1
+            return jax.lax.fori_loop(0, passes, settle, jnp.zeros_like(y)), None
 
         return jax.lax.scan(undo, y, self._layers(y), reverse=True)[0]
 
@@ -102,9 +108,7 @@ def new_weights(
 def masked(weights: Weights, kind: str) -> Weights:
     """Weights without those by which a coordinate would depend on a later one."""
     width, dim = weights.hidden.shape[-2:]
-    place = np.arange(dim)
-    if kind == "coupling":
-        place = (place >= dim // 2).astype(int)
+    place = _places(kind, dim)
     # A hidden unit sees the coordinates up to its place, and is seen by those after it.
     unit = (
         place[np.arange(width) % max(1, dim - 1)]
@@ -123,6 +127,12 @@ def masked(weights: Weights, kind: str) -> Weights:
     )
 
 
+def _places(kind: str, dim: int) -> Int[np.ndarray, " dim"]:
+    """The place of each coordinate: it depends on those of lower ones."""
+    order = np.arange(dim)
+    return (order >= dim // 2).astype(int) if kind == "coupling" else order
+
+
 def _condition(layer: Weights, z: Array) -> tuple[Array, Array]:
     """The shift and the log-scale of each coordinate."""
     hidden = jax.nn.silu(z @ layer.hidden.T + layer.hidden_bias)
@@ -130,4 +140,5 @@ def _condition(layer: Weights, z: Array) -> tuple[Array, Array]:
         hidden @ layer.out[i].T + layer.out_bias[i] + z @ layer.past[i].T
         for i in range(2)
     )
-    return shift, log_scale
+    # Bounded, so that every vector of floats has one that is mapped to it.
+    return shift, _STEEPEST * jnp.tanh(log_scale / _STEEPEST)

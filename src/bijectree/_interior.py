@@ -101,7 +101,8 @@ def _reach(
 ) -> Array:
     """The step to a number between `lowest` and `highest`, both of which are inside.
 
-    Rounding is monotone, so every step above one that stays inside does too.
+    Where the sum falls short of a bound since the difference was rounded, the next float
+    is past the exact difference; rounding is monotone, so that sum does not fall short.
     """
     largest = _largest(target.dtype)
     target = jnp.clip(
@@ -110,25 +111,20 @@ def _reach(
         largest if highest is None else highest,
     )
     step = jnp.clip(add_exactly(target, -place), -largest, largest)
+    end = add_exactly(place, step)
     if lowest is not None:
-        step = jnp.maximum(step, _step_up_to(place, lowest))
+        step = jnp.where(end < lowest, _next_above(step), step)
     if highest is not None:
-        step = jnp.minimum(step, -_step_up_to(-place, -highest))
+        step = jnp.where(end > highest, -_next_above(-step), step)
     return step
 
 
-def _step_up_to(place: Array, bound: Array) -> Array:
-    """The smallest step after which the sum is not below `bound`.
-
-    Where the rounded difference falls short, it is the next float, which is above the
-    exact difference.
-    """
-    step = add_exactly(bound, -place)
-    integer, _ = _layout(step.dtype)
-    bits = jax.lax.bitcast_convert_type(step, integer)
+def _next_above(x: Array) -> Array:
+    """The next float above one that is not zero."""
+    integer, _ = _layout(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, integer)
     bits = jnp.where(bits < 0, bits - integer(1), bits + integer(1))
-    above = jax.lax.bitcast_convert_type(bits, step.dtype)
-    return jnp.where(add_exactly(place, step) < bound, above, step)
+    return jax.lax.bitcast_convert_type(bits, x.dtype)
 
 
 def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:

@@ -10,48 +10,45 @@ from jaxtyping import Array
 def mark(x: Array) -> Array:
     """A number for the bits of an array, in their order, the same on any device.
 
-    Each word is multiplied and folded, which can be undone: a change of one element
-    always shows, one of several unless their words happen to sum to the same.
+    Each word is scrambled, which can be undone: a change of one element always shows, one
+    of several unless their words happen to sum to the same, once in 2³² times.
     """
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return jnp.uint32(3) * mark(jnp.real(x)) + mark(jnp.imag(x))
-    # The blocks below would be slices of a sharded array, each from all devices.
-    if x.size < 4 * _BLOCK or jax.device_count() > 1:
+    # Of a sharded array, each part would come from all devices.
+    if x.size < 256 * _PARTS or jax.device_count() > 1:
         return _mark_at_once(x)
-    x = jnp.ravel(x)
-    return jax.lax.platform_dependent(x, cpu=_mark_by_blocks, default=_mark_at_once)
+    return _mark_by_parts(jnp.ravel(x))
 
 
-# Words in the first cache, where XLA's CPU compiler vectorises a loop over them. A sum of
-# all of them it would first write out word by word.
-_BLOCK = 2048
+# XLA's CPU compiler writes all words out before it sums them, on one core. The sums of
+# words of several parts it makes in one vectorised pass, on all cores.
+_PARTS = 16
 
 
 def _mark_at_once(x: Array) -> Array:
     return jnp.sum(_scrambled(x, 0), dtype=jnp.uint32)
 
 
-def _mark_by_blocks(x: Array) -> Array:
-    count = x.size // _BLOCK
-
-    def add(i: Array, sums: Array) -> Array:
-        block = jax.lax.dynamic_slice(x, (i * _BLOCK,), (_BLOCK,))
-        return sums + _scrambled(block, i.astype(jnp.uint32) * jnp.uint32(_BLOCK))
-
-    rest = _scrambled(x[count * _BLOCK :], count * _BLOCK)
-    zeros = jnp.zeros_like(_scrambled(x[:_BLOCK], 0))
-    sums = jax.lax.fori_loop(0, count, add, zeros)
+def _mark_by_parts(x: Array) -> Array:
+    size = x.size // _PARTS
+    starts = [i * size for i in range(_PARTS)]
+    sums = sum(_scrambled(x[i : i + size], i) for i in starts)
+    rest = _scrambled(x[_PARTS * size :], _PARTS * size)
     return jnp.sum(sums, dtype=jnp.uint32) + jnp.sum(rest, dtype=jnp.uint32)
 
 
-def _scrambled(x: Array, start: Any) -> Array:
+def _scrambled(x: Array, start: int) -> Array:
     """The words of an array, each a bijection of its bits that depends on its place."""
     narrow = {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32)
     words = jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)
     each = words.size // max(x.size, 1)  # two for float64
-    order = jnp.asarray(start, jnp.uint32) * jnp.uint32(each) + _places(words.shape)
-    # 2³² over the golden ratio, and a multiplier of MurmurHash3
-    words = (words ^ (order * jnp.uint32(0x9E3779B9))) * jnp.uint32(0x85EBCA6B)
+    order = jnp.uint32(start * each % 2**32) + _places(words.shape)
+    # 2³² over the golden ratio, then what MurmurHash3 ends with. A single product and fold
+    # would send a change of sign, the highest bit, to one of four differences.
+    words = words ^ (order * jnp.uint32(0x9E3779B9))
+    words = (words ^ (words >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
+    words = (words ^ (words >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)
     return words ^ (words >> jnp.uint32(16))
 
 

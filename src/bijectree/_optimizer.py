@@ -43,15 +43,19 @@ def reparameterize(
     coordinates are carried in the state, so the parameters may saturate without harm:
     where they would reach the boundary of their support, or where adding the update
     would round onto it, they are the nearest number inside that the sum can give (of a
-    vector or a matrix, at worst where they were), and the free value is not altered.
+    vector or a matrix, at worst where they were), and the free value is not altered. A place
+    inside that the sum did not reach is where the next update goes.
 
     Parameters that were changed from outside, such as by a restored checkpoint or
-    `eqx.tree_at`, are noticed leaf by leaf and inverted again; all others are never
-    inverted, so that nothing drifts. A change into what is not the support gives NaN.
+    `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
+    depend on them; all others are never inverted, so that nothing drifts. A change into
+    what is not the support gives NaN. A tied leaf follows its source, whatever was done to
+    it. With another Reparam, such as one of other bounds, start with a new state.
 
     The update of a frozen leaf, and of an element that does not move, is −0.0: adding it
-    changes no bit. NaN in the gradient of a leaf stays in that leaf, and in those that
-    its bijector depends on.
+    changes no bit (but XLA may flush subnormal numbers to zero). NaN in the gradient of a
+    leaf stays in that leaf, in those that its bijector depends on, and in those that
+    depend on them. `update` cannot be differentiated in reverse mode.
 
     Extra arguments of `update` are passed on in free coordinates: `grad` is pulled back,
     `value_fn`, `obj_fn` and `grad_fn` take the parameters as ever. After each update a
@@ -92,7 +96,7 @@ def reparameterize(
 
     def init(params: PyTree) -> ReparameterizedState:
         if type(params).__name__ == "_ParamsPlaceholder":  # of optax.tree_map_params
-            marks = jnp.zeros(0, jnp.uint32)
+            marks = jnp.zeros(1, jnp.uint32)
             return ReparameterizedState(inner.init(params), params, marks)
         arrays = arrays_of(reparam, params, "params")
         steps = part_of(absent(arrays))

@@ -19,6 +19,7 @@ from ._marks import mark
 from ._params import Arrays, without
 from ._plan import Row, owner
 from ._reparam import Reparam
+from ._support import interval_of
 
 
 class Steps:
@@ -36,19 +37,33 @@ class Steps:
             i for i, row in enumerate(plan.rows) if row.role in ("free", "tied")
         ]
         self._needed = {owner(plan.rows, j) for row in plan.rows for j in row.on}
+        self._followers = {i: self._that_follow(i) for i in self._needed}
         # What depends on no other leaf.
         self._alone = {
             i for i, row in plan.free if row.kind and not row.on and not row.members
         }
         # What else is a coordinate itself needs no watching.
         self._own = {i for i, row in plan.free if row.kind is None and not plan.outer}
+        # A frozen leaf may be changed from outside too, and others depend on it.
         self._watched = [
             (i, row) for i, row in plan.free if i not in self._own or i in self._needed
+        ] + [
+            (i, row)
+            for i, row in enumerate(plan.rows)
+            if row.role == "frozen" and i in self._needed - missing
         ]
         self.marks = jax.jit(self._marks)
         self.pull_back = jax.jit(self._pull_back)
         self.refresh = jax.jit(self._refresh)
         self.land = jax.jit(self._land)
+
+    def _that_follow(self, i: int) -> list[int]:
+        """The leaves whose values the free coordinates of a row set."""
+        rows, found = self._plan.rows, {i}
+        for j, row in self._plan.order:
+            if found & {owner(rows, k) for k in row.on}:
+                found.add(j)
+        return [m for j in sorted(found) for m in rows[j].members or (j,)]
 
     def start(self, arrays: Arrays) -> PyTree:
         """Free coordinates of the parameters, in arrays of their own."""
@@ -120,11 +135,15 @@ class Steps:
             for y, g in zip(values, gradients, strict=True)
         ]
         pulled = free_leaves(self._plan, pull(cotangents)[0])
-        alone = self._alone - self._needed if not self._plan.outer else set()
         for n, (i, row) in enumerate(self._plan.free):
-            if i in alone:
-                assert row.kind is not None
-                pulled[n] = _bounded(row.kind, pulled[n], _get(cotangents, i))
+            if jnp.issubdtype(pulled[n].dtype, jnp.complexfloating):
+                continue
+            if self._plan.outer or i in self._needed:
+                these = self._moving if self._plan.outer else self._followers[i]
+                pulled[n] = _bounded_by_all(pulled[n], [_get(cotangents, j) for j in these])
+            elif row.kind is not None:
+                gradient = self._rows.gather(i, row, cotangents)
+                pulled[n] = _bounded(row.kind, pulled[n], gradient)
         return values, self._rows.free_tree(pulled)
 
     # Changes from outside.
@@ -132,7 +151,7 @@ class Steps:
     def _marks(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
         if not self._watched:
-            return jnp.zeros(0, jnp.uint32)
+            return jnp.zeros(1, jnp.uint32)  # orbax saves no empty array
         places, owners, weights = [], [], []
         for n, (i, row) in enumerate(self._watched):
             for power, m in enumerate(row.members or (i,)):
@@ -183,6 +202,7 @@ class Steps:
         at = {i: x for (i, _), x in zip(plan.free, inner, strict=True)}
         leaves = self._kept(arrays)
         alone = self._alone - self._needed
+        flags |= {i: changed[n] for i, n in index.items() if plan.rows[i].role == "frozen"}
         for i, row in plan.order:
             if i in alone:
                 continue
@@ -237,14 +257,16 @@ class Steps:
         """
         rows, plan = self._rows, self._plan
         targets = self.values(free, arrays)
-        moved = dict(
-            zip((i for i, _ in plan.free), free_leaves(plan, steps), strict=True)
-        )
+        order = [i for i, _ in plan.free]
+        moved = dict(zip(order, free_leaves(plan, steps), strict=True))
+        below, _ = rows.below_then(free_leaves(plan, free))
+        inner = dict(zip(order, below, strict=True))
         these = sorted(self._alone)
         found, _ = map_alike(
             _step,
             [rows.call(plan.rows[i], _get(arrays, i).dtype, arrays) for i in these],
             *([_get(leaves, i) for i in these] for leaves in (arrays, targets, before)),
+            [inner[i] for i in these],
         )
         at = dict(zip(these, found, strict=True))
         updates: Arrays = [None] * len(plan.rows)
@@ -266,11 +288,11 @@ class Steps:
                 )
                 add = functools.partial(self._add, i, row, arrays)
                 call = rows.call(row, place.dtype, ends)
-                step, _ = _step(*call, place, target, start, add=add)
+                step, _ = _step(*call, place, target, start, inner[i], add=add)
                 rows.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = _sum(_get(arrays, m), _get(updates, m))
-        return updates, self._marks(self._only_moving(ends))
+        return updates, self._marks(ends)
 
     def _add(self, i: int, row: Row, arrays: Arrays, step: Array) -> Array:
         """Where a step of a row ends, rounded as each of its leaves will be."""
@@ -321,12 +343,40 @@ def _step(
     place: Array,
     target: Array,
     before: Array,
+    free: Array,
     add: Add | None = None,
 ) -> tuple[Array, None]:
     """The step of a leaf from its place to its target, inside its support."""
     add = add or functools.partial(add_exactly, place)
     bijector = kind.structure.build(numbers)
-    return step_inside(bijector, place, target, target == before, add), None
+    # What an earlier sum did not reach, this one does, but for the boundary.
+    at = _is_at(kind, numbers, place, target, free) | (settle(bijector, target) != target)
+    still = (target == before) & at
+    return step_inside(bijector, place, target, still, add), None
+
+
+def _is_at(
+    kind: _tfp.Kind, numbers: tuple[Any, ...], place: Array, target: Array, free: Array
+) -> Array:
+    """Whether a place differs from a target by no more than free coordinates round.
+
+    The last place of a free coordinate x is worth about x last places of the number that
+    it is mapped to, or of the bounds or other numbers of the bijector.
+    """
+    with _tfp._standard_promotion():
+        size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
+        interval = interval_of(kind.structure.build(numbers))
+        if interval is None or interval.everything:
+            ends = [jnp.max(jnp.abs(x), initial=0) for x in map(jnp.asarray, numbers)]
+        else:
+            ends = [jnp.abs(interval.lower), jnp.abs(interval.upper)]
+        for end in ends:
+            size += jnp.where(jnp.isfinite(end), end, 0).astype(size.dtype)
+        if not kind.elementwise:
+            event = tuple(range(place.ndim - kind.event_ndims, place.ndim))
+            size = jnp.max(size, axis=event, keepdims=True, initial=0)
+            reach = jnp.max(reach, initial=1)
+        return jnp.abs(place - target) <= 8 * jnp.finfo(place.dtype).eps * reach * size
 
 
 def _bounded(kind: _tfp.Kind, pulled: Array, gradient: Array) -> Array:
@@ -335,10 +385,25 @@ def _bounded(kind: _tfp.Kind, pulled: Array, gradient: Array) -> Array:
     An event whose gradient is zero stays where it is; a finite gradient is not made
     infinite.
     """
-    largest = float(jnp.finfo(pulled.dtype).max)
     finite = _by_event(kind, jnp.isfinite(gradient))
-    pulled = jnp.where(finite, jnp.clip(pulled, -largest, largest), pulled)
+    pulled = jnp.where(finite, _finite(pulled), pulled)
     return jnp.where(_by_event(kind, gradient == 0), jnp.zeros_like(pulled), pulled)
+
+
+def _bounded_by_all(pulled: Array, gradients: list[Array]) -> Array:
+    """The same where the gradients of several leaves are pulled back to one.
+
+    Where zero times an infinite slope is a term of a sum, there is no telling which: the
+    free coordinate stays.
+    """
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in gradients]))
+    known = jnp.where(jnp.isnan(pulled), jnp.zeros_like(pulled), _finite(pulled))
+    return jnp.where(finite, known, pulled)
+
+
+def _finite(x: Array) -> Array:
+    largest = float(jnp.finfo(x.dtype).max)
+    return jnp.clip(x, -largest, largest)
 
 
 def _by_event(kind: _tfp.Kind, same: Array) -> Array:
