@@ -324,13 +324,16 @@ def _normal_scores(
 
 
 def condition_number(columns: Float[np.ndarray, "draws n"]) -> float:
-    """That of the covariance of some numbers; infinite if it is singular to rounding."""
+    """That of the covariance of some numbers; infinite if it is singular to rounding.
+
+    NaN for no more draws than numbers: theirs is singular, whatever they are drawn from.
+    """
     columns = columns[np.isfinite(columns).all(axis=1)].astype(np.float64)
-    if len(columns) < 2:
+    if len(columns) <= columns.shape[1]:
         return float("nan")
     # By singular values of the draws, which keeps the digits that a product would lose.
     values = np.linalg.svd(columns - columns.mean(axis=0), compute_uv=False)
-    if values[-1] <= 1e-6 * values[0] or len(columns) <= columns.shape[1]:
+    if values[-1] <= 1e-6 * values[0]:
         return float("inf")
     return float((values[0] / values[-1]) ** 2)
 

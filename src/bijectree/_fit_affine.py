@@ -86,7 +86,7 @@ def fit_affine(
         Array([0., 0., 0.], dtype=float32)
     """
     _fit_chains.checked(posterior, "fit_affine")
-    whole = isinstance(rank, int) and not isinstance(rank, bool)
+    whole = isinstance(rank, int | np.integer) and not isinstance(rank, bool)
     if rank is not None and not (whole and rank >= 0):
         raise ValueError(
             f"fit_affine: rank must be None or an integer of at least 0, got {rank!r}"
@@ -210,7 +210,10 @@ def _laplace(
     target: Target, key: PRNGKeyArray, rank: int | None, start: Any
 ) -> tuple[AffineMap, FitReport]:
     posterior = target.posterior
-    mode = find_map(posterior, start, *target.data, jacobian=True)
+    key, key_mode = jax.random.split(key)
+    free = posterior.initial(key_mode, *target.data, strategy=start)
+    first = posterior.reparam.forward(free)
+    mode = find_map(posterior, first, *target.data, jacobian=True)
     precision = np.asarray(negative_hessian(target, mode.vector), np.float64)
     _require_positive(posterior, precision)
     covariance = np.linalg.inv(precision)
@@ -326,7 +329,8 @@ def _vectors(posterior: Posterior, draws: Any) -> Float[np.ndarray, "chains n di
             return np.asarray(draws.vectors, np.float64)
         found = draws.map(lambda model: reparam.ravel(reparam.inverse(model)))
         return np.asarray(found, np.float64)
-    if np.ndim(draws) not in (2, 3) or np.shape(draws)[-1] != posterior.dim:
+    shape = np.shape(draws)
+    if len(shape) not in (2, 3) or shape[-1] != posterior.dim or 0 in shape[:-1]:
         raise ValueError(
             f"fit_affine: draws must be a bt.Draws, or have shape (n, {posterior.dim}) "
             f"or (chains, n, {posterior.dim}); got {describe(draws)}"
@@ -358,6 +362,6 @@ def _require_positive(posterior: Posterior, precision: np.ndarray) -> None:
     raise ValueError(
         "fit_affine: minus the Hessian at the mode is not positive definite. The "
         "log-density does not fall away from it along the coordinates below, with the "
-        "eigenvalues of the Hessian of unit diagonal; give them a prior, or use "
-        "method='fisher'" + "".join(lines)
+        "eigenvalues of the Hessian of unit diagonal; give them a prior, or, if they "
+        "have one, use method='fisher'" + "".join(lines)
     )

@@ -1,6 +1,7 @@
 """The evidence bound: its maximisation by optax, and what to hold its result to."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from ._target import Target
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
 CHAINS = 4
 _DRAWS = 32  # of the base, at which it is
+_STEPS, _KEPT = 100, 75  # of a chain that a fit is held to
 
 
 class Bound(eqx.Module):
@@ -81,7 +83,8 @@ def maximise(
 
     Args:
         bound: one term of it.
-        numbers: where to start.
+        numbers: where to start; they have `loc` and `log_scale`, those of T(z) to first
+            order.
         key: a PRNG key.
         steps: how many steps to make at most.
         samples: how many draws of the base each gradient is a mean of.
@@ -114,13 +117,15 @@ def maximise(
             bound, optimizer, numbers, rates, state, key_chunk, samples, project
         )
         if i == 1 and not finite:
-            _raise_not_finite(bound, start, held)
+            _raise_not_finite(bound, start.loc + jnp.exp(start.log_scale) * held)
+            spent += _DRAWS
         trace.append(float(_mean(bound, numbers, held)))
         spent += _CHUNK * samples + _DRAWS
         advance(_CHUNK, f"{trace[-1]:.4g}")
         if trace[-1] > np.nan_to_num(trace[best_at], nan=-np.inf):
             best, best_at = numbers, i
         elif i - best_at >= patience:
+            advance(_CHUNK * (chunks - i), f"{trace[-1]:.4g}")
             break
     tail = trace[-max(2, len(trace) // 5) :]
     rising = len(trace) == chunks + 1 and tail[-1] - tail[0] > 1.0
@@ -139,49 +144,76 @@ def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
     key_start, key_run, key_probe = jax.random.split(key, 3)
     near = after.through(after.posterior.reparam.then(guide.bijector()))
     start = jax.random.normal(key_start, (CHAINS, after.posterior.dim))
-    window = _fit_chains.run(near, key_run, start, 100)
+    window = _fit_chains.run(near, key_run, start, _STEPS)
     window = _fit_chains.require_finite(after, guide, window, key_probe)
-    found = window.later(75)
+    found = window.later(_KEPT)
     return found._replace(
         vectors=guide.forward(found.vectors.astype(np.float64)),
         gradients=guide.push(found.gradients.astype(np.float64)),
     )
 
 
+def sample_from(
+    after: Target, key: PRNGKeyArray, start: Float[Array, "chains dim"]
+) -> Window | None:
+    """The same from given starts, or `None` if a chain cannot leave where it is."""
+    if not np.isfinite(start).all():
+        return None
+    found = _fit_chains.run(after, key, start, _STEPS)
+    stuck = (found.vectors == found.vectors[:, :1]).all(axis=(1, 2))
+    return None if stuck.any() else found.later(_KEPT)
+
+
 class Figures(NamedTuple):
-    """What held-out draws say of two sets of coordinates, the given and the fitted."""
+    """What held-out draws say of two sets of coordinates, the given and the fitted.
+
+    `worse` is whether the fitted are, by the Fisher divergence of any group of draws.
+    """
 
     fisher: tuple[float, float]
     condition: tuple[float, float]
+    worse: bool
     draws: int
     spent: int
 
 
 def compare(
-    before: Target, after: Target, sampled: Target, draws: Float[np.ndarray, "n dim"]
+    before: Target, after: Target, sampled: Target, *groups: Float[np.ndarray, "n dim"]
 ) -> Figures:
     """The figures before and after, at draws in the coordinates of `sampled`."""
+    draws = np.concatenate(groups)
+    group = np.repeat(np.arange(len(groups)), [len(part) for part in groups])
     pairs = [
-        (np.asarray(_move(sampled, to, jnp.asarray(draws))), to) for to in (before, after)
+        (np.asarray(move(sampled, to, jnp.asarray(draws))), to) for to in (before, after)
     ]
     inside = np.all([np.isfinite(x).all(axis=1) for x, _ in pairs], axis=0)
+    if not inside.any():
+        nothing = (math.nan, math.nan)
+        return Figures(nothing, nothing, worse=True, draws=0, spent=0)
     scored = [(x[inside], _fit_chains.gradients(to, x[inside])) for x, to in pairs]
     (x, scores), (z, others) = scored
+    group = group[inside]
+    better = [
+        fisher_divergence(z[these], others[these])
+        <= fisher_divergence(x[these], scores[these])
+        for these in (group == i for i in np.unique(group))
+    ]
     return Figures(
         (fisher_divergence(x, scores), fisher_divergence(z, others)),
         (condition_number(x), condition_number(z)),
-        len(x),
-        2 * len(x),
+        worse=not all(better),
+        draws=len(x),
+        spent=2 * len(x),
     )
 
 
-def _raise_not_finite(bound: Bound, numbers: PyTree, z: Array) -> None:
-    slopes = np.asarray(_slopes(bound, numbers, z))
+def _raise_not_finite(bound: Bound, draws: Array) -> None:
+    slopes = _fit_chains.gradients(bound.target, draws)
     bad = np.asarray(~np.isfinite(slopes).all(axis=0))
     if bad.any():
         labels = bound.target.posterior.labels
         raise ValueError(
-            "the gradient of the evidence bound is not finite at "
+            "the gradient of the log-density is not finite at "
             f"{_fit_chains.listed(labels, bad)}: mend the likelihood or the prior there, "
             "or bound the coordinate"
         )
@@ -231,13 +263,8 @@ def _mean(bound: Bound, numbers: PyTree, z: Array) -> Array:
 
 
 @eqx.filter_jit
-def _slopes(bound: Bound, numbers: PyTree, z: Array) -> Array:
-    with _tfp._standard_promotion():
-        return jax.vmap(jax.grad(lambda z: bound(numbers, z)))(z)
-
-
-@eqx.filter_jit
-def _move(after: Target, before: Target, z: Array) -> Array:
+def move(after: Target, before: Target, z: Array) -> Array:
+    """Vectors of one's coordinates as vectors of the other's."""
     with _tfp._standard_promotion():
         to, back = after.posterior.flat(), before.posterior.flat()
         return jax.vmap(lambda z: back.inverse(to.forward(z)))(z)

@@ -54,7 +54,7 @@ def fit_centeredness(
         *data: what its log-likelihood takes after the model.
         start: where the means of the normal densities start, the `strategy` of
             `Posterior.initial`.
-        steps: how many steps Adam makes.
+        steps: how many steps Adam makes, rounded up to fifties.
         samples: how many draws each of its gradients is a mean of, in pairs ±z.
         learning_rate: of Adam, which falls to zero along a cosine.
         progress: whether to show a progress bar, on the standard error.
@@ -64,8 +64,8 @@ def fit_centeredness(
 
     Raises:
         ImportError: BlackJAX is not installed, which draws for this and for the report.
-        ValueError: no leaf of the spec is a `location_scale`; no finite start, or
-            gradients that are not finite.
+        ValueError: no leaf of the spec is a `location_scale`; a map lies on top of
+            them; no finite start, or gradients that are not finite.
 
     Example:
         Four groups with little data each: non-centred is better.
@@ -88,6 +88,12 @@ def fit_centeredness(
     """
     _fit_chains.checked(posterior, "fit_centeredness")
     _fit_chains.require_counts("fit_centeredness", steps=steps, samples=samples)
+    if above := posterior.reparam._rows.outer_names():
+        raise ValueError(
+            f"fit_centeredness: {', '.join(above)} lies on top of the leaves, and was "
+            "fitted to the λ beneath it: fit the centeredness of the Reparam without it "
+            "first, then put it on again (`fit_affine`, `fit_flow`, `Reparam.then`)"
+        )
     reparam, at = _prepared(posterior.reparam)
     target = Target(posterior, data).through(reparam)
     key_start, key_guide, key_fit, key_held = jax.random.split(key, 4)
@@ -101,12 +107,13 @@ def fit_centeredness(
     guide_alone = eqx.tree_at(
         lambda n: n.shares, guide_alone, [jnp.zeros_like(x) for x in shares]
     )
-    first = steps // 4  # λ says nothing while the normal densities are elsewhere
+    # λ says nothing while the normal densities are elsewhere.
+    first = max(1, steps // 4)
     traces, spent = [], 1
     with _fit_bound.showing(steps, progress=progress) as advance:
         for key_part, n, rates in (
             (key_guide, first, guide_alone),
-            (key_fit, steps - first, None),
+            (key_fit, max(1, steps - first), None),
         ):
             found = _fit_bound.maximise(
                 _Centred(target, at),

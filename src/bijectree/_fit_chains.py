@@ -21,7 +21,8 @@ from ._tree import describe, raise_all
 CHUNK = 25  # steps of one compiled call
 _ACCEPTANCE = 0.8
 _DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
-_PROBES = 64
+_PROBES = 128
+_MANY = 0.05  # of them without a finite gradient
 _TROUBLED = 0.2  # of a chain's steps diverged: look why
 
 
@@ -128,11 +129,15 @@ def require_finite(
     troubled = stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
     if not troubled.any():
         return window
-    # A trajectory into where there is no gradient is given up, and leaves no trace.
-    point = window.vectors[troubled][0, -1].astype(np.float64)
-    noise = 0.1 * jax.random.normal(key, (_PROBES, point.size))
-    found = gradients(target, guide.forward(point + np.asarray(noise, np.float64)))
-    bad = (~np.isfinite(found)).mean(axis=0) > 0.5
+    # A trajectory into where there is no gradient is given up, and leaves no trace: look
+    # as far around its draws as they lie apart.
+    draws = window.vectors[troubled].astype(np.float64).reshape(-1, guide.loc.size)
+    draws = draws[np.isfinite(draws).all(axis=1)]
+    points = draws[np.linspace(0, len(draws) - 1, _PROBES).astype(int)]
+    noise = np.asarray(jax.random.normal(key, points.shape), np.float64)
+    noise = noise * np.maximum(draws.std(axis=0), 0.1)
+    found = gradients(target, guide.forward(points + noise))
+    bad = (~np.isfinite(found)).mean(axis=0) > _MANY
     if bad.any():
         raise ValueError(
             "in warm-up, the gradient of the log-density is not finite at "

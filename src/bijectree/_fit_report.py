@@ -32,7 +32,8 @@ class FitReport:
         fisher_before: the Fisher divergence to a standard normal before: the mean of
             ‖∇log p(z) + z‖² over the held-out draws.
         fisher_after: the same after.
-        condition_before: the condition number of the draws' covariance before.
+        condition_before: the condition number of the draws' covariance before; NaN if
+            there are no more draws than coordinates.
         condition_after: the same after.
         held_out: how many draws these four are of.
         gradients: how many gradients of the log-density were spent in all, those of the
@@ -74,7 +75,8 @@ class FitReport:
                 self.condition_after,
             ),
         ):
-            table.add_row(name, *(f"{value:.4g}" for value in values))
+            known = (f"{value:.4g}" if value == value else "–" for value in values)
+            table.add_row(name, *known)
         whole = Table.grid()
         whole.add_column(overflow="fold")
         whole.add_row(Text(self.method))
