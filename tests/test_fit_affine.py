@@ -287,10 +287,33 @@ def test_gradients_that_are_not_finite_in_warm_up():
         )
 
 
+def test_gradients_that_are_not_finite_on_one_side():
+    """Where a trajectory gets to them it is given up: its chain stays on the other."""
+
+    @jax.custom_jvp
+    def trap(y):
+        return 0.0 * y
+
+    @trap.defjvp
+    def _(primals, tangents):
+        (y,), (dy,) = primals, tangents
+        return 0.0 * y, jnp.where(y > 0, 0.0, jnp.nan) * dy
+
+    def log_density(m):
+        return -0.5 * jnp.sum(m["x"] ** 2) - 0.5 * m["y"] ** 2 + trap(m["y"])
+
+    reparam = bt.Reparam({"x": jnp.zeros(2), "y": jnp.ones(())}, None)
+    with pytest.raises(ValueError, match="in warm-up, the gradient.*not finite at 'y'"):
+        bt.fit_affine(
+            bt.Posterior(reparam, log_density), jax.random.key(0), progress=False
+        )
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"method": "draws"}, "takes `draws`"),
+        ({"method": "draws", "draws": np.zeros((0, 9, 5))}, r"shape \(n, 5\)"),
         ({"draws": np.zeros((9, 5))}, "takes `draws`"),
         ({"method": "draws", "draws": np.zeros((9, 4))}, r"shape \(n, 5\).*\(9, 4\)"),
         ({"rank": -1}, "at least 0, got -1"),

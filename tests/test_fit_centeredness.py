@@ -10,7 +10,7 @@ import pytest
 from fitted import assert_same_density, assert_stored
 
 import bijectree as bt
-from bijectree import tfd
+from bijectree import tfb, tfd
 from bijectree._fit_centeredness import _least
 
 # Samplers and the likelihoods below promote as users' code does.
@@ -151,6 +151,15 @@ def test_an_affine_map_goes_on_top(mixed):
         pickle.loads(pickle.dumps(whole))
 
 
+def test_a_map_on_top_is_refused(mixed):
+    posterior, seen, fitted, _ = mixed
+    with jax.enable_x64(True):
+        above = fitted.then(tfb.Scale(jnp.full(fitted.dim, 2.0)))
+        now = eqx.tree_at(lambda p: p.reparam, posterior, above)
+        with pytest.raises(ValueError, match="scale lies on top of the leaves"):
+            bt.fit_centeredness(now, jax.random.key(0), *seen)
+
+
 @pytest.mark.slow
 def test_a_fit_goes_on_from_where_it_is(mixed):
     posterior, seen, fitted, _ = mixed
@@ -239,5 +248,5 @@ def test_gradients_that_are_not_finite():
         return -jnp.sum(model["x"] ** 2) - jnp.sqrt(1e-12 - (model["tau"] - 1) ** 2)
 
     posterior = bt.Posterior(bt.Reparam(model, spec), log_density)
-    with pytest.raises(ValueError, match="evidence bound is not finite at 'tau'"):
+    with pytest.raises(ValueError, match="log-density is not finite at 'tau'"):
         bt.fit_centeredness(posterior, jax.random.key(0), start=model, progress=False)

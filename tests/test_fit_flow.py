@@ -99,6 +99,32 @@ def test_never_worse_than_what_was_given():
     assert "these are returned" in str(report)
 
 
+@pytest.mark.slow
+def test_a_mode_that_the_flow_missed_sends_it_back():
+    def log_density(model):
+        near = (-0.5 * jnp.sum((model["x"] - at) ** 2) for at in (-3.0, 3.0))
+        return jnp.logaddexp(*near)
+
+    reparam = bt.Reparam({"x": jnp.zeros(2)}, None)
+    posterior = bt.Posterior(reparam, log_density)
+    found, report = bt.fit_flow(posterior, jax.random.key(0), progress=False)
+    assert found is reparam
+    assert "worse" in str(report)
+
+
+def test_it_stops_early_and_shows_how_far_it_is(capsys):
+    posterior = bt.Posterior(
+        bt.Reparam({"x": jnp.zeros(2)}, None), None, tfd.Normal(0.0, 1.0)
+    )
+    _, report = bt.fit_flow(
+        posterior, jax.random.key(0), layers=1, width=4, steps=5000, patience=2
+    )
+    assert len(report.trace) < 50
+    shown = capsys.readouterr().err
+    assert "evidence bound" in shown
+    assert "100%" in shown
+
+
 def test_a_flow_of_another_sort():
     with pytest.raises(ValueError, match="flow must be .* got 'planar'"):
         bt.fit_flow(funnel(), jax.random.key(0), flow="planar")

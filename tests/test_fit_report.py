@@ -57,4 +57,4 @@ def test_fisher_divergence_of_a_normal_density():
 def test_condition_number():
     z = np.random.default_rng(0).normal(size=(100_000, 2)) * np.array([1.0, 30.0])
     np.testing.assert_allclose(condition_number(z), 900, rtol=0.03)
-    assert condition_number(z[:2]) == np.inf
+    assert np.isnan(condition_number(z[:2]))  # of no more draws than numbers

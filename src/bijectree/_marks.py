@@ -1,6 +1,5 @@
 """Numbers that tell whether the bits of an array have changed."""
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +43,7 @@ def _scrambled(x: Array, start: int) -> Array:
     words = jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)
     each = words.size // max(x.size, 1)  # two for float64
     order = jnp.uint32(start * each % 2**32) + _places(words.shape)
-    # 2³² over the golden ratio, then what MurmurHash3 ends with. A single product and fold
+    # 2³² over the golden ratio, then the end of MurmurHash3: a single product and fold
     # would send a change of sign, the highest bit, to one of four differences.
     words = words ^ (order * jnp.uint32(0x9E3779B9))
     words = (words ^ (words >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)

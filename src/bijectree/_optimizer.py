@@ -43,14 +43,14 @@ def reparameterize(
     coordinates are carried in the state, so the parameters may saturate without harm:
     where they would reach the boundary of their support, or where adding the update
     would round onto it, they are the nearest number inside that the sum can give (of a
-    vector or a matrix, at worst where they were), and the free value is not altered. A place
-    inside that the sum did not reach is where the next update goes.
+    vector or a matrix, at worst where they were), and the free value is not altered. A
+    place inside that one sum cannot reach, the sums of later updates do.
 
     Parameters that were changed from outside, such as by a restored checkpoint or
     `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
     depend on them; all others are never inverted, so that nothing drifts. A change into
-    what is not the support gives NaN. A tied leaf follows its source, whatever was done to
-    it. With another Reparam, such as one of other bounds, start with a new state.
+    what is not the support gives NaN. A tied leaf follows its source, whatever was done
+    to it. With another Reparam, such as one of other bounds, start with a new state.
 
     The update of a frozen leaf, and of an element that does not move, is −0.0: adding it
     changes no bit (but XLA may flush subnormal numbers to zero). NaN in the gradient of a

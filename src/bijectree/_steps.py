@@ -140,7 +140,9 @@ class Steps:
                 continue
             if self._plan.outer or i in self._needed:
                 these = self._moving if self._plan.outer else self._followers[i]
-                pulled[n] = _bounded_by_all(pulled[n], [_get(cotangents, j) for j in these])
+                pulled[n] = _bounded_by_all(
+                    pulled[n], [_get(cotangents, j) for j in these]
+                )
             elif row.kind is not None:
                 gradient = self._rows.gather(i, row, cotangents)
                 pulled[n] = _bounded(row.kind, pulled[n], gradient)
@@ -202,7 +204,9 @@ class Steps:
         at = {i: x for (i, _), x in zip(plan.free, inner, strict=True)}
         leaves = self._kept(arrays)
         alone = self._alone - self._needed
-        flags |= {i: changed[n] for i, n in index.items() if plan.rows[i].role == "frozen"}
+        flags |= {
+            i: changed[n] for i, n in index.items() if plan.rows[i].role == "frozen"
+        }
         for i, row in plan.order:
             if i in alone:
                 continue
