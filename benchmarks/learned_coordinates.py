@@ -470,25 +470,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--only", default="", help="'none' only writes the tables again")
+    parser.add_argument("--way", default="", help="measure these again, keep the others")
     args = parser.parse_args()
     for name, make in PROBLEMS.items():
         if args.only not in name:
             continue
         problem, flow = make(), name in FLOWS
+        saved = json.loads(DATA.read_text()) if DATA.exists() else {}
         rows: dict[str, list[Row]] = {}
         begin = time.perf_counter()
         print(f"\n{name}", flush=True)
         for way in ways(problem, 0, flow=flow):
+            if args.way not in way:
+                continue
             seeds = MANY_SEEDS if way in MANY.get(name, ()) else args.seeds
             rows[way] = [ways(problem, seed, flow=flow)[way]() for seed in range(seeds)]
             print(line(way, rows[way]), flush=True)
         jax.clear_caches()
         minutes = (time.perf_counter() - begin) / 60
         print(f"{minutes:.1f} minutes", flush=True)
-        saved = json.loads(DATA.read_text()) if DATA.exists() else {}
-        saved[name] = {
-            way: [dataclasses.asdict(row) for row in found] for way, found in rows.items()
-        }
+        new = {way: list(map(dataclasses.asdict, found)) for way, found in rows.items()}
+        saved[name] = (saved.get(name, {}) if args.way else {}) | new
         DATA.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
     write()
 

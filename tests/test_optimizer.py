@@ -81,8 +81,7 @@ PLAIN = {
     for name in (
         "adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad "
         "fromage lamb lars lion nadam nadamw noisy_sgd novograd radam rmsprop rprop "
-        "optimistic_adam optimistic_adam_v2 sgd sign_sgd signum sm3 yogi "
-        "optimistic_gradient_descent"
+        "optimistic_adam_v2 sgd sign_sgd signum sm3 yogi optimistic_gradient_descent"
     ).split()
 }
 CONTRIB = {
