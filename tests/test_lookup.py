@@ -150,6 +150,10 @@ TFP = {
         ),
         "numbers less than 2",
     ),
+    "transformed_negative": (
+        tfd.TransformedDistribution(tfd.Gamma(2.0, 1.0), tfb.Scale(-2.0)),
+        "numbers less than 0",
+    ),
     "transformed_simplex": (
         tfd.TransformedDistribution(
             tfd.MultivariateNormalDiag(jnp.zeros(2)), tfb.IteratedSigmoidCentered()
