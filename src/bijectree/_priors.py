@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _tfp
-from ._lookup import without_density
+from ._interior import off_the_edge
+from ._lookup import bijector_for, without_density
 from ._plan import Plan, Row
 from ._tree import Fixed, broadcast, describe, raise_all
 
@@ -186,7 +187,20 @@ def _log_probs(
 ) -> Array:
     with _tfp._standard_promotion():
         distribution = structure.build(_tfp._cast(numbers, dtype))
-        return distribution.log_prob(leaf.astype(dtype))
+        return distribution.log_prob(_inside(distribution, leaf.astype(dtype)))
+
+
+def _inside(distribution: Any, leaf: Array) -> Array:
+    """A leaf whose map has saturated onto the edge of a prior's support, moved inside.
+
+    A density may have a pole there, as that of Beta(½, ½), which a sampler would never
+    leave; the log-det, which is not rounded, still falls. The gradient of what was
+    moved is that of the log-det alone, which points inwards.
+    """
+    try:
+        return off_the_edge(bijector_for(distribution), leaf)
+    except (TypeError, ValueError):  # its support is not known
+        return leaf
 
 
 def sample(
