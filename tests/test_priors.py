@@ -314,3 +314,56 @@ def test_a_spec_from_a_prior_works_under_jit_and_from_shapes():
         return bt.Reparam(shapes, spec).forward({"a": jnp.zeros(2)})["a"]
 
     np.testing.assert_allclose(upper(4.0), [2.0, 2.0])
+
+
+class Ramp:
+    """A density without draws."""
+
+    def log_prob(self, x):
+        return -x
+
+
+def _improper():
+    return dist.ImproperUniform(dist.constraints.positive, (), ())
+
+
+def _state_space():
+    one = tfd.MultivariateNormalDiag(jnp.ones(1))
+    return tfd.LinearGaussianStateSpaceModel(3, jnp.eye(1), one, jnp.eye(1), one, one)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(Ramp, ()), (_improper, ()), (_state_space, (3, 1))],
+    ids=["ramp", "improper", "state-space"],
+)
+def test_priors_that_jax_or_a_sampler_cannot_look_into(make, shape, getkey, monkeypatch):
+    monkeypatch.setattr("bijectree._lookup._table", dict(bt._lookup._table))
+    bt.register(Ramp, lambda prior: bt.positive())
+    model, prior = {"a": jnp.ones(shape)}, {"a": make()}
+    posterior = bt.Posterior(
+        bt.Reparam(model, bt.spec_from_prior(model, prior)), None, prior
+    )
+    expected = prior["a"].log_prob(model["a"])
+    np.testing.assert_allclose(posterior.log_prior(model), expected, rtol=1e-6)
+    if make is not _state_space:
+        with pytest.raises(ValueError, match=f"{type(prior['a']).__name__} cannot be dr"):
+            posterior.initial(getkey(), strategy="prior")
+
+
+def test_a_prior_that_fails_without_words_is_refused_in_words():
+    class Silent:
+        def log_prob(self, x):
+            raise AssertionError
+
+    reparam = bt.Reparam({"a": jnp.array(1.0)}, None)
+    with pytest.raises(ValueError, match=r"'a': Silent does not fit .*: AssertionError"):
+        bt.Posterior(reparam, None, {"a": Silent()})
+
+
+def test_a_numpyro_prior_that_loses_its_support_is_known():
+    reparam = bt.Reparam({"a": jnp.array(2.0)}, bt.greater_than(1.0))
+    posterior = bt.Posterior(reparam, None, {"a": dist.Levy(1.0, 2.0)})
+    expected = st.levy(1.0, 2.0).logpdf(2.0)
+    found = posterior.log_prior({"a": jnp.array(2.0)})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -194,3 +194,19 @@ def test_a_static_field_of_a_prefix_does_not_matter():
     prefix = models.Layer("x", "y", name="another")
     groups, faults = broadcast(prefix, models.nested().layers[0], leaf)
     assert (groups, faults) == ([("x", [0]), ("y", [1])], [])
+
+
+@pytest.mark.jax_defaults  # TFP promotes dtypes
+@pytest.mark.parametrize(
+    "node",
+    [
+        bt.tfd.Normal(0.0, 2.0),
+        bt.tfb.Scale(2.0),
+        bt.tfd.TransformedDistribution(bt.tfd.Normal(0.0, 1.0), bt.tfb.Exp()),
+    ],
+    ids=["distribution", "bijector", "transformed"],
+)
+def test_a_model_whose_node_cannot_hold_other_leaves_is_refused(node):
+    model = {"d": node, "x": jnp.array(1.0)}
+    with pytest.raises(ValueError, match="converts its leaves.*'d'.*as arrays"):
+        bt.Reparam(model, {"d": bt.frozen, "x": bt.positive()})

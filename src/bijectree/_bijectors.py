@@ -67,9 +67,9 @@ def describe_number(number: Any) -> str:
         if isinstance(value, Tracer):
             return "(traced)"
         if np.ndim(value) == 0:
-            return f"{float(value):g}"
-        return np.array2string(np.asarray(value), precision=4, threshold=6)
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+            return f"{float(value) + 0:g}"  # −0.0 + 0 is 0.0
+        return np.array2string(np.asarray(value) + 0, precision=4, threshold=6)
+    return f"{value + 0:g}" if isinstance(value, (int, float)) else str(value)
 
 
 class Elementwise(FusedBijector):

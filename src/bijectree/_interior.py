@@ -67,6 +67,33 @@ def settle(bijector: Any, place: Array) -> Array:
         return jnp.where((place <= upper) & (place >= upper), highest, place)
 
 
+def off_the_edge(bijector: Any, place: Array) -> Array:
+    """Move numbers on a finite boundary of a bijector's range to the nearest inside.
+
+    As `settle`, also for parts of a simplex and the diagonals of factors that are 0.
+    Infinite numbers stay: a map that overflows has an infinite slope, which a gradient
+    of 0 would make NaN.
+    """
+    span = interval_of(bijector)
+    if span is not None:
+        lowest, highest = _ends(span, place.dtype)
+        for bound, known, inside in (
+            (span.lower, span.is_from(-math.inf), lowest),
+            (span.upper, span.is_to(math.inf), highest),
+        ):
+            if not known:
+                bound = jnp.asarray(bound).astype(place.dtype)
+                edge = (place <= bound) & (place >= bound) & jnp.isfinite(bound)
+                place = jnp.where(edge, inside, place)
+        return place
+    edge = (place <= 0) & (place >= 0)  # XLA takes subnormal numbers for zero
+    if type(bijector) in _FACTORS:
+        edge = edge & jnp.eye(*place.shape[-2:], dtype=bool)
+    elif type(bijector) not in _PARTS:
+        return place
+    return jnp.where(edge, jnp.asarray(jnp.finfo(place.dtype).tiny, place.dtype), place)
+
+
 def add_exactly(a: Array, b: Array) -> Array:
     """The sum, rounded to the dtype wherever XLA computes it.
 

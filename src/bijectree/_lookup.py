@@ -29,6 +29,8 @@ from ._constraints import (
     zero_sum,
 )
 from ._intervals import Range
+from ._measures import other_measure
+from ._numpyro import image, states_support
 from ._support import interval_of, support
 from ._tfp import tfb, tfd
 
@@ -89,30 +91,47 @@ def bijector_for(prior: Any) -> tfb.Bijector:
             return _NUMPYRO[cls.__name__](prior)
     if isinstance(prior, tfd.Distribution):
         return _default(prior)
-    if getattr(prior, "is_discrete", False) is True:
+    if _read(prior, "is_discrete") is True:
         raise _without_chart(prior, _DISCRETE)
-    if hasattr(prior, "support"):  # NumPyro's distributions, and others like them
-        try:
-            return bijector_for(prior.support)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{type(prior).__name__}: {error}") from None
+    if hasattr(type(prior), "support") or _read(prior, "support") is not None:
+        return _by_support(prior)  # NumPyro's distributions, and others like them
     raise TypeError(f"a distribution or a constraint is needed, got {prior!r}")
+
+
+def _read(prior: Any, attribute: str) -> Any:
+    """An attribute; `None` where it fails, as NumPyro's do without words."""
+    try:
+        return getattr(prior, attribute, None)
+    except (AssertionError, NotImplementedError):
+        return None
+
+
+def _by_support(prior: Any) -> tfb.Bijector:
+    """From the constraint that a distribution gives as its support."""
+    found = _read(prior, "support")
+    if found is None:
+        raise _without_chart(prior, _UNKNOWN)
+    try:
+        return bijector_for(found)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{type(prior).__name__}: {error}") from None
 
 
 _DISCRETE = (
     "its support is discrete, and no smooth map leads from real coordinates to it; "
     "sum it out of the model or freeze the leaf (bt.frozen)"
 )
+_UNKNOWN = "its support is not known; say what it is with bt.register"
 _POINT = "it allows a single value; freeze the leaf (bt.frozen)"
 _POINT_MASS = "it gives single values positive probability, so it has no density"
 
 
 class NoDensityError(ValueError):
-    """A distribution has no density over a continuous leaf."""
+    """A distribution has no density over a continuous leaf, or gives another one."""
 
 
 def without_density(prior: Any) -> str:
-    """Why a distribution has no density over a continuous leaf; "" if it has, or may."""
+    """Why `log_prob` is no density over a continuous leaf; "" if it is, or may be."""
     try:
         bijector_for(prior)
     except NoDensityError as error:
@@ -126,6 +145,10 @@ def _without_chart(prior: Any, why: str) -> ValueError:
     none = why in (_DISCRETE, _POINT, _POINT_MASS)
     error = NoDensityError if none else ValueError
     return error(f"no bijector for {_name(prior)}: {why}")
+
+
+def _wrong_density(prior: Any, why: str) -> NoDensityError:
+    return NoDensityError(f"the density of {_name(prior)} would be wrong: {why}")
 
 
 def _name(prior: Any) -> str:
@@ -148,9 +171,7 @@ def _default(prior: Any) -> tfb.Bijector:
     except NotImplementedError:
         bijector = None
     if bijector is None:
-        raise _without_chart(
-            prior, "its support is not known; say what it is with bt.register"
-        )
+        raise _without_chart(prior, _UNKNOWN)
     return bijector
 
 
@@ -240,25 +261,74 @@ def _hull(spans: list[Range | None], axis: int | None = None) -> tfb.Bijector | 
     return onto(Range(*ends))
 
 
-def _mixture(components: list[Any], axis: int | None = None) -> tfb.Bijector:
+def _mixture(
+    prior: Any, components: list[Any], axis: int | None = None
+) -> tfb.Bijector:
     parts = [bijector_for(component) for component in components]
-    hull = _hull([interval_of(part) for part in parts], axis)
+    spans = [interval_of(part) for part in parts]
+    hull = _hull(spans, axis)
+    names = ", ".join(support(part).description for part in parts)
     if hull is not None:
+        alike = all(_alike(span, spans[0], axis) for span in spans)
+        if not alike and not all(_zero_outside(component) for component in components):
+            raise _wrong_density(
+                prior,
+                f"its components have unlike supports ({names}), and not all of their "
+                "densities are zero outside of their own. Where TFP's distribution has "
+                "force_probs_to_zero_outside_support, set it; or use components of one "
+                "support",
+            )
         return hull
     if all(part == parts[0] for part in parts[1:]):
         return parts[0]
-    names = ", ".join(support(part).description for part in parts)
     raise ValueError(f"the components of a mixture have unlike supports: {names}")
+
+
+def _alike(span: Range | None, first: Range | None, axis: int | None) -> bool:
+    """Whether two intervals are known to be the same, and all of them along an axis."""
+    assert span is not None
+    assert first is not None
+    for a, b in ((span.lower, first.lower), (span.upper, first.upper)):
+        if a is b and (axis is None or np.ndim(a) < -axis):
+            continue
+        if isinstance(a, Tracer) or isinstance(b, Tracer):
+            return False
+        if axis is not None and np.ndim(a) >= -axis:
+            b = np.take(b, [0], axis=axis)
+        if not np.all(a == b):
+            return False
+    return True
+
+
+# Their log-density is −∞ off the support; that of others is often a number there.
+_ZERO_OUTSIDE = {
+    *("Bates", "ContinuousBernoulli", "HalfCauchy", "HalfNormal", "HalfStudentT"),
+    *("Pareto", "Triangular", "TruncatedCauchy", "TruncatedNormal", "Uniform"),
+}
+
+
+def _zero_outside(component: Any) -> bool:
+    while type(component) in (tfd.Independent, tfd.BatchBroadcast, tfd.Sample):
+        component = component.distribution
+    if type(component) in (getattr(tfd, name, None) for name in _ZERO_OUTSIDE):
+        return True
+    span = interval_of(bijector_for(component))
+    forced = getattr(component, "force_probs_to_zero_outside_support", False)
+    return bool(forced) or (span is not None and span.everything)
 
 
 def _mixture_same_family(prior: Any) -> tfb.Bijector:
     """The components are the last axis of the batch."""
     components = prior.components_distribution
-    return _mixture([components], -1 - len(components.event_shape))
+    return _mixture(prior, [components], -1 - len(components.event_shape))
 
 
 def _transformed(prior: Any) -> tfb.Bijector:
-    chain = tfb.Chain([prior.bijector, bijector_for(prior.distribution)])
+    base = bijector_for(prior.distribution)
+    why = other_measure(prior.bijector, base)
+    if why:
+        raise _wrong_density(prior, why)
+    chain = tfb.Chain([prior.bijector, base])
     span = interval_of(chain)
     if span is not None:
         return onto(span)
@@ -311,8 +381,19 @@ def _generalized_pareto(prior: Any) -> tfb.Bijector:
     return onto(Range(_number(loc + 0 * end), _number(jnp.where(c < 0, end, math.inf))))
 
 
-def _cholesky_or(matrix: Callable, factor: Callable) -> Callable[[Any], tfb.Bijector]:
-    return lambda prior: factor() if prior.input_output_cholesky else matrix()
+def _matrix(make: Callable, instead: str) -> Callable[[Any], tfb.Bijector]:
+    """A distribution of matrices, which may take and give their factors."""
+
+    def maker(prior: Any) -> tfb.Bijector:
+        if prior.input_output_cholesky:
+            raise _wrong_density(
+                prior,
+                "with input_output_cholesky=True, log_prob takes a factor L but is the "
+                f"density of the matrix L Lᵀ, without the Jacobian between; {instead}",
+            )
+        return make()
+
+    return maker
 
 
 def _group(make: Callable, names: str) -> None:
@@ -356,10 +437,17 @@ _group(
     lambda prior: simplex(),
     "Dirichlet FlatDirichlet RelaxedOneHotCategorical",
 )
-_group(_cholesky_or(corr_matrix, corr_cholesky), "LKJ")
+_group(
+    _matrix(corr_matrix, "use tfd.CholeskyLKJ, which is the density of the factor"),
+    "LKJ",
+)
 _group(lambda prior: corr_cholesky(), "CholeskyLKJ")
 _group(
-    _cholesky_or(positive_definite, lower_cholesky), "WishartLinearOperator WishartTriL"
+    _matrix(
+        positive_definite,
+        "leave it False, and let the leaf be the matrix rather than its factor",
+    ),
+    "WishartLinearOperator WishartTriL",
 )
 _group(lambda prior: circular(), "VonMises")
 _group(lambda prior: sphere(), "PowerSpherical SphericalUniform VonMisesFisher")
@@ -367,7 +455,7 @@ _group(_same("distribution"), "BatchBroadcast Independent Masked")
 _group(_sample, "Sample")
 _group(_batch_reshape, "BatchReshape")
 _group(_mixture_same_family, "MixtureSameFamily")
-_group(lambda prior: _mixture(list(prior.components)), "Mixture")
+_group(lambda prior: _mixture(prior, list(prior.components)), "Mixture")
 _group(_transformed, "TransformedDistribution LambertWDistribution")
 _group(_refuse(_POINT), "Deterministic VectorDeterministic")
 _group(_refuse(_POINT_MASS), "Inflated Empirical")
@@ -403,6 +491,45 @@ def _numpyro_zero_sum(constraint: Any) -> tfb.Bijector:
     if constraint.event_dim > 2:
         raise ValueError("zero_sum is known along one axis or two")
     return zero_sum(axis=-1 if constraint.event_dim == 1 else (-2, -1))
+
+
+def _mixture_general(prior: Any) -> tfb.Bijector:
+    """NumPyro cuts components off where the support is given; not if they are checked."""
+    components = prior.component_distributions
+    parts = [bijector_for(component) for component in components]
+    spans = [interval_of(part) for part in parts]
+    hull = _hull(spans)
+    if hull is None:
+        return _by_support(prior)
+    cut = prior._support is not None and all(
+        _states_support(component) and not vars(component).get("_validate_args")
+        for component in components
+    )
+    if not cut and not all(_alike(span, spans[0], None) for span in spans):
+        names = ", ".join(support(part).description for part in parts)
+        raise _wrong_density(
+            prior,
+            f"its components have unlike supports ({names}), off which their densities "
+            "are not zero; give it support=, with components that state their own and "
+            "have no validate_args=True",
+        )
+    return hull
+
+
+def _states_support(component: Any) -> bool:
+    while type(component).__name__ in ("Independent", "ExpandedDistribution"):
+        component = component.base_dist
+    return states_support(component)
+
+
+def _numpyro_transformed(prior: Any) -> tfb.Bijector:
+    if states_support(prior):
+        return _by_support(prior)
+    try:
+        base = bijector_for(prior.base_dist)
+        return image(list(prior.transforms), base, bijector_for, onto)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{type(prior).__name__}: {error}") from None
 
 
 _NUMPYRO: dict[str, Callable[[Any], tfb.Bijector]] = {
@@ -445,6 +572,16 @@ _NUMPYRO: dict[str, Callable[[Any], tfb.Bijector]] = {
     "_Cat": _refuse("its parts differ; give each leaf its own constraint"),
     "_Dependent": _refuse("it depends on parameters; give the distribution itself"),
     "Delta": _refuse(_POINT),
+    "Levy": _above("loc"),  # its `support` is lost when JAX takes it apart
+    "TransformedDistribution": _numpyro_transformed,
+    # Their `support` is what the distribution in them says, which need not be right.
+    **dict.fromkeys(
+        ("ExpandedDistribution", "Independent", "MaskedDistribution"), _same("base_dist")
+    ),
+    "MixtureSameFamily": lambda prior: _mixture(
+        prior, [prior.component_distribution], -1 - len(prior.event_shape)
+    ),
+    "MixtureGeneral": _mixture_general,
     **dict.fromkeys(
         ("HurdleGamma", "HurdleLogNormal", "HurdleProbs", "HurdleLogits"),
         _refuse(_POINT_MASS),

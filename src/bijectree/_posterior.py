@@ -172,7 +172,10 @@ class Posterior(eqx.Module):
                 written, for a MAP or MLE in the model's coordinates.
 
         Returns:
-            A scalar of the widest dtype of the free leaves, at least float32.
+            A scalar of the widest dtype of the free leaves, at least float32. It is
+            never +∞: a prior is evaluated at the nearest number inside its support
+            where a leaf has saturated onto the edge, and where an infinite density
+            remains (a pole within the support) it is −∞.
         """
         dtype = _dtype(jtu.tree_leaves(free))
         if jacobian:
@@ -180,7 +183,9 @@ class Posterior(eqx.Module):
         else:
             model, log_det = self.reparam.forward(free), jnp.zeros((), dtype)
         total = self.log_prior(model).astype(dtype) + log_det.astype(dtype)
-        return total + self.log_likelihood(model, *data).astype(dtype)
+        total = total + self.log_likelihood(model, *data).astype(dtype)
+        # a sampler would never leave +∞, nor an optimiser look for more
+        return jnp.where(total == jnp.inf, -jnp.inf, total)
 
     def log_prior(self, model: PyTree) -> Float[Array, ""]:
         """The logarithm of the prior's density at a model, in its own coordinates.

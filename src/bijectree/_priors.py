@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _tfp
-from ._lookup import without_density
+from ._interior import off_the_edge
+from ._lookup import bijector_for, without_density
 from ._plan import Plan, Row
-from ._tree import broadcast, describe, raise_all
+from ._tree import Fixed, broadcast, describe, raise_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,11 @@ def split(distribution: Any) -> tuple[_tfp.Structure, tuple[Any, ...]]:
     NumPyro keeps Python floats as they are: they too are numbers, which may change
     without a new trace.
     """
-    leaves, treedef = jtu.tree_flatten(distribution)
+    try:
+        leaves, treedef = jtu.tree_flatten(distribution)
+    except NotImplementedError:  # TFP registered it, but it has no flattening
+        whole = Fixed(distribution, once=True)
+        return _tfp.Structure(jtu.tree_structure(0), (whole,), ()), ()
     leaves = [np.float64(x) if type(x) is float else x for x in leaves]
     return _tfp.split(treedef.unflatten(leaves))
 
@@ -182,7 +187,20 @@ def _log_probs(
 ) -> Array:
     with _tfp._standard_promotion():
         distribution = structure.build(_tfp._cast(numbers, dtype))
-        return distribution.log_prob(leaf.astype(dtype))
+        return distribution.log_prob(_inside(distribution, leaf.astype(dtype)))
+
+
+def _inside(distribution: Any, leaf: Array) -> Array:
+    """A leaf whose map has saturated onto the edge of a prior's support, moved inside.
+
+    A density may have a pole there, as that of Beta(½, ½), which a sampler would never
+    leave; the log-det, which is not rounded, still falls. The gradient of what was
+    moved is that of the log-det alone, which points inwards.
+    """
+    try:
+        return off_the_edge(bijector_for(distribution), leaf)
+    except (TypeError, ValueError):  # its support is not known
+        return leaf
 
 
 def sample(
@@ -214,14 +232,24 @@ def sample_shape(distribution: Any, n: int) -> tuple[int, ...]:
     return (n, *batch, *event)
 
 
+class NoDrawsError(ValueError):
+    """A distribution has a density but no draws."""
+
+
 def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
     """Sample, whichever library made the distribution."""
+    none = f"{name(distribution)} cannot be drawn from"
+    if not hasattr(distribution, "sample"):
+        raise NoDrawsError(f"{none}: it has no `sample`")
     with warnings.catch_warnings():
         # TFP's samplers use what newer JAX is about to drop, and ask for int64.
         warnings.simplefilter("ignore")
-        if "seed" in inspect.signature(distribution.sample).parameters:  # TFP, distrax
-            return distribution.sample(sample_shape=shape, seed=key)
-        return distribution.sample(key, shape)  # NumPyro, flowjax
+        try:
+            if "seed" in inspect.signature(distribution.sample).parameters:
+                return distribution.sample(sample_shape=shape, seed=key)  # TFP, distrax
+            return distribution.sample(key, shape)  # NumPyro, flowjax
+        except NotImplementedError as error:
+            raise NoDrawsError(f"{none}: {_words(error)}") from error
 
 
 @functools.lru_cache(maxsize=4096)
@@ -282,7 +310,7 @@ def misfit(
     try:
         result = _abstract_log_probs(structure, avals, shape, dtype)
     except _ERRORS as error:
-        return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {error}"
+        return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {_words(error)}"
     if not jnp.issubdtype(result.dtype, jnp.floating):
         return f"{what} gives a log-density of dtype {result.dtype} there"
     got = tuple(result.shape)
@@ -290,6 +318,11 @@ def misfit(
     if not fits:
         return f"{what} gives log-densities of shape {got} for {leaf}"
     return ""
+
+
+def _words(error: Exception) -> str:
+    """What an error says; its type where it says nothing, as a bare `assert`."""
+    return str(error) or type(error).__name__
 
 
 def describe_leaf(shape: tuple[int, ...], dtype: Any) -> str:

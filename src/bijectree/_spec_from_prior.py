@@ -23,7 +23,8 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
     bijector goes with a distribution, and `bt.register` teaches it another. The pair is
     tried on 1,000 draws of each distribution, in float64: each must have a finite free
     value and map back to itself. (A draw that underflowed onto the boundary, such as 0
-    from a gamma distribution of small shape, is let pass.)
+    from a gamma distribution of small shape, is let pass; so is a distribution that
+    cannot be drawn from.)
 
     Args:
         model: any pytree; shapes are enough.
@@ -90,7 +91,7 @@ def _bijector(distribution: Any) -> tuple[Any, str]:
         bijector = bijector_for(distribution)
     except (ValueError, TypeError) as error:
         return None, str(error)
-    numbers = jtu.tree_leaves((distribution, bijector))
+    numbers = (*_priors.split(distribution)[1], *jtu.tree_leaves(bijector))
     if any(isinstance(x, Tracer) for x in numbers):
         return bijector, ""  # the numbers are not known, so there is nothing to draw
     return bijector, _missed(distribution, bijector)
@@ -104,7 +105,10 @@ def _missed(distribution: Any, bijector: Any) -> str:
         shape = _priors.sample_shape(distribution, _DRAWS)
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
-        draws = _priors.sample(structure, dtype, numbers, shape, key)
+        try:
+            draws = _priors.sample(structure, dtype, numbers, shape, key)
+        except _priors.NoDrawsError:
+            return ""  # such as an improper prior
         structure, numbers = _tfp.split(bijector)
         name = f"{_priors.name(distribution)} (bijector {bijector.name})"
         try:

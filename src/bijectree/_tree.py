@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -145,7 +146,9 @@ def broadcast(
     def assign(value: Any, positions: PyTree) -> None:
         groups.append((value, jtu.tree_leaves(positions)))
 
-    positions = treedef.unflatten(range(treedef.num_leaves))
+    positions, fault = _positions(treedef, tree)
+    if fault:
+        return [], [fault]
     try:
         jtu.tree_map(assign, prefix, positions, is_leaf=stop)
     except (ValueError, TypeError, KeyError):
@@ -154,6 +157,28 @@ def broadcast(
         _walk(prefix, tree, positions, (), stop, assign, faults)
         return groups, faults
     return groups, []
+
+
+def _positions(treedef: Any, tree: PyTree) -> tuple[PyTree, str]:
+    """The tree with the position of each leaf in its place, or why there is none."""
+    try:
+        positions = treedef.unflatten(range(treedef.num_leaves))
+        kept = [operator.index(x) for x in jtu.tree_leaves(positions)]
+    except (ValueError, TypeError) as error:
+        why = str(error)
+    else:
+        if kept == [*range(treedef.num_leaves)]:
+            return positions, ""
+        why = "they came back as other numbers"
+    found = {
+        path_string(path[:1]): None for path, _ in jtu.tree_flatten_with_path(tree)[0]
+    }
+    return None, (
+        "a node of the model converts its leaves when JAX makes it, as TFP's "
+        "distributions and bijectors do, and cannot hold anything else in their place "
+        f"({why}); it is at or beneath one of {[*found]}. Let the model hold the numbers "
+        "as arrays, and make the distribution or bijector of them where it is used"
+    )
 
 
 def _walk(

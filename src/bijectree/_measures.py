@@ -1,0 +1,82 @@
+"""Which of TFP's log-dets are not those of minimal coordinates."""
+
+from typing import Any
+
+from ._support import support
+from ._tfp import tfb
+
+# In the measure of the space around the set.
+_EMBEDDED = {
+    tfb.SoftmaxCentered: (
+        "is in the measure of the space around the simplex (off by a factor of √K)",
+        "tfb.IteratedSigmoidCentered, or a Dirichlet or another prior on the simplex",
+    ),
+    tfb.UnitVector: (
+        "is in the measure of the space around the sphere",
+        "tfd.SphericalUniform, tfd.VonMisesFisher or tfd.PowerSpherical",
+    ),
+}
+
+
+def other_measure(bijector: Any, base: tfb.Bijector) -> str:
+    """Why the log-det of a transformed prior is none of minimal coordinates.
+
+    TFP gives the log-det of each bijector by itself. That of `CholeskyOuterProduct`
+    counts every entry of a triangle, although the factor of a correlation matrix has
+    none free on its diagonal.
+
+    Args:
+        bijector: of the transformed distribution, and all that it is made of.
+        base: the bijector onto the support of its base.
+
+    Returns:
+        Why, and what to use instead; "" if nothing is known against it.
+    """
+    before = base
+    for part, inverse in _links(bijector, inverse=False):
+        for inner in _within(part):
+            if type(inner) in _EMBEDDED:
+                fault, instead = _EMBEDDED[type(inner)]
+                return f"TFP's log-det of {inner.name} {fault}; use {instead}"
+        if type(part) is tfb.CholeskyOuterProduct:
+            words = support(before).description
+            due = _PRODUCTS if inverse else _FACTORS
+            if not words.startswith(due):
+                return (
+                    f"TFP's log-det of {part.name} counts the diagonal of the factor, "
+                    f"which here has other coordinates ({words}); use tfd.LKJ for a "
+                    "correlation matrix, tfd.CholeskyLKJ for its factor"
+                )
+        elif any(type(inner) is tfb.CholeskyOuterProduct for inner in _within(part)):
+            return (
+                f"whether TFP's log-det of the CholeskyOuterProduct within {part.name} "
+                "is that of minimal coordinates is not known; write it in a tfb.Chain"
+            )
+        before = tfb.Chain([tfb.Invert(part) if inverse else part, before])
+    return ""
+
+
+# What has as many coordinates as a triangle has entries.
+_FACTORS = "lower triangular matrices"
+_PRODUCTS = ("symmetric positive definite matrices", f"products L Lᵀ of {_FACTORS}")
+
+
+def _links(bijector: Any, *, inverse: bool) -> list[tuple[Any, bool]]:
+    """The links of chains, the first to be applied first, and which are inverted."""
+    if type(bijector) is tfb.Invert:
+        return _links(bijector.bijector, inverse=not inverse)
+    if type(bijector) is not tfb.Chain:
+        return [(bijector, inverse)]
+    parts = bijector.bijectors if inverse else reversed(bijector.bijectors)
+    return [link for part in parts for link in _links(part, inverse=inverse)]
+
+
+def _within(bijector: Any) -> list[Any]:
+    """A bijector and those that it is made of."""
+    found = [bijector]
+    for name in ("bijector", "bijectors", "diag_bijector"):
+        inner = getattr(bijector, name, ())
+        for part in inner if isinstance(inner, (list, tuple)) else [inner]:
+            if isinstance(part, tfb.Bijector):
+                found += _within(part)
+    return found
