@@ -40,7 +40,7 @@ def map_alike(
 ) -> tuple[list[Array], list[Array]]:
     """Map leaves, those that are small and alike together.
 
-    Elements that one bijector maps each by itself are concatenated; leaves of one kind
+    Elements that one bijector maps all alike are concatenated; leaves of one kind
     are stacked, under `vmap`, with their numbers where these differ. Eager arrays are
     mapped one by one: there is nothing to compile that is not compiled already. So are
     all arrays where there are several devices.
@@ -63,7 +63,7 @@ def map_alike(
         if len(these) == 1:
             found, scalar = function(kind, numbers, *(c[these[0]] for c in columns))
             results = [found]
-        elif all(calls[i][1] is numbers for i in these) and _is_flat(kind, numbers):
+        elif all(calls[i][1] is numbers for i in these) and kind.uniform:
             results, scalar = _concatenated(function, kind, numbers, these, columns)
         else:
             of_each = [calls[i][1] for i in these]
@@ -146,7 +146,7 @@ def _groups(
     for i, ((kind, numbers), leaf) in enumerate(zip(calls, leaves, strict=True)):
         key: Any = i
         if _is_small(leaf):
-            alike = (kind.structure, kind.dtype) if _is_flat(kind, numbers) else kind
+            alike = (kind.structure, kind.dtype) if kind.uniform else kind
             key = alike, id(numbers)
         by_bijector.setdefault(key, []).append(i)
     groups = []
@@ -158,11 +158,6 @@ def _groups(
         for i in these:
             by_kind.setdefault(calls[i][0] if _is_small(leaves[i]) else i, []).append(i)
     return _chunks([*groups, *by_kind.values()])
-
-
-def _is_flat(kind: Kind, numbers: tuple[Any, ...]) -> bool:
-    """Whether the elements of several leaves may be mapped as one vector."""
-    return kind.elementwise and all(jnp.ndim(n) == 0 for n in numbers)
 
 
 def _concatenated(
