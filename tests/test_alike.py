@@ -192,6 +192,20 @@ def test_what_may_know_places_is_mapped_leaf_by_leaf(bijector):
     assert_close(jax.jit(reparam.inverse)(expected[0]), model, 100)
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_reparam_made_under_vmap_is_refused_outside(count):
+    model = [jnp.array(2.0)] * count
+    bounds = jnp.array([0.0, 0.5, 1.0])
+    make = eqx.filter_vmap(lambda bound: bt.Reparam(model, bt.greater_than(bound)))
+    reparam = make(bounds)
+    free = [jnp.array(0.1)] * count
+    each = eqx.filter_vmap(lambda r: r.forward(free)[-1])(reparam)
+    np.testing.assert_allclose(each, bounds + np.exp(0.1), rtol=1e-6)
+    for function in (reparam.forward, jax.jit(reparam.forward_log_det_jacobian)):
+        with pytest.raises(ValueError, match=r"'0': got shape \(3,\), expected \(\)"):
+            function(free)
+
+
 def test_a_nan_stays_in_its_leaf():
     model = [jnp.arange(1.0, 4.0) for _ in range(COUNT)]
     for bijector in (bt.positive(), bt.ordered_vector()):

@@ -195,6 +195,7 @@ WRONG = {
         np.array([1.0, 0.5]),
         "saturated: in float32",
     ),
+    "at 0": (tfb.Power(3.0), np.array([0.0, 2.0]), "log-det is -inf at the model's own"),
     "in use": (
         inline(*EXP_LOG, lambda x: x if x.dtype == jnp.float64 else x + 1),
         V,

@@ -123,7 +123,10 @@ TFP = [
     ),
     # These cannot be bound: see test_tfp.py.
     (tfb.Chain([tfb.Exp(), bt.simplex()]), "the range of chain_of_exp_of_simplex"),
-    (tfb.Chain([tfb.Scale([1.0, 3.0]), bt.simplex()]), "the range of chain_of_scale_of_simplex"),
+    (
+        tfb.Chain([tfb.Scale([1.0, 3.0]), bt.simplex()]),
+        "the range of chain_of_scale_of_simplex",
+    ),
     (tfb.Permute([1, 0]), "the range of permute"),
 ]
 

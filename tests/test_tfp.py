@@ -84,9 +84,7 @@ EVENTS = {
         [(2, 2)],
     ),
     "ScaleMatvecLU": (
-        lambda: tfb.ScaleMatvecLU(
-            jnp.array([[2.0, 0.3], [0.1, 1.5]]), jnp.array([1, 0])
-        ),
+        lambda: tfb.ScaleMatvecLU(jnp.array([[2.0, 0.3], [0.1, 1.5]]), jnp.array([1, 0])),
         [(2,), (3, 2)],
     ),
     "ScaleMatvecDiag, inverted": (

@@ -63,7 +63,7 @@ def map_alike(
         if len(these) == 1:
             found, scalar = function(kind, numbers, *(c[these[0]] for c in columns))
             results = [found]
-        elif all(calls[i][1] is numbers for i in these) and kind.uniform:
+        elif all(calls[i][1] is numbers for i in these) and _is_flat(kind, numbers):
             results, scalar = _concatenated(function, kind, numbers, these, columns)
         else:
             of_each = [calls[i][1] for i in these]
@@ -146,7 +146,7 @@ def _groups(
     for i, ((kind, numbers), leaf) in enumerate(zip(calls, leaves, strict=True)):
         key: Any = i
         if _is_small(leaf):
-            alike = (kind.structure, kind.dtype) if kind.uniform else kind
+            alike = (kind.structure, kind.dtype) if _is_flat(kind, numbers) else kind
             key = alike, id(numbers)
         by_bijector.setdefault(key, []).append(i)
     groups = []
@@ -158,6 +158,11 @@ def _groups(
         for i in these:
             by_kind.setdefault(calls[i][0] if _is_small(leaves[i]) else i, []).append(i)
     return _chunks([*groups, *by_kind.values()])
+
+
+def _is_flat(kind: Kind, numbers: tuple[Any, ...]) -> bool:
+    """Whether the elements of several leaves may be mapped as one vector."""
+    return kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
 
 
 def _concatenated(

@@ -63,10 +63,10 @@ def support(bijector: tfb.Bijector) -> Support:
     """The set that a bijector maps onto.
 
     Known by name for the bijectors of this package and the common ones of TFP, alone,
-    inverted, or in a `tfb.Chain` with maps of single elements after them (after a set of
-    fewer free coordinates than entries, such as a simplex, only `tfb.Shift` and
-    `tfb.Scale` of one number). Any other has the description "the range of <name>", and its predicate is a round trip: the
-    inverse is finite and maps back to the value.
+    inverted, or in a `tfb.Chain` with maps of single elements after them; after a set
+    of fewer free coordinates than entries, such as a simplex, only with `tfb.Shift` and
+    a `tfb.Scale` of one number. Any other has the description "the range of <name>",
+    and its predicate is a round trip: the inverse is finite and maps back to the value.
 
     Args:
         bijector: a TFP bijector.
@@ -176,8 +176,10 @@ def _correlation(x: Array) -> Array:
     return _positive_matrix(x) & _all(ones, 1)
 
 
-_NOT_ZERO = Support("numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0), True)
-_INCREASING = Support("increasing vectors", 1, _increasing, True)
+_NOT_ZERO = Support(
+    "numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0), _solid=True
+)
+_INCREASING = Support("increasing vectors", 1, _increasing, _solid=True)
 _UNIT = Support("unit vectors", 1, _unit_norm)
 _LOWER = Support(
     "lower triangular matrices with a positive diagonal",
@@ -221,13 +223,13 @@ def _tall(bijector: Any) -> Support:
 _STRUCTURED: dict[type, Callable[[Any], Support]] = {
     _vectors.Ordered: lambda b: _INCREASING,
     _vectors.PositiveOrdered: lambda b: Support(
-        "increasing vectors of positive numbers", 1, _increasing_positive, True
+        "increasing vectors of positive numbers", 1, _increasing_positive, _solid=True
     ),
     _vectors.Simplex: lambda b: _simplex(b.axis),
     _vectors.ZeroSum: lambda b: _zero_sum((b.axis,)),
     _vectors.ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
     _vectors.Sphere: lambda b: _UNIT,
-    _vectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle, True),
+    _vectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle, _solid=True),
     _matrices.CorrCholesky: lambda b: _CORRELATION_FACTOR,
     _matrices.CorrMatrix: lambda b: _CORRELATION,
     _matrices.LowerCholesky: _tall,
@@ -274,7 +276,7 @@ def _after_inverse(bijector: Any, base: Range | Support) -> Range | Support | No
     if type(bijector) in _STRUCTURED and base.everything:
         ndims = int(bijector.forward_min_event_ndims)
         finite = functools.partial(_finite, ndims)
-        return Support("all real arrays", ndims, finite, True)
+        return Support("all real arrays", ndims, finite, _solid=True)
     return None
 
 
@@ -317,7 +319,7 @@ def _pulled_back(part: Any, base: Support) -> Support:
         return base.contains(_tfp.inverse(kind, numbers, x))
 
     words = f"{base.description}, each entry then mapped by {part.name}"
-    return Support(words, base.event_ndims, contains, base._solid)
+    return Support(words, base.event_ndims, contains, _solid=base._solid)
 
 
 def _round_trip(bijector: Any) -> Support:

@@ -185,14 +185,14 @@ _OF_NUMBERS = frozenset(
 class _ScaleMatvecDiag(tfb.ScaleMatvecDiag):
     """TFP's, without `dtype`: that would stay what it was when its numbers are cast."""
 
-    def __init__(self, scale_diag: Any, adjoint: bool, validate_args: bool, name: str):
+    def __init__(self, scale_diag: Any, *, adjoint: bool, validate_args: bool, name: str):
         super().__init__(scale_diag, adjoint, validate_args, name)
 
 
 class _ScaleMatvecTriL(tfb.ScaleMatvecTriL):
     """TFP's, without `dtype`."""
 
-    def __init__(self, scale_tril: Any, adjoint: bool, validate_args: bool, name: str):
+    def __init__(self, scale_tril: Any, *, adjoint: bool, validate_args: bool, name: str):
         super().__init__(scale_tril, adjoint, validate_args, name)
 
 
@@ -220,7 +220,12 @@ def _with_floats(part: Any) -> Any:
     if type(part) in _MATVECS:
         cls, matrix = _MATVECS[type(part)]
         numbers = _as_float(part.parameters[matrix])
-        return cls(numbers, part.adjoint, part.validate_args, part.name)
+        return cls(
+            numbers,
+            adjoint=part.adjoint,
+            validate_args=part.validate_args,
+            name=part.name,
+        )
     if type(part) in _OF_NUMBERS:
         leaves = jax.tree_util.tree_leaves(part)
         if not all(jnp.issubdtype(jnp.result_type(x), jnp.inexact) for x in leaves):
@@ -479,7 +484,8 @@ def _of_one_part(bijector: Any) -> bool:
 def _all_links(bijector: Any) -> list[Any]:
     inner = bijector.bijector if type(bijector) is tfb.Invert else None
     if type(bijector) is tfb.Chain:
-        return [link for part in reversed(bijector.bijectors) for link in _all_links(part)]
+        parts = reversed(bijector.bijectors)
+        return [link for part in parts for link in _all_links(part)]
     if type(inner) is tfb.Invert:
         return _all_links(inner.bijector)
     if type(inner) is tfb.Chain:
@@ -588,7 +594,8 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
         numbers = as_arrays(numbers)
         sharding = getattr(jax.typeof(leaf), "sharding", None)
-        if kind.uniform or sharding is None or not sharding.mesh.explicit_axes:
+        alone = kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
+        if alone or sharding is None or not sharding.mesh.explicit_axes:
             return jitted(kind, numbers, leaf)
         # Where shardings are part of the type, JAX asks for that of each gather and
         # scatter within. Events are whole, so it is that of the axes before them.
