@@ -114,6 +114,98 @@ def test_what_does_not_depend_goes_together_and_what_does_follows():
     np.testing.assert_allclose(log_det, expected + np.log(3.0), rtol=1e-5)
 
 
+def places(x):
+    return 1.0 + jnp.arange(x.shape[-1], dtype=x.dtype)
+
+
+def by_place():
+    return tfb.Inline(
+        forward_fn=lambda x: x * places(x),
+        inverse_fn=lambda y: y / places(y),
+        forward_log_det_jacobian_fn=lambda x: jnp.log(places(x)) + 0 * x,
+        forward_min_event_ndims=0,
+    )
+
+
+class Factors(tfb.Bijector):
+    """A user's bijector that keeps one number an element."""
+
+    def __init__(self, factors):
+        super().__init__(forward_min_event_ndims=0, name="factors")
+        self.factors = factors
+
+    def _forward(self, x):
+        return jnp.asarray(self.factors, x.dtype) * x
+
+    def _inverse(self, y):
+        return y / jnp.asarray(self.factors, y.dtype)
+
+    def _forward_log_det_jacobian(self, x):
+        return jnp.log(jnp.asarray(self.factors, x.dtype))
+
+
+class Composite(tfb.AutoCompositeTensorBijector):
+    """The same as TFP asks for: a list stays in the structure."""
+
+    def __init__(self, factors, name="composite"):
+        parameters = dict(locals())
+        self.factors = factors
+        super().__init__(forward_min_event_ndims=0, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return {}
+
+    _forward = Factors._forward
+    _inverse = Factors._inverse
+    _forward_log_det_jacobian = Factors._forward_log_det_jacobian
+
+
+@pytest.mark.parametrize(
+    "bijector",
+    [
+        by_place(),
+        tfb.Chain([tfb.Scale(2.0), by_place()]),
+        tfb.Invert(by_place()),
+        Factors([1.0, 2.0, 3.0]),
+        Factors(jnp.array([1.0, 2.0, 3.0])),
+        Composite([1.0, 2.0, 3.0]),
+        Composite(np.array([1.0, 2.0, 3.0])),
+        tfb.Scale(np.array([1, 2, 3], np.int32)),
+        tfb.Inline(  # declares too few event axes
+            forward_fn=jnp.cumsum,
+            inverse_fn=lambda y: jnp.diff(y, prepend=0.0),
+            forward_log_det_jacobian_fn=jnp.zeros_like,
+            forward_min_event_ndims=0,
+        ),
+    ],
+    ids=lambda b: b.name,
+)
+def test_what_may_know_places_is_mapped_leaf_by_leaf(bijector):
+    model = {key: 0.1 * jnp.arange(1.0, 4.0) for key in "abcdef"}
+    reparam = bt.Reparam(model, bijector)
+    expected = reparam.forward_and_log_det(model)
+    assert_close(jax.jit(reparam.forward_and_log_det)(model), expected, 10)
+    alone = bt.Reparam(model["a"], bijector)
+    one, log_det = alone.forward_and_log_det(model["a"])
+    assert_close(expected, (dict.fromkeys(model, one), 6 * log_det), 10)
+    assert_close(jax.jit(reparam.inverse)(expected[0]), model, 100)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_reparam_made_under_vmap_is_refused_outside(count):
+    model = [jnp.array(2.0)] * count
+    bounds = jnp.array([0.0, 0.5, 1.0])
+    make = eqx.filter_vmap(lambda bound: bt.Reparam(model, bt.greater_than(bound)))
+    reparam = make(bounds)
+    free = [jnp.array(0.1)] * count
+    each = eqx.filter_vmap(lambda r: r.forward(free)[-1])(reparam)
+    np.testing.assert_allclose(each, bounds + np.exp(0.1), rtol=1e-6)
+    for function in (reparam.forward, jax.jit(reparam.forward_log_det_jacobian)):
+        with pytest.raises(ValueError, match=r"'0': got shape \(3,\), expected \(\)"):
+            function(free)
+
+
 def test_a_nan_stays_in_its_leaf():
     model = [jnp.arange(1.0, 4.0) for _ in range(COUNT)]
     for bijector in (bt.positive(), bt.ordered_vector()):

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -194,6 +195,7 @@ WRONG = {
         np.array([1.0, 0.5]),
         "saturated: in float32",
     ),
+    "at 0": (tfb.Power(3.0), np.array([0.0, 2.0]), "log-det is -inf at the model's own"),
     "in use": (
         inline(*EXP_LOG, lambda x: x if x.dtype == jnp.float64 else x + 1),
         V,
@@ -276,7 +278,7 @@ def test_float32_parameters_on_a_float64_leaf_are_noted():
         assert not checked(bt.greater_than(1e-3), V, jnp.float64).notes
         list_of_floats = np.array([[1.0, 0.0], [0.3, 0.7]], np.float32)
         row = checked(tfb.ScaleMatvecTriL(list_of_floats), V[:2], jnp.float64)
-        assert "computes in float32" in row.notes[0]
+        assert "a float32 parameter, [[1. , 0. ]" in row.notes[0]
 
 
 def test_a_wider_dtype_is_a_change_too():
@@ -321,11 +323,21 @@ def test_large_events_are_left_out_and_large_batches_are_not():
     assert checked(inline(*EXP_LOG, log1), np.ones((100, 300))).failures
 
 
-def test_maps_that_mix_what_they_declare_are_noted():
-    def differences(y):
-        return jnp.concatenate([y[..., :1], jnp.diff(y, axis=-1)], axis=-1)
+def test_maps_that_mix_what_they_declare():
+    def differences(axis, y):
+        first = jax.lax.slice_in_dim(y, 0, 1, axis=axis)
+        return jnp.concatenate([first, jnp.diff(y, axis=axis)], axis=axis)
 
-    row = checked(inline(lambda x: jnp.cumsum(x, axis=-1), differences, log1), V)
+    def sums(axis):
+        forward = functools.partial(jnp.cumsum, axis=axis)
+        return forward, functools.partial(differences, axis), log1
+
+    def log1(x):
+        return jnp.zeros(x.shape[:1], x.dtype)
+
+    row = checked(inline(*sums(-1)), V)
+    assert "an element depends on others" in row.failures[0]
+    row = checked(inline(*sums(0), ndims=1), np.ones((3, 2)))
     assert "forward_min_event_ndims" in row.notes[0]
     assert not row.failures
 

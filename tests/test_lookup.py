@@ -660,3 +660,40 @@ def test_register_serves_subclasses_too(monkeypatch):
         bt.bijector_for(Half())
     bt.register(Percentage, lambda constraint: bt.interval(0.0, 100.0))
     assert bt.bijector_for(Half()) == bt.interval(0.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    "bijector", [tfb.Scale(5.0), tfb.Shift(1.0), tfb.Chain([tfb.Scale(2.0)])]
+)
+def test_a_scaled_simplex_integrates_to_one(bijector):
+    prior = {"x": tfd.TransformedDistribution(tfd.Dirichlet([2.0, 3.0]), bijector)}
+    model = {"x": jnp.zeros(2)}
+    reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+    posterior = bt.Posterior(reparam, None, prior)
+    y = np.linspace(-20.0, 20.0, 4001, dtype=np.float32)
+    density = jax.vmap(lambda y: posterior.log_density({"x": y[None]}))(jnp.asarray(y))
+    np.testing.assert_allclose(np.sum(np.exp(density)) * 0.01, 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (
+            tfd.TransformedDistribution(tfd.Dirichlet([2.0, 3.0]), tfb.Scale([1.0, 3.0])),
+            "scale comes after .* fewer free coordinates",
+        ),
+        (
+            tfd.TransformedDistribution(tfd.Dirichlet([2.0, 3.0]), tfb.Log()),
+            "log comes after .* fewer free coordinates",
+        ),
+        (
+            tfd.TransformedDistribution(tfd.WishartTriL(4.0, jnp.eye(2)), tfb.Scale(2.0)),
+            "counts every entry",
+        ),
+    ],
+    ids=["scales", "log", "matrix"],
+)
+def test_entries_mapped_after_fewer_coordinates_are_refused(prior, message):
+    model = {"x": jax.ShapeDtypeStruct(prior.event_shape, jnp.float32)}
+    with pytest.raises(ValueError, match=f"(?s)'x'.*{message}"):
+        bt.spec_from_prior(model, {"x": prior})

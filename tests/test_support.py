@@ -66,7 +66,17 @@ TFP = [
     (tfb.NormalCDF(), "numbers between 0 and 1"),
     (tfb.Reciprocal(), "numbers other than 0"),
     (tfb.Square(), _POSITIVE),
-    (tfb.Power(3.0), _POSITIVE),
+    (tfb.Power(2.0), _POSITIVE),
+    (tfb.Power(0.5), _POSITIVE),
+    (tfb.Power(3.0), "all real numbers"),
+    (tfb.Power(jnp.array(3)), "all real numbers"),
+    (tfb.Power([2.0, 3.0]), "numbers greater than [  0. -inf]"),
+    (tfb.Power(-3.0), "the range of power"),
+    (tfb.Invert(tfb.Power(3.0)), "all real numbers"),
+    (tfb.Invert(tfb.Power(2.0)), _POSITIVE),
+    (tfb.Chain([tfb.Power(3.0), tfb.Exp()]), _POSITIVE),
+    (tfb.Chain([tfb.Power(3.0), tfb.Tanh()]), "numbers between -1 and 1"),
+    (tfb.Chain([tfb.Power(2.0), tfb.Tanh()]), "the range of chain_of_power_of_tanh"),
     (tfb.Log(), "all real numbers"),
     (tfb.Ascending(), "increasing vectors"),
     (tfb.SoftmaxCentered(), "positive parts that sum to 1"),
@@ -106,6 +116,16 @@ TFP = [
     (
         tfb.Chain([tfb.Scale(2.0), bt.simplex()]),
         "positive parts that sum to 1, each entry then mapped by scale",
+    ),
+    (
+        tfb.Chain([tfb.Exp(), bt.ordered_vector()]),
+        "increasing vectors, each entry then mapped by exp",
+    ),
+    # These cannot be bound: see test_tfp.py.
+    (tfb.Chain([tfb.Exp(), bt.simplex()]), "the range of chain_of_exp_of_simplex"),
+    (
+        tfb.Chain([tfb.Scale([1.0, 3.0]), bt.simplex()]),
+        "the range of chain_of_scale_of_simplex",
     ),
     (tfb.Permute([1, 0]), "the range of permute"),
 ]

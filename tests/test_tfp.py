@@ -46,6 +46,15 @@ ELEMENTWISE = {
         is_constant_jacobian=True,
     ),
 }
+ELEMENTWISE |= {
+    "Power(3)": lambda: tfb.Power(3.0),
+    "RationalQuadraticSpline": lambda: tfb.RationalQuadraticSpline(
+        [1.0, 1.0], [0.5, 1.5], [0.5], range_min=-1.0
+    ),
+    "Chain of a spline": lambda: tfb.Chain(
+        [tfb.Exp(), tfb.RationalQuadraticSpline([2.0], [2.0], [], range_min=-1.0)]
+    ),
+}
 SHAPES = [(), (1,), (3,), (0,), (2, 3)]
 
 EVENTS = {
@@ -61,6 +70,63 @@ EVENTS = {
     "Cumsum": (tfb.Cumsum, [(3,)]),
     "Reshape": (lambda: tfb.Reshape([2, 2], [4]), [(2, 2)]),
     "Scale of a vector": (lambda: tfb.Scale(jnp.array([2.0, 3.0])), [(2,), (4, 2)]),
+    "RationalQuadraticSpline of a vector": (
+        lambda: tfb.RationalQuadraticSpline(
+            jnp.array([[1.0, 1.0], [0.7, 1.3]]),
+            jnp.array([[0.5, 1.5], [1.0, 1.0]]),
+            jnp.array([[0.5], [2.0]]),
+            range_min=-1.0,
+        ),
+        [(2,), (3, 2)],
+    ),
+    "MatrixInverseTriL": (
+        lambda: tfb.Chain([tfb.MatrixInverseTriL(), tfb.FillScaleTriL()]),
+        [(2, 2)],
+    ),
+    "ScaleMatvecLU": (
+        lambda: tfb.ScaleMatvecLU(jnp.array([[2.0, 0.3], [0.1, 1.5]]), jnp.array([1, 0])),
+        [(2,), (3, 2)],
+    ),
+    "ScaleMatvecDiag, inverted": (
+        lambda: tfb.Invert(
+            tfb.Chain([tfb.Shift(1.0), tfb.ScaleMatvecDiag(jnp.array([2.0, 3.0]))])
+        ),
+        [(2,), (3, 2)],
+    ),
+    "Split": (
+        lambda: tfb.Chain(
+            [
+                tfb.Invert(tfb.Split(2)),
+                tfb.JointMap([tfb.Exp(), tfb.Scale(2.0)]),
+                tfb.Split(2),
+            ]
+        ),
+        [(4,)],
+    ),
+    "Blockwise": (
+        lambda: tfb.Blockwise([tfb.Softplus(), tfb.Exp()], block_sizes=[2, 1]),
+        [(3,)],
+    ),
+    "Scale of a simplex": (
+        lambda: tfb.Chain([tfb.Scale(5.0), bt.simplex()]),
+        [(1,), (3,), (2, 3)],
+    ),
+    "Scale of a matrix": (
+        lambda: tfb.Chain(
+            [tfb.Chain([tfb.Shift(jnp.eye(2)), tfb.Scale(-3.0)]), bt.positive_definite()]
+        ),
+        [(2, 2), (3, 2, 2)],
+    ),
+    "Scale of a factor, inverted twice": (
+        lambda: tfb.Invert(
+            tfb.Chain([tfb.Invert(bt.corr_cholesky()), bt.affine(0.0, 3.0)])
+        ),
+        [(3, 3)],
+    ),
+    "Exp of a vector in order": (
+        lambda: tfb.Chain([tfb.Exp(), bt.ordered_vector()]),
+        [(3,)],
+    ),
     "Chain over a reshape": (
         lambda: tfb.Chain(
             [tfb.Reshape([2, 2], [4]), tfb.Exp(), tfb.Permute([1, 0, 3, 2])]
@@ -71,12 +137,18 @@ EVENTS = {
 EVENT_CASES = [(name, shape) for name, (_, shapes) in EVENTS.items() for shape in shapes]
 
 
+# Without float64, TFP's splines ask for int64 and are given int32.
+SPLINES = pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")
+
+
+@SPLINES
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_elementwise(name, shape, precision, getkey):
     assert_bijector(ELEMENTWISE[name](), shape, precision, getkey())
 
 
+@SPLINES
 @pytest.mark.parametrize(("name", "shape"), EVENT_CASES, ids=str)
 def test_events(name, shape, precision, getkey):
     assert_bijector(EVENTS[name][0](), shape, precision, getkey())
@@ -123,7 +195,109 @@ def test_what_does_not_fit_is_refused(bijector, shape, message):
         one_leaf(bijector, *shape)
 
 
+_BOUNDS = np.array([1, 2], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: tfb.Scale(jnp.array(2)), [1.0, 1.2]),
+        (lambda: tfb.Shift(_BOUNDS), [1.5, 2.6]),
+        (lambda: tfb.ScaleMatvecDiag([1, 2]), [0.5, 1.2]),
+        (lambda: tfb.ScaleMatvecDiag(jnp.array(_BOUNDS)), [0.5, 1.2]),
+        (lambda: tfb.ScaleMatvecTriL([[1, 0], [1, 2]]), [0.5, 1.7]),
+        (lambda: tfb.ScaleMatvecTriL([[1, 0], [1, 2]], adjoint=True), [1.1, 1.2]),
+        (lambda: tfb.Chain([tfb.Shift(jnp.array(1)), tfb.Scale(_BOUNDS)]), [1.5, 2.2]),
+        (lambda: tfb.Invert(tfb.Scale(_BOUNDS)), [0.5, 0.3]),
+        (lambda: tfb.Softplus(low=jnp.array(2)), 2 + np.log1p(np.exp([0.5, 0.6]))),
+        (lambda: tfb.Sigmoid(0 * _BOUNDS, _BOUNDS), None),
+        (lambda: tfb.GumbelCDF(jnp.array(1), 2), None),
+        (lambda: tfb.Power(jnp.array(3)), [0.125, 0.216]),
+        (lambda: tfb.Permute(jnp.array([1, 0])), [0.6, 0.5]),
+    ],
+)
+def test_integers_do_not_truncate(make, expected, precision, getkey):
+    assert_bijector(make(), (2,), precision, getkey())
+    free = {"x": jnp.array([0.5, 0.6], precision)}
+    model = one_leaf(make(), 2, dtype=precision).forward(free)
+    joint = bt.Reparam({"x": [free["x"][0], free["x"][1]]}, {"x": bt.joint(make())})
+    together = joint.forward(joint.unravel(free["x"]))["x"]
+    np.testing.assert_array_equal(jnp.stack(together), model["x"])
+    if expected is not None:
+        np.testing.assert_allclose(model["x"], expected, rtol=1e-6)
+
+
+def test_what_insists_on_integers_is_refused():
+    class Counts(tfb.Bijector):
+        def __init__(self):
+            super().__init__(forward_min_event_ndims=0, dtype=jnp.int32, name="counts")
+
+        def _forward(self, x):
+            return 2 * x
+
+        def _inverse(self, y):
+            return y / 2
+
+        def _forward_log_det_jacobian(self, x):
+            return jnp.full_like(x, jnp.log(2.0))
+
+    with pytest.raises(ValueError, match="'x'.*counts computes in int32.*as floats"):
+        one_leaf(Counts(), 2)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        tfb.Scale([1.0, 3.0, 2.0]),
+        tfb.Exp(),
+        tfb.Log(),
+        tfb.Invert(tfb.Softplus()),
+        tfb.ScaleMatvecDiag([1.0, 3.0, 2.0]),
+        bt.positive(),
+        bt.affine(0.0, jnp.array([1.0, 3.0, 2.0])),
+    ],
+    ids=lambda b: b.name,
+)
+@pytest.mark.parametrize(
+    ("first", "shape"), [(bt.simplex(), (3,)), (bt.corr_matrix(), (2, 3, 3))]
+)
+def test_a_map_of_entries_after_fewer_coordinates_is_refused(last, first, shape):
+    for chain in (
+        tfb.Chain([last, first]),
+        tfb.Invert(tfb.Chain([tfb.Invert(first), tfb.Invert(last)])),
+    ):
+        with pytest.raises(ValueError, match="'x'.*fewer free coordinates.*before it"):
+            one_leaf(chain, *shape)
+
+
+def test_scaled_numbers_that_sum_to_zero():
+    # An isometry, so 4 numbers have 3 orthonormal coordinates.
+    reparam = one_leaf(tfb.Chain([tfb.Scale(5.0), bt.zero_sum()]), 4)
+    log_det = reparam.forward_log_det_jacobian({"x": jnp.ones(3)})
+    np.testing.assert_allclose(log_det, 3 * np.log(5.0), rtol=1e-6)
+
+
 # Mechanics.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tfb.ScaleMatvecTriL(jnp.array([[2.0, 0.0], [0.3, 1.5]], jnp.float32)),
+        lambda: tfb.ScaleMatvecTriL(np.array([[2.0, 0.0], [0.3, 1.5]], np.float32)),
+        lambda: tfb.ScaleMatvecDiag(jnp.array([2.0, 1.5], jnp.float32)),
+        lambda: tfb.Chain(
+            [tfb.Shift(1.0), tfb.ScaleMatvecDiag(jnp.array([2.0, 1.5], jnp.float64))]
+        ),
+        lambda: tfb.ScaleMatvecLU(jnp.eye(2, dtype=jnp.float32), jnp.array([1, 0])),
+        lambda: tfb.GeneralizedPareto(jnp.zeros(2), 2.0, jnp.array([-0.3, 0.4])),
+    ],
+    ids=["TriL", "TriL of NumPy", "Diag", "Chain", "LU", "GeneralizedPareto"],
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_matrices_are_cast_to_the_leaf(make, dtype, getkey):
+    with jax.enable_x64(True):
+        assert_bijector(make(), (2,), dtype, getkey())
 
 
 def test_numbers_are_cast_to_the_leaf():

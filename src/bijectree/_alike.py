@@ -40,7 +40,7 @@ def map_alike(
 ) -> tuple[list[Array], list[Array]]:
     """Map leaves, those that are small and alike together.
 
-    Elements that one bijector maps each by itself are concatenated; leaves of one kind
+    Elements that one bijector maps all alike are concatenated; leaves of one kind
     are stacked, under `vmap`, with their numbers where these differ. Eager arrays are
     mapped one by one: there is nothing to compile that is not compiled already. So are
     all arrays where there are several devices.
@@ -162,7 +162,7 @@ def _groups(
 
 def _is_flat(kind: Kind, numbers: tuple[Any, ...]) -> bool:
     """Whether the elements of several leaves may be mapped as one vector."""
-    return kind.elementwise and all(jnp.ndim(n) == 0 for n in numbers)
+    return kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
 
 
 def _concatenated(

@@ -212,6 +212,8 @@ class Interval(Elementwise):
 class Affine(Elementwise):
     """loc + scale·x."""
 
+    constant_log_det = True
+
     def __init__(self, loc: Number, scale: Number, name: str = "affine"):
         parameters = dict(locals())
         self.loc = loc

@@ -183,8 +183,15 @@ def _check_map(
     check_dtypes(kind, numbers, bijector, findings)
     if inside:
         # The array is another one, so TFP's cache does not hand back the leaf.
-        back, _ = jax.device_get(_tfp.forward_and_log_det(kind, numbers, free.copy()))
+        back, log_det = jax.device_get(
+            _tfp.forward_and_log_det(kind, numbers, free.copy())
+        )
         cells["round_trip"] = f"{_relative(back, np.asarray(leaf)):.0e}"
+        if not np.isfinite(log_det):
+            findings.failures.append(
+                f"the log-det is {log_det} at the model's own value, where the map is "
+                "singular"
+            )
         check_room(kind, numbers, free, findings)
     check_log_det(
         kind, numbers, bijector, free if inside else np.zeros_like(free), findings

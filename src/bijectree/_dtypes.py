@@ -77,7 +77,7 @@ def _result_dtype(
             numbers = _tfp._cast(numbers, dtype)
         return getattr(kind.structure.build(numbers), method)(x)
 
-    with _tfp._standard_promotion():
+    with _tfp._standard_promotion(), _tfp._at_once(kind):
         x = jax.ShapeDtypeStruct(shape, dtype)
         return np.dtype(jax.eval_shape(call, numbers, x).dtype)
 

@@ -123,15 +123,30 @@ def _onto(lower: float, upper: float) -> Callable:
 
 
 def _power(bijector: Any, base: Range) -> Range | None:
-    """x^p, which TFP defines for positive x."""
-    lower = 0.0 if base.everything else base.lower
+    """x^p: of all numbers for odd p > 0, else TFP defines it for positive x."""
     power = _value(bijector.power)
-    if _traced(lower, base.upper, power) or np.any(lower < 0):
+    if _traced(base.lower, base.upper, power):
+        return None
+    odd = np.mod(power, 2) == 1
+    if np.any(odd & (power < 0) & (base.lower < 0) & (base.upper > 0)):
+        return None  # two half-lines
+    lower = np.where(odd, base.lower, 0.0) if base.everything else base.lower
+    if np.any(~odd & (lower < 0)):
         return None
     if np.all(power == 0):
         return Range(np.exp(base.lower), np.exp(base.upper))
     a, b = np.power(lower, power), np.power(base.upper, power)
     return Range(np.minimum(a, b), np.maximum(a, b))
+
+
+def _root(bijector: Any, base: Range) -> Range | None:
+    """x^(1/p), as `_power` of all numbers or of positive ones."""
+    power = _value(bijector.power)
+    if not base.everything or _traced(power):
+        return None
+    if np.any((np.mod(power, 2) == 1) & (power < 0)):
+        return None
+    return Range(np.where(np.mod(power, 2) == 1, -math.inf, 0.0), math.inf)
 
 
 def _square(bijector: Any, base: Range) -> Range | None:
@@ -206,7 +221,7 @@ INVERTED: dict[type, Callable[[Any, Range], Range | None]] = {
     tfb.Shift: _monotone(lambda b, xp, x: x - _value(b.shift)),
     tfb.Scale: lambda b, base: _scaled(1 / _scale_of(b), base),
     tfb.Square: _onto(0.0, math.inf),
-    tfb.Power: _onto(0.0, math.inf),
+    tfb.Power: _root,
     tfb.FrechetCDF: lambda b, base: (
         Range(_value(b.loc), math.inf) if base.everything else None
     ),

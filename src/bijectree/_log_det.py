@@ -90,7 +90,12 @@ def check_log_det(
         return
     points = _points(free)
     found = _linearise(kind, numbers, points)
-    if found.mixed:
+    if found.mixed and kind.event_ndims == 0:
+        findings.failures.append(
+            "declares that it maps every element alone (0 event axes) but an element "
+            "depends on others; pass forward_min_event_ndims to its constructor"
+        )
+    elif found.mixed:
         findings.notes.append(
             f"declares events of {kind.event_ndims} axes but mixes the elements of "
             "several; pass forward_min_event_ndims to its constructor"

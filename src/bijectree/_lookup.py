@@ -333,7 +333,28 @@ def _transformed(prior: Any) -> tfb.Bijector:
     if span is not None:
         return onto(span)
     words = support(chain).description
-    return _BY_WORDS[words]() if words in _BY_WORDS else chain
+    if words in _BY_WORDS:
+        return _BY_WORDS[words]()
+    _same_measure(prior)
+    return chain
+
+
+def _same_measure(prior: Any) -> None:
+    """See that TFP's density of a scaled set is one over minimal coordinates.
+
+    Raises:
+        ValueError: it counts all entries, as it does of all sets but a simplex.
+    """
+    base = support(bijector_for(prior.distribution))
+    simplex = base.description.startswith("positive parts that sum to 1")
+    moved = type(prior.bijector) in (tfb.Identity, tfb.Shift)
+    scaled = not moved and prior.bijector.forward_min_event_ndims == 0
+    if scaled and base.event_ndims and not base._solid and not simplex:
+        raise ValueError(
+            f"TransformedDistribution: TFP's log-det of {prior.bijector.name} over "
+            f"{base.description} counts every entry, not the free coordinates; give a "
+            "prior for the value before it, as a callable"
+        )
 
 
 # The sets that TFP maps onto in another measure, or less exactly.

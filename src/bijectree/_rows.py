@@ -77,6 +77,15 @@ class Rows:
         calls = [self.call(row, at[i].dtype, leaves) for i, row in alone]
         values, found = map_alike(function, calls, [at[i] for i, _ in alone])
         terms += found
+        raise_all(
+            "forward gave other shapes than bound; a Reparam made under vmap has numbers "
+            "with an axis more, so call its maps under vmap too",
+            (
+                f"at '{row.path}': got shape {y.shape}, expected {row.kind.shape}"
+                for (_, row), y in zip(alone, values, strict=True)
+                if row.kind and y.shape != row.kind.shape
+            ),
+        )
         at.update(zip((i for i, _ in alone), values, strict=True))
         for i, row in self.plan.order:
             y = at.get(i)

@@ -33,6 +33,8 @@ class Support:
     description: str
     event_ndims: int
     _contains: Predicate = dataclasses.field(repr=False, compare=False)
+    # Whether it has as many dimensions as entries, unlike a simplex.
+    _solid: bool = dataclasses.field(default=False, repr=False, compare=False)
 
     def contains(self, value: Inexact[Array, "..."]) -> Bool[Array, "..."]:
         """Whether each event of `value` is in the set.
@@ -61,9 +63,10 @@ def support(bijector: tfb.Bijector) -> Support:
     """The set that a bijector maps onto.
 
     Known by name for the bijectors of this package and the common ones of TFP, alone,
-    inverted, or in a `tfb.Chain` with maps of single elements after them. Any other has
-    the description "the range of <name>", and its predicate is a round trip: the
-    inverse is finite and maps back to the value.
+    inverted, or in a `tfb.Chain` with maps of single elements after them; after a set
+    of fewer free coordinates than entries, such as a simplex, only with `tfb.Shift` and
+    a `tfb.Scale` of one number. Any other has the description "the range of <name>",
+    and its predicate is a round trip: the inverse is finite and maps back to the value.
 
     Args:
         bijector: a TFP bijector.
@@ -109,6 +112,10 @@ def _tolerance(x: Array) -> float:
 
 def _all(truth: Array, ndims: int) -> Array:
     return jnp.all(truth, axis=tuple(range(truth.ndim - ndims, truth.ndim)))
+
+
+def _finite(ndims: int, x: Array) -> Array:
+    return _all(jnp.isfinite(x), ndims)
 
 
 # Sets of vectors and matrices.
@@ -169,8 +176,10 @@ def _correlation(x: Array) -> Array:
     return _positive_matrix(x) & _all(ones, 1)
 
 
-_NOT_ZERO = Support("numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0))
-_INCREASING = Support("increasing vectors", 1, _increasing)
+_NOT_ZERO = Support(
+    "numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0), _solid=True
+)
+_INCREASING = Support("increasing vectors", 1, _increasing, _solid=True)
 _UNIT = Support("unit vectors", 1, _unit_norm)
 _LOWER = Support(
     "lower triangular matrices with a positive diagonal",
@@ -214,13 +223,13 @@ def _tall(bijector: Any) -> Support:
 _STRUCTURED: dict[type, Callable[[Any], Support]] = {
     _vectors.Ordered: lambda b: _INCREASING,
     _vectors.PositiveOrdered: lambda b: Support(
-        "increasing vectors of positive numbers", 1, _increasing_positive
+        "increasing vectors of positive numbers", 1, _increasing_positive, _solid=True
     ),
     _vectors.Simplex: lambda b: _simplex(b.axis),
     _vectors.ZeroSum: lambda b: _zero_sum((b.axis,)),
     _vectors.ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
     _vectors.Sphere: lambda b: _UNIT,
-    _vectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle),
+    _vectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle, _solid=True),
     _matrices.CorrCholesky: lambda b: _CORRELATION_FACTOR,
     _matrices.CorrMatrix: lambda b: _CORRELATION,
     _matrices.LowerCholesky: _tall,
@@ -243,7 +252,9 @@ def _after(part: Any, base: Range | Support) -> Range | Support | None:
     if kind is tfb.TransformDiagonal:
         return _diagonal(part, base)
     if isinstance(base, Support):
-        return _pulled_back(part, base) if kind in ELEMENTWISE else None
+        # Of other maps the log-det in minimal coordinates is not known.
+        known = kind in ELEMENTWISE and (base._solid or _tfp.scales_evenly(part))
+        return _pulled_back(part, base) if known else None
     if kind is tfb.Reciprocal and base.everything:
         return _NOT_ZERO
     if kind in ELEMENTWISE:
@@ -264,7 +275,8 @@ def _after_inverse(bijector: Any, base: Range | Support) -> Range | Support | No
         return INVERTED[type(bijector)](bijector, base)
     if type(bijector) in _STRUCTURED and base.everything:
         ndims = int(bijector.forward_min_event_ndims)
-        return Support("all real arrays", ndims, lambda x: _all(jnp.isfinite(x), ndims))
+        finite = functools.partial(_finite, ndims)
+        return Support("all real arrays", ndims, finite, _solid=True)
     return None
 
 
@@ -307,7 +319,7 @@ def _pulled_back(part: Any, base: Support) -> Support:
         return base.contains(_tfp.inverse(kind, numbers, x))
 
     words = f"{base.description}, each entry then mapped by {part.name}"
-    return Support(words, base.event_ndims, contains)
+    return Support(words, base.event_ndims, contains, _solid=base._solid)
 
 
 def _round_trip(bijector: Any) -> Support:

@@ -77,6 +77,9 @@ class FusedBijector(tfb.AutoCompositeTensorBijector):
     `forward_min_event_ndims` axes), and `_inverse(y)`.
     """
 
+    # Whether the log-det depends on the bijector's numbers alone.
+    constant_log_det = False
+
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
         return {}
@@ -166,14 +169,91 @@ def _may_change(leaf: Any) -> bool:
     return is_bijector(leaf) or hasattr(leaf, "log_prob")
 
 
+# TFP's maps of single elements that know no position, and whose parameters are numbers
+# that all show as leaves.
+_OF_NUMBERS = frozenset(
+    (
+        *(tfb.Identity, tfb.Shift, tfb.Scale, tfb.Exp, tfb.Log, tfb.Expm1, tfb.Log1p),
+        *(tfb.Softplus, tfb.Sigmoid, tfb.Tanh, tfb.Sinh, tfb.Softsign, tfb.SinhArcsinh),
+        *(tfb.Square, tfb.Power, tfb.Reciprocal, tfb.LambertWTail, tfb.GumbelCDF),
+        *(tfb.NormalCDF, tfb.FrechetCDF, tfb.GompertzCDF, tfb.KumaraswamyCDF),
+        *(tfb.MoyalCDF, tfb.RayleighCDF, tfb.ShiftedGompertzCDF, tfb.WeibullCDF),
+    )
+)
+
+
+class _ScaleMatvecDiag(tfb.ScaleMatvecDiag):
+    """TFP's, without `dtype`: that would stay what it was when its numbers are cast."""
+
+    def __init__(self, scale_diag: Any, *, adjoint: bool, validate_args: bool, name: str):
+        super().__init__(scale_diag, adjoint, validate_args, name)
+
+
+class _ScaleMatvecTriL(tfb.ScaleMatvecTriL):
+    """TFP's, without `dtype`."""
+
+    def __init__(self, scale_tril: Any, *, adjoint: bool, validate_args: bool, name: str):
+        super().__init__(scale_tril, adjoint, validate_args, name)
+
+
+_MATVECS = {
+    tfb.ScaleMatvecDiag: (_ScaleMatvecDiag, "scale_diag"),
+    tfb.ScaleMatvecTriL: (_ScaleMatvecTriL, "scale_tril"),
+}
+
+
+_SCALE_MATVEC = (*_MATVECS, tfb.ScaleMatvecLinearOperator, tfb.ScaleMatvecLU)
+
+
+def _as_float(number: Any) -> Any:
+    """Integers as floats, where they are meant as numbers."""
+    array = jnp.asarray(number)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def _with_floats(part: Any) -> Any:
+    """A part of a bijector whose numbers are all leaves, and floats.
+
+    Integers would be part of the structure, and TFP casts what such a bijector maps to
+    their dtype: `Scale(jnp.array(2))` maps 0.5 to 0.
+    """
+    if type(part) in _MATVECS:
+        cls, matrix = _MATVECS[type(part)]
+        numbers = _as_float(part.parameters[matrix])
+        return cls(
+            numbers,
+            adjoint=part.adjoint,
+            validate_args=part.validate_args,
+            name=part.name,
+        )
+    if type(part) in _OF_NUMBERS:
+        leaves = jax.tree_util.tree_leaves(part)
+        if not all(jnp.issubdtype(jnp.result_type(x), jnp.inexact) for x in leaves):
+            return jax.tree_util.tree_map(_as_float, part)
+    return part
+
+
 def _plain(bijector: Any) -> Any:
+    """A bijector all of whose numbers show as leaves that can be cast."""
+    bijector = _spelled_out(bijector)
+    known = _OF_NUMBERS | _MATVECS.keys()
+    parts, treedef = jax.tree_util.tree_flatten(
+        bijector, is_leaf=lambda x: type(x) in known
+    )
+    changed = [_with_floats(part) for part in parts]
+    if all(a is b for a, b in zip(parts, changed, strict=True)):
+        return bijector
+    return treedef.unflatten(changed)
+
+
+def _spelled_out(bijector: Any) -> Any:
     """Spell out subclasses of `Chain`, so that the numbers they make show as leaves.
 
     `FillScaleTriL()` makes a float32 `Shift(1e-5)` in its constructor, where nothing
     could cast it to a float64 leaf's dtype.
     """
     if isinstance(bijector, tfb.Chain) and not _maps_by_itself(type(bijector)):
-        parts = [_plain(part) for part in bijector.bijectors]
+        parts = [_spelled_out(part) for part in bijector.bijectors]
         unchanged = all(a is b for a, b in zip(parts, bijector.bijectors, strict=True))
         if type(bijector) is not tfb.Chain or not unchanged:
             return tfb.Chain(parts, name=bijector.name)
@@ -213,6 +293,10 @@ class Kind:
         compute_dtype: the dtype of the arithmetic and of the log-det.
         event_ndims: how many trailing axes of the model's leaf form one event.
         elementwise: whether every element is mapped alone.
+        uniform: whether every element is also mapped alike, wherever it stands; only
+            where that is known of its class.
+        eager: whether the map needs what does not depend on a leaf, such as shapes,
+            computed at once while it is traced.
     """
 
     structure: Structure
@@ -222,6 +306,8 @@ class Kind:
     compute_dtype: np.dtype
     event_ndims: int
     elementwise: bool
+    uniform: bool
+    eager: bool
 
     def __eq__(self, other: object) -> bool:
         # Interned, so nearly always identical: a fast answer for every call's dispatch.
@@ -264,18 +350,25 @@ def bind(
 @functools.lru_cache(maxsize=4096)
 def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
+    half = np.dtype(dtype).itemsize < 4
+    compute_dtype = np.dtype(np.float32) if half else np.dtype(dtype)
 
     def look(attribute: Callable[[Any], Any]) -> Any:
         # Made of tracers, so that a constructor does not check numbers of ours.
         seen: list[Any] = []
-        jax.eval_shape(lambda *n: seen.append(attribute(structure.build(n))), *numbers)
+
+        def build(*numbers: Any) -> None:
+            seen.append(attribute(structure.build(_cast(numbers, compute_dtype))))
+
+        jax.eval_shape(build, *numbers)
         return seen[0]
 
-    name, min_ndims, injective = look(
+    name, min_ndims, injective, uniform = look(
         lambda b: (
             getattr(b, "name", type(b).__name__),
             (b.forward_min_event_ndims, b.inverse_min_event_ndims),
             b._is_injective,
+            _is_uniform(b),
         )
     )
     if not all(isinstance(n, (int, np.integer)) for n in min_ndims):
@@ -288,8 +381,6 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
         raise ValueError(
             f"{name} needs at least {min_ndims[1]} axes, the leaf's shape is {shape}"
         )
-    half = np.dtype(dtype).itemsize < 4
-    compute_dtype = np.dtype(np.float32) if half else np.dtype(dtype)
     kind = Kind(
         structure=structure,
         shape=shape,
@@ -298,17 +389,20 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
         compute_dtype=compute_dtype,
         event_ndims=int(min_ndims[1]),
         elementwise=min_ndims == (0, 0),
+        uniform=uniform,
+        eager=False,
     )
     try:
-        free = jax.eval_shape(
-            functools.partial(inverse, kind), numbers, jax.ShapeDtypeStruct(shape, dtype)
-        )
-    except NotImplementedError:  # a map that only goes forward
-        free = jax.ShapeDtypeStruct(look(lambda b: b.inverse_event_shape(shape)), dtype)
+        found = _shapes(kind, numbers)
+    except (TypeError, ValueError, IndexError) as error:
+        # Some of TFP's compute shapes as arrays, and then ask for their values.
+        kind = dataclasses.replace(kind, eager=True)
+        try:
+            found = _shapes(kind, numbers)
+        except Exception:
+            raise error from None
+    free, model, log_det = found
     kind = dataclasses.replace(kind, free_shape=tuple(free.shape))
-    model, log_det = jax.eval_shape(
-        functools.partial(forward_and_log_det, kind), numbers, free
-    )
     if tuple(model.shape) != shape:
         raise ValueError(
             f"{name} would turn the leaf's shape {shape} into {tuple(model.shape)}; "
@@ -319,6 +413,25 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
             f"the log-det of {name} has shape {log_det.shape} where a scalar is due"
         )
     return kind
+
+
+def _shapes(kind: Kind, numbers: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    """The shapes of a leaf's free value, of what that maps to, and of its log-det."""
+    leaf = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
+    try:
+        free = jax.eval_shape(functools.partial(inverse, kind), numbers, leaf)
+    except NotImplementedError:  # a map that only goes forward
+        seen: list[Any] = []
+        jax.eval_shape(
+            lambda *n: seen.append(
+                kind.structure.build(n).inverse_event_shape(kind.shape)
+            ),
+            *numbers,
+        )
+        free = jax.ShapeDtypeStruct(seen[0], kind.dtype)
+    return free, *jax.eval_shape(
+        functools.partial(forward_and_log_det, kind), numbers, free
+    )
 
 
 def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Array, ...]:
@@ -333,10 +446,14 @@ def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Array, ...]:
 def _pin(bijector: Any, x: Array) -> Array:
     """Cast to the dtype that a bijector still insists on, if it does.
 
-    Numbers that TFP keeps as Python lists (`ScaleMatvecTriL` of a NumPy array) are out
-    of reach of `_cast`.
+    Numbers that TFP keeps as Python lists are out of reach of `_cast`.
     """
     dtype = bijector.dtype
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(
+            f"{bijector.name} computes in {np.dtype(dtype)}, to which the leaf would be "
+            "rounded; give its parameters as floats"
+        )
     return x if dtype is None else x.astype(dtype)
 
 
@@ -350,22 +467,98 @@ def _narrowest(bijector: Any, dtype: Any) -> np.dtype:
     return min((np.dtype(d) for d in (dtype, *parts)), key=lambda d: d.itemsize)
 
 
-def _map_inverse(bijector: Any, y: Array) -> Array:
+def _links(bijector: Any) -> list[Any]:
+    """What a chain, or an inverted one, is made of: the first to be applied first.
+
+    A chain that takes a leaf apart and joins it again is one link.
+    """
+    links = _all_links(bijector)
+    return links if all(_of_one_part(link) for link in links) else [bijector]
+
+
+def _of_one_part(bijector: Any) -> bool:
+    ndims = bijector.forward_min_event_ndims, bijector.inverse_min_event_ndims
+    return all(isinstance(n, (int, np.integer)) for n in ndims)
+
+
+def _all_links(bijector: Any) -> list[Any]:
+    inner = bijector.bijector if type(bijector) is tfb.Invert else None
     if type(bijector) is tfb.Chain:
-        for part in bijector.bijectors:
-            y = _map_inverse(part, y)
-        return y
-    return bijector.inverse(_pin(bijector, y))
+        parts = reversed(bijector.bijectors)
+        return [link for part in parts for link in _all_links(part)]
+    if type(inner) is tfb.Invert:
+        return _all_links(inner.bijector)
+    if type(inner) is tfb.Chain:
+        return [link for part in inner.bijectors for link in _all_links(tfb.Invert(part))]
+    return [bijector]
+
+
+def _is_uniform(bijector: Any) -> bool:
+    """Whether a bijector is known to map every element alone, and all alike."""
+    if type(bijector) is tfb.Chain:
+        return all(_is_uniform(part) for part in bijector.bijectors)
+    if type(bijector) is tfb.Invert:
+        return _is_uniform(bijector.bijector)
+    ours = isinstance(bijector, FusedBijector) and _is_elementwise(bijector)
+    return (ours or type(bijector) in _OF_NUMBERS) and all(
+        np.ndim(x) == 0 for x in jax.tree_util.tree_leaves(bijector)
+    )
+
+
+def _is_elementwise(bijector: Any) -> bool:
+    return bijector.forward_min_event_ndims == bijector.inverse_min_event_ndims == 0
+
+
+def scales_evenly(bijector: Any) -> bool:
+    """Whether a map of single elements changes volume alike in every direction.
+
+    Then its log-det on a set of fewer dimensions than entries is known as well.
+    """
+    inner = bijector.bijector if type(bijector) is tfb.Invert else bijector
+    constant = inner.is_constant_jacobian or getattr(inner, "constant_log_det", False)
+    moves = type(inner) in (tfb.Identity, tfb.Shift)
+    return moves or (constant and _is_uniform(inner))
+
+
+def _counts_entries(bijector: Any) -> bool:
+    """Whether the log-det of a map is that of all entries as free coordinates."""
+    inner = bijector.bijector if type(bijector) is tfb.Invert else bijector
+    return _is_elementwise(bijector) or isinstance(inner, _SCALE_MATVEC)
+
+
+def _map_inverse(bijector: Any, y: Array) -> Array:
+    for link in reversed(_links(bijector)):
+        y = link.inverse(_pin(link, y))
+    return y
 
 
 def _pair(bijector: Any, x: Array) -> tuple[Array, Array]:
     """Value and log-det, the latter summed over the whole of `x`."""
-    if type(bijector) is tfb.Chain:
-        total = jnp.zeros((), x.dtype)
-        for part in reversed(bijector.bijectors):
-            x, log_det = _pair(part, x)
-            total = total + log_det.astype(total.dtype)
-        return x, total
+    total = jnp.zeros((), x.dtype)
+    coordinates = x.size
+    for link in _links(bijector):
+        size = x.size
+        x, log_det = _pair_of_link(link, x)
+        if coordinates < size and _counts_entries(link):
+            log_det = log_det * _share(link, coordinates, size)
+        coordinates = min(coordinates, x.size)
+        total = total + log_det.astype(total.dtype)
+    return x, total
+
+
+def _share(link: Any, coordinates: int, entries: int) -> float:
+    """What of a log-det, counted over all entries, is that in minimal coordinates."""
+    if not scales_evenly(link):
+        raise ValueError(
+            f"{link.name} comes after a map onto a set with fewer free coordinates than "
+            f"entries ({coordinates} for {entries}), as a simplex is, where its log-det "
+            f"would count all {entries}. Only tfb.Shift and tfb.Scale of one number may "
+            "follow; put other maps before it, or write one bijector of the whole"
+        )
+    return coordinates / entries
+
+
+def _pair_of_link(bijector: Any, x: Array) -> tuple[Array, Array]:
     if isinstance(bijector, FusedBijector):
         y, log_det = bijector._forward_and_log_det(x)
         return y, jnp.sum(log_det)
@@ -375,6 +568,11 @@ def _pair(bijector: Any, x: Array) -> tuple[Array, Array]:
     x = _pin(bijector, x)
     y = bijector.forward(x)
     return y, bijector.forward_log_det_jacobian(x, event_ndims=jnp.ndim(x))
+
+
+def _at_once(kind: Kind) -> contextlib.AbstractContextManager[None]:
+    """Let a map of a kind see values of what does not depend on a leaf."""
+    return jax.ensure_compile_time_eval() if kind.eager else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -396,7 +594,7 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
         numbers = as_arrays(numbers)
         sharding = getattr(jax.typeof(leaf), "sharding", None)
-        alone = kind.elementwise and all(jnp.ndim(n) == 0 for n in numbers)
+        alone = kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
         if alone or sharding is None or not sharding.mesh.explicit_axes:
             return jitted(kind, numbers, leaf)
         # Where shardings are part of the type, JAX asks for that of each gather and
@@ -431,7 +629,7 @@ def forward_and_log_det(
     kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]
 ) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
     """Map a leaf from free to model coordinates; the log-det is one scalar."""
-    with _standard_promotion():
+    with _standard_promotion(), _at_once(kind):
         bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
         y, log_det = _pair(bijector, free.astype(kind.compute_dtype))
         return y.astype(kind.dtype), log_det.astype(kind.compute_dtype)
@@ -446,7 +644,7 @@ def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -
 @_jit
 def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
     """Map a leaf from model to free coordinates."""
-    with _standard_promotion():
+    with _standard_promotion(), _at_once(kind):
         bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
         return _map_inverse(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
 
