@@ -208,7 +208,7 @@ def compare(
 
 
 def _raise_not_finite(bound: Bound, draws: Array) -> None:
-    slopes = _fit_chains.gradients(bound.target, draws)
+    slopes = _fit_chains.gradients(bound.target, np.asarray(draws))
     bad = np.asarray(~np.isfinite(slopes).all(axis=0))
     if bad.any():
         labels = bound.target.posterior.labels

@@ -261,9 +261,7 @@ def _hull(spans: list[Range | None], axis: int | None = None) -> tfb.Bijector | 
     return onto(Range(*ends))
 
 
-def _mixture(
-    prior: Any, components: list[Any], axis: int | None = None
-) -> tfb.Bijector:
+def _mixture(prior: Any, components: list[Any], axis: int | None = None) -> tfb.Bijector:
     parts = [bijector_for(component) for component in components]
     spans = [interval_of(part) for part in parts]
     hull = _hull(spans, axis)

@@ -1,6 +1,5 @@
 """Numbers that tell whether the bits of an array have changed."""
 
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array

@@ -482,7 +482,7 @@ def _of_one_part(bijector: Any) -> bool:
 
 
 def _all_links(bijector: Any) -> list[Any]:
-    inner = bijector.bijector if type(bijector) is tfb.Invert else None
+    inner: Any = bijector.bijector if type(bijector) is tfb.Invert else None
     if type(bijector) is tfb.Chain:
         parts = reversed(bijector.bijectors)
         return [link for part in parts for link in _all_links(part)]
