@@ -1,5 +1,6 @@
 """Run by test_scale.py in a process of its own, which has eight devices."""
 
+import contextlib
 import re
 
 import jax
@@ -103,9 +104,10 @@ def assert_scalars_alone_are_moved(function, *args, scalars):
 
 
 def assert_kept(tree, *, like=SHARDINGS):
-    for name, x in tree.items():
+    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda x: x is None)
+    for x, expected in zip(leaves, structure.flatten_up_to(like), strict=True):
         if x is not None:
-            assert x.sharding.is_equivalent_to(like[name], x.ndim), name
+            assert x.sharding.is_equivalent_to(expected, x.ndim), (x.shape, x.sharding)
 
 
 def assert_close(got, want):
@@ -204,6 +206,80 @@ def test_in_a_context_with_explicit_axes():
         assert_close(reparam.inverse(model), free)
         found = jax.jit(reparam.forward)(reparam.inverse(model))
     assert_kept(found)
+
+
+# Leaves that others set, that are tied, frozen, or bounded by arrays.
+RELATED = {
+    "between": jnp.full((16, 8), 0.4),
+    "below": jnp.full((16, 8), 0.4),
+    "mu": jnp.linspace(-1.0, 1.0, 8),
+    "tau": jnp.linspace(0.5, 2.0, 8),
+    "theta": jnp.linspace(2.0, 3.0, 8),
+    "part": jnp.full((16, 8), 0.3),
+    "rest": jnp.full((16, 8), 0.5),
+    "held": noise(16, 8),
+    "weight": noise(8, 16),
+    "mirror": noise(8, 16).T,
+    "pair": {"first": jnp.array([0.5, 1.0]), "last": jnp.array([2.0, 3.0])},
+}
+
+
+def related_spec(mesh=None):
+    ends = jnp.zeros((16, 8)), jnp.linspace(1.0, 2.0, 128).reshape(16, 8)
+    if mesh is not None:
+        ends = jax.device_put(ends, sharding("data", "model", mesh=mesh))
+    return {
+        "between": bt.interval(*ends),
+        "below": bt.less_than(jnp.linspace(1.0, 2.0, 8)),  # nobody has placed it
+        "mu": None,
+        "tau": bt.positive(),
+        "theta": bt.location_scale("mu", "tau"),
+        "part": bt.unit_interval(),
+        "rest": bt.dependent(lambda m: bt.tfb.Sigmoid(0.0, 1 - m["part"]), on=("part",)),
+        "held": bt.frozen,
+        "weight": None,
+        "mirror": bt.tied("weight", fn=jnp.transpose),
+        "pair": bt.joint(bt.positive_ordered_vector()),
+    }
+
+
+def related_shardings(mesh):
+    rows = sharding("data", "model", mesh=mesh)
+    columns = sharding("data", mesh=mesh)
+    whole = sharding(mesh=mesh)
+    there = {n: columns if n in ("mu", "tau", "theta") else rows for n in RELATED}
+    there["mirror"] = sharding("model", "data", mesh=mesh)
+    there["pair"] = {"first": whole, "last": whole}
+    return there
+
+
+@pytest.mark.parametrize(
+    ("mesh", "context"), [(AUTO, False), (EXPLICIT, False), (EXPLICIT, True)]
+)
+def test_leaves_that_are_bound_to_others_are_not_moved(mesh, context):
+    there = related_shardings(mesh)
+    one = bt.Reparam(RELATED, related_spec())
+    expected, log_det = one.forward_and_log_det(one.inverse(RELATED))
+    with jax.set_mesh(mesh) if context else contextlib.nullcontext():
+        model = jax.device_put(RELATED, there)
+        reparam = bt.Reparam(model, related_spec(mesh))
+        free = reparam.inverse(model)
+        assert_kept(free, like=there)
+        # What is closed over is whole on each device, so the Reparam is an argument.
+        assert_kept(jax.jit(lambda r, free: r.forward(free))(reparam, free), like=there)
+        function = reparam.forward_and_log_det
+        assert_scalars_alone_are_moved(function, free, scalars=True)
+        assert_close(function(free), (expected, log_det))
+        optimizer, step = training(reparam)
+        state = optimizer.init(model)
+        assert_scalars_alone_are_moved(step, model, state, scalars=True)
+        updates, _ = jax.jit(optimizer.update)(model, state, model)
+        assert_kept(updates, like=there)
+        model, state = jax.jit(step)(model, state)
+        assert_kept(model, like=there)
+        assert_kept(state.free, like=there)
+    optimizer, step = training(one)
+    assert_close(model, jax.jit(step)(RELATED, optimizer.init(RELATED))[0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])

@@ -282,6 +282,8 @@ def _hold(params: PyTree) -> PyTree:
     def hold(x: Any) -> Any:
         if not is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.extended):
             return x if isinstance(x, optax.MaskedNode) else None
-        return jnp.full_like(x, -0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0)
+        nothing = jnp.asarray(-0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0, x.dtype)
+        # Depends on `x`, for only so does XLA shard a constant as `x` is.
+        return jnp.where(x == x, nothing, nothing)
 
     return jtu.tree_map(hold, params, is_leaf=lambda x: isinstance(x, optax.MaskedNode))

@@ -286,9 +286,12 @@ class Steps:
                 place, target, start = (
                     rows.gather(i, row, leaves) for leaves in (arrays, targets, before)
                 )
-                add = functools.partial(self._add, i, row, arrays)
-                call = rows.call(row, place.dtype, ends)
-                step, _ = _step(*call, place, target, start, inner[i], add=add)
+                call = *rows.call(row, place.dtype, ends), place, target, start, inner[i]
+                if row.members:
+                    add = functools.partial(self._add, i, row, arrays)
+                    step, _ = _step_with(add, *call)
+                else:
+                    step, _ = _step(*call)
                 rows.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = _sum(_get(arrays, m), _get(updates, m))
@@ -327,6 +330,7 @@ def _sum(place: Array, step: Array) -> Array:
     return add_exactly(place, step)
 
 
+@_tfp.in_auto_axes
 def _again(
     kind: _tfp.Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
 ) -> tuple[Array, None]:
@@ -337,17 +341,25 @@ def _again(
     return jnp.where(_by_event(kind, carried == y) | ~flag, x, again), None
 
 
+@_tfp.in_auto_axes
 def _step(
+    kind: _tfp.Kind, numbers: tuple[Any, ...], place: Array, *more: Array
+) -> tuple[Array, None]:
+    """The step of a leaf from its place to its target, inside its support."""
+    add = functools.partial(add_exactly, place)
+    return _step_with(add, kind, numbers, place, *more)
+
+
+def _step_with(
+    add: Add,
     kind: _tfp.Kind,
     numbers: tuple[Any, ...],
     place: Array,
     target: Array,
     before: Array,
     free: Array,
-    add: Add | None = None,
 ) -> tuple[Array, None]:
-    """The step of a leaf from its place to its target, inside its support."""
-    add = add or functools.partial(add_exactly, place)
+    """`_step`, where the sum is rounded by `add`."""
     bijector = kind.structure.build(numbers)
     # What an earlier sum did not reach, this one does, but for the boundary.
     at = _is_at(kind, numbers, place, target, free) | (settle(bijector, target) != target)
