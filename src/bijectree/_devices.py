@@ -173,9 +173,23 @@ def of_all(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def is_spread(x: Any) -> bool:
+    """Whether an array is split over processes, so that none of them has it whole."""
+    here = not isinstance(x, jax.Array) or isinstance(x, Tracer)
+    return not (here or x.is_fully_addressable or x.is_fully_replicated)
+
+
+def at_hand(tree: PyTree) -> PyTree:
+    """Gather what is split over processes to the host of each; the rest as it is."""
+    return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
+
+
 def whole(x: Any) -> np.ndarray:
-    """An array on the host, from whatever devices and processes it lies on."""
-    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+    """An array on the host, from whatever devices and processes it lies on.
+
+    Where it is split over processes, all of them have to ask for it.
+    """
+    if is_spread(x):
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
     return np.asarray(x)
 
