@@ -176,10 +176,12 @@ class Steps:
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
         changed = marks != self._marks(arrays)
+        these = arrays
 
         # A loop of no turn or one: unlike `cond`, it leaves `free` where it is.
         def invert(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
-            changed, found = carry
+            # XLA would take out of the loop, and so do in each step, what its turns share.
+            (changed, found), arrays = jax.lax.optimization_barrier((carry, these))
             return jnp.zeros_like(changed), self._invert(changed, found, arrays)
 
         def any_changed(carry: tuple[Array, list[Array]]) -> Array:
