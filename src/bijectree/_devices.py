@@ -77,22 +77,31 @@ def beside(tree: PyTree, like: PyTree) -> PyTree:
     """Put what nobody has placed, such as a count, on all devices of the arrays `like`.
 
     `jit` would move it there by itself, but not once it was saved and restored: what is
-    restored has a place.
+    restored has a place. What has the shape of one of those arrays, or an axis more in
+    front of it, as a history of them has, is sharded like it; all else lies whole.
     """
-    meshes = {
-        x.sharding.mesh
+    shardings = {
+        tuple(x.shape): x.sharding
         for x in jax.tree.leaves(like)
         if isinstance(x, jax.Array)
         and not isinstance(x, Tracer)
         and isinstance(x.sharding, NamedSharding)
     }
-    if len(meshes) != 1:
+    if len({frozenset(s.device_set) for s in shardings.values()}) != 1:
         return tree
-    whole = NamedSharding(meshes.pop(), PartitionSpec())
+    mesh = next(iter(shardings.values())).mesh
+
+    def there(shape: tuple[int, ...]) -> NamedSharding:
+        if shape in shardings:
+            return shardings[shape]
+        if shape[1:] in shardings:
+            one = shardings[shape[1:]]
+            return NamedSharding(one.mesh, PartitionSpec(None, *one.spec))
+        return NamedSharding(mesh, PartitionSpec())
 
     def put(x: Any) -> Any:
         free = isinstance(x, jax.Array) and not isinstance(x, Tracer) and not x.committed
-        return _put(x, whole) if free else x
+        return _put(x, there(tuple(x.shape))) if free else x
 
     return jax.tree.map(put, tree)
 

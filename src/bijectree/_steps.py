@@ -72,7 +72,8 @@ class Steps:
         traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(free))
         if traced:
             free = self.reparam.inverse(self.reparam.error_if_outside(model))
-        return jtu.tree_map(jnp.copy, free)
+        # A dtype that is given is not weak: zeros like a weak array are not sharded as it.
+        return jtu.tree_map(lambda x: jnp.array(x, x.dtype), free)
 
     def _model(self, arrays: Arrays) -> PyTree:
         """The whole model; what the parameters lack is as it was bound."""
@@ -171,8 +172,9 @@ class Steps:
     def _refresh(self, free: PyTree, marks: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `marks` were made of."""
         found = free_leaves(self._plan, free)
+        # The barrier uses what is not needed, so that a donated array's memory is, too.
         found = [
-            _get(arrays, i) if i in self._own else x
+            jax.lax.optimization_barrier((_get(arrays, i), x))[0] if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
         changed = marks != self._marks(arrays)
