@@ -202,7 +202,7 @@ def test_an_optimizers_state_is_sharded_like_the_parameters(mesh):
     np.testing.assert_array_equal(state.marks.shape, one_state.marks.shape)
 
 
-@pytest.mark.parametrize("bijector", [bt.positive(), bt.interval(0.0, 4.0), None])
+@pytest.mark.parametrize("bijector", [bt.positive(), bt.interval(0.0, 4.0)])
 def test_a_donated_step_holds_little_more_than_plain_optax(bijector):
     model = {f"x{i}": jnp.full(800_000, 1.5) for i in range(4)}
     model = jax.device_put(model, sharding(AUTO.axis_names))
@@ -223,8 +223,7 @@ def test_a_donated_step_holds_little_more_than_plain_optax(bijector):
 
     extra = held(optimizer, loss, model) - held(plain, reparam.compose(loss), free)
     leaf = model["x0"].nbytes / jax.device_count()
-    copies = 1 if bijector else 5  # without one, XLA copies the parameters first
-    assert extra <= (copies + 0.1) * leaf
+    assert extra <= 1.1 * leaf
 
 
 def test_a_line_searchs_state_is_sharded_like_the_parameters():

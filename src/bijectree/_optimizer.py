@@ -124,9 +124,7 @@ def reparameterize(
         extra = cross.arguments(extra, free)
         inner_state = _forget(state.inner, gradient)
         free_updates, inner_state = inner.update(gradient, inner_state, free, **extra)
-        # XLA would compute `before` again from free coordinates after the new ones, which
-        # are to take their place in memory, and copy those of all leaves for that.
-        before, free = jax.lax.optimization_barrier((before, free))
+        before, free = steps.done_with(before, free)
         new_free = optax.apply_updates(free, free_updates)
         changes, marks = steps.land(arrays, before, new_free, free_updates)
         inner_state = _forget(inner_state, params)

@@ -172,9 +172,8 @@ class Steps:
     def _refresh(self, free: PyTree, marks: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `marks` were made of."""
         found = free_leaves(self._plan, free)
-        # The barrier uses what is not needed, so that a donated array's memory is, too.
         found = [
-            jax.lax.optimization_barrier((_get(arrays, i), x))[0] if i in self._own else x
+            _get(arrays, i) if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
         changed = marks != self._marks(arrays)
@@ -243,6 +242,18 @@ class Steps:
         ]
 
     # Steps.
+
+    def done_with(self, before: Arrays, free: PyTree) -> tuple[Arrays, PyTree]:
+        """The same, where all that `before` needs of free coordinates is done.
+
+        XLA would compute it again from them after the new ones, which are to take their
+        place in memory, and copy those of all leaves for that.
+        """
+        order = [i for i, _ in self._plan.free]
+        found = dict(zip(order, free_leaves(self._plan, free), strict=True))
+        mapped = {i: x for i, x in found.items() if i not in self._own}
+        before, mapped = jax.lax.optimization_barrier((before, mapped))
+        return before, self._rows.free_tree([(found | mapped)[i] for i in order])
 
     def _land(
         self, arrays: Arrays, before: Arrays, free: PyTree, steps: PyTree
