@@ -72,7 +72,7 @@ class Steps:
         traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(free))
         if traced:
             free = self.reparam.inverse(self.reparam.error_if_outside(model))
-        # A dtype that is given is not weak: zeros like a weak array are not sharded as it.
+        # Of a given dtype, so not weak: zeros like a weak array are not sharded as it is.
         return jtu.tree_map(lambda x: jnp.array(x, x.dtype), free)
 
     def _model(self, arrays: Arrays) -> PyTree:
@@ -181,7 +181,8 @@ class Steps:
 
         # A loop of no turn or one: unlike `cond`, it leaves `free` where it is.
         def invert(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
-            # XLA would take out of the loop, and so do in each step, what its turns share.
+            # XLA would take out of the loop, and so do in each step, what its turns share
+            # (a barrier that the carry goes through is no invariant).
             (changed, found), arrays = jax.lax.optimization_barrier((carry, these))
             return jnp.zeros_like(changed), self._invert(changed, found, arrays)
 
