@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
+TWO = HERE / "two_processes.py"
 EXAMPLE = HERE.parent / "docs" / "several_processes.py"
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def start():
     """Starts the example, as many processes as asked for, of eight devices in all."""
     running = []
 
-    def launch(folder, processes, **options):
+    def launch(folder, processes, *, script=EXAMPLE, **options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -53,7 +54,7 @@ def start():
             subprocess.Popen(
                 [
                     sys.executable,
-                    EXAMPLE,
+                    script,
                     f"--folder={folder}",
                     f"--process={i}",
                     *arguments,
@@ -90,11 +91,19 @@ def test_two_processes_give_what_one_gives(start, tmp_path):
         found[processes] = {"draws": np.load(draws), **np.load(model)}
         # The first alone shows progress and warns.
         assert "theta.7" in output[0]
+        assert "sampling" in output[0]
         assert all("theta" not in text and "sampling" not in text for text in output[1:])
     assert found[1]["draws"].shape == (8, 50, 10)
     np.testing.assert_array_equal(found[1].pop("draws"), found[2].pop("draws"))
     for name, expected in found[1].items():
         np.testing.assert_allclose(found[2][name], expected, rtol=2e-4, atol=2e-4)
+
+
+def test_values_are_looked_at_where_processes_share_a_leaf(start, tmp_path):
+    started = start(tmp_path / "two", 2, script=TWO)
+    output = outputs(started)
+    assert [process.returncode for process in started] == [0, 0], output
+    assert all("all is well" in text for text in output), output
 
 
 def last_step(folder):

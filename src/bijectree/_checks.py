@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from . import _tfp
 from ._constraints import support
+from ._devices import at_hand
 from ._dtypes import check_dtypes
 from ._leaves import model_leaves, same_array, short, tie_fault
 from ._log_det import check_log_det
@@ -42,7 +43,8 @@ def check(reparam: Reparam, model: PyTree) -> Report:
     Args:
         reparam: a spec bound to the model.
         model: a model of the structure and shapes that `reparam` was bound to; values,
-            so not under `jit`.
+            so not under `jit`. Leaves that are split over processes are gathered: call
+            it on all of them.
 
     Returns:
         A report: `report.ok`, `report.rows`, `report.raise_if_failed()`, and a table by
@@ -73,6 +75,7 @@ def check(reparam: Reparam, model: PyTree) -> Report:
             if isinstance(x, (Tracer, jax.ShapeDtypeStruct))
         ),
     )
+    leaves = at_hand(leaves)
     rows = [_check_row(reparam, i, row, leaves) for i, row in enumerate(plan.rows)]
     return Report((*rows, *_check_outer(reparam, leaves)))
 

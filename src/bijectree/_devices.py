@@ -77,22 +77,31 @@ def beside(tree: PyTree, like: PyTree) -> PyTree:
     """Put what nobody has placed, such as a count, on all devices of the arrays `like`.
 
     `jit` would move it there by itself, but not once it was saved and restored: what is
-    restored has a place.
+    restored has a place. What has the shape of one of those arrays, or an axis more in
+    front of it, as a history of them has, is sharded like it; all else lies whole.
     """
-    meshes = {
-        x.sharding.mesh
+    shardings = {
+        tuple(x.shape): x.sharding
         for x in jax.tree.leaves(like)
         if isinstance(x, jax.Array)
         and not isinstance(x, Tracer)
         and isinstance(x.sharding, NamedSharding)
     }
-    if len(meshes) != 1:
+    if len({frozenset(s.device_set) for s in shardings.values()}) != 1:
         return tree
-    whole = NamedSharding(meshes.pop(), PartitionSpec())
+    mesh = next(iter(shardings.values())).mesh
+
+    def there(shape: tuple[int, ...]) -> NamedSharding:
+        if shape in shardings:
+            return shardings[shape]
+        if shape[1:] in shardings:
+            one = shardings[shape[1:]]
+            return NamedSharding(one.mesh, PartitionSpec(None, *one.spec))
+        return NamedSharding(mesh, PartitionSpec())
 
     def put(x: Any) -> Any:
         free = isinstance(x, jax.Array) and not isinstance(x, Tracer) and not x.committed
-        return _put(x, whole) if free else x
+        return _put(x, there(tuple(x.shape))) if free else x
 
     return jax.tree.map(put, tree)
 
@@ -173,9 +182,23 @@ def of_all(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def is_spread(x: Any) -> bool:
+    """Whether an array is split over processes, so that none of them has it whole."""
+    here = not isinstance(x, jax.Array) or isinstance(x, Tracer)
+    return not (here or x.is_fully_addressable or x.is_fully_replicated)
+
+
+def at_hand(tree: PyTree) -> PyTree:
+    """Gather what is split over processes to the host of each; the rest as it is."""
+    return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
+
+
 def whole(x: Any) -> np.ndarray:
-    """An array on the host, from whatever devices and processes it lies on."""
-    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+    """An array on the host, from whatever devices and processes it lies on.
+
+    Where it is split over processes, all of them have to ask for it.
+    """
+    if is_spread(x):
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
     return np.asarray(x)
 

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from . import _tfp
+from ._devices import at_hand, is_spread
 from ._plan import Plan, Row
 from ._tree import Fixed, broadcast, describe, is_array, path_string, raise_all
 
@@ -134,14 +135,28 @@ def compare_kept(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None
 
 
 def same_array(a: Any, b: Any) -> bool:
-    """Whether two arrays hold the same values; `True` if one cannot be looked at."""
+    """Whether two arrays hold the same values; `True` if one cannot be looked at.
+
+    What is split over processes is compared where it lies, if both lie alike.
+    """
     abstract = (Tracer, jax.ShapeDtypeStruct)
     if isinstance(a, abstract) or isinstance(b, abstract):
         return True
     if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
-    inexact = jnp.issubdtype(a.dtype, jnp.inexact)
-    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=bool(inexact))
+    inexact = bool(jnp.issubdtype(a.dtype, jnp.inexact))
+    if _lie_alike(a, b):
+        return bool(_equal(a, b, equal_nan=inexact))
+    a, b = at_hand((a, b))
+    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=inexact)
+
+
+def _lie_alike(a: Any, b: Any) -> bool:
+    """Whether two arrays are split over processes in one way."""
+    return is_spread(a) and is_spread(b) and a.sharding == b.sharding
+
+
+_equal = jax.jit(jnp.array_equal, static_argnames="equal_nan")
 
 
 def tie_fault(row: Row, source: Row, expected: Any, got: Any) -> str:
@@ -153,10 +168,13 @@ def tie_fault(row: Row, source: Row, expected: Any, got: Any) -> str:
     if isinstance(expected, Tracer) or isinstance(got, Tracer):
         return ""
     exact = np.promote_types(np.dtype(row.dtype).type(0).dtype, np.float32)
-    a, b = (np.asarray(x).astype(exact) for x in (expected, got))
-    size = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
     tolerance = _tfp._RELATIVE_TOLERANCE[jnp.finfo(row.dtype).bits // 8]
-    if np.allclose(a, b, rtol=tolerance, atol=tolerance * size, equal_nan=True):
+    xp: Any = jnp if _lie_alike(expected, got) else np
+    if xp is np:
+        expected, got = at_hand((expected, got))
+    a, b = (xp.asarray(x).astype(exact) for x in (expected, got))
+    size = float(xp.max(xp.abs(a), initial=0.0, where=xp.isfinite(a)))
+    if xp.allclose(a, b, rtol=tolerance, atol=tolerance * size, equal_nan=True):
         return ""
     return (
         f"'{row.path}' is {short(got)}, but '{source.path}', to which it is tied, makes "
@@ -192,6 +210,8 @@ def cut(vector: Array, sizes: Sequence[int]) -> list[Array]:
 def short(value: Any) -> str:
     """A value in one line, cut if it is long."""
     if is_array(value) and not isinstance(value, jax.ShapeDtypeStruct):
+        if is_spread(value):
+            return f"a {describe(value)}, split over processes"
         if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             return describe(value)
         text = np.array2string(np.asarray(value), threshold=6, separator=", ")

@@ -103,7 +103,7 @@ def reparameterize(
         free = steps.start(arrays)
         inner_state = _forget(inner.init(free), params)
         state = ReparameterizedState(inner_state, free, steps.marks(arrays))
-        return _devices.beside(state, arrays)
+        return _devices.beside(state, (arrays, free))
 
     def update(
         updates: PyTree,
@@ -124,6 +124,7 @@ def reparameterize(
         extra = cross.arguments(extra, free)
         inner_state = _forget(state.inner, gradient)
         free_updates, inner_state = inner.update(gradient, inner_state, free, **extra)
+        before, free = steps.done_with(before, free)
         new_free = optax.apply_updates(free, free_updates)
         changes, marks = steps.land(arrays, before, new_free, free_updates)
         inner_state = _forget(inner_state, params)
@@ -270,7 +271,7 @@ def _forget(state: optax.OptState, like: PyTree) -> optax.OptState:
             return node
         grad = node.grad
         if grad is not None:
-            grad = jtu.tree_map(lambda x: jnp.zeros_like(x) if is_array(x) else x, like)
+            grad = jtu.tree_map(lambda x: _all(x, 0) if is_array(x) else x, like)
         return node._replace(value=jnp.full_like(node.value, jnp.inf), grad=grad)
 
     return jtu.tree_map(forget, state, is_leaf=searches)
@@ -282,6 +283,14 @@ def _hold(params: PyTree) -> PyTree:
     def hold(x: Any) -> Any:
         if not is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.extended):
             return x if isinstance(x, optax.MaskedNode) else None
-        return jnp.full_like(x, -0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0)
+        return _all(x, -0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0)
 
     return jtu.tree_map(hold, params, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
+
+
+def _all(x: Array, value: float) -> Array:
+    """`jnp.full_like`, which XLA would not shard as `x` is: it does not depend on it."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.extended):
+        return jnp.full_like(x, value)
+    value = jnp.asarray(value, x.dtype)
+    return jnp.where(x == x, value, value)

@@ -72,7 +72,8 @@ class Steps:
         traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(free))
         if traced:
             free = self.reparam.inverse(self.reparam.error_if_outside(model))
-        return jtu.tree_map(jnp.copy, free)
+        # Of a given dtype, so not weak: zeros like a weak array are not sharded as it is.
+        return jtu.tree_map(lambda x: jnp.array(x, x.dtype), free)
 
     def _model(self, arrays: Arrays) -> PyTree:
         """The whole model; what the parameters lack is as it was bound."""
@@ -178,10 +179,13 @@ class Steps:
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
         changed = marks != self._marks(arrays)
+        these = arrays
 
         # A loop of no turn or one: unlike `cond`, it leaves `free` where it is.
         def invert(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
-            changed, found = carry
+            # XLA would take out of the loop, and so do in each step, what its turns share
+            # (a barrier that the carry goes through is no invariant).
+            (changed, found), arrays = jax.lax.optimization_barrier((carry, these))
             return jnp.zeros_like(changed), self._invert(changed, found, arrays)
 
         def any_changed(carry: tuple[Array, list[Array]]) -> Array:
@@ -244,6 +248,18 @@ class Steps:
 
     # Steps.
 
+    def done_with(self, before: Arrays, free: PyTree) -> tuple[Arrays, PyTree]:
+        """The same, where all that `before` needs of free coordinates is done.
+
+        XLA would compute it again from them after the new ones, which are to take their
+        place in memory, and copy those of all leaves for that.
+        """
+        order = [i for i, _ in self._plan.free]
+        found = dict(zip(order, free_leaves(self._plan, free), strict=True))
+        mapped = {i: x for i, x in found.items() if i not in self._own}
+        before, mapped = jax.lax.optimization_barrier((before, mapped))
+        return before, self._rows.free_tree([(found | mapped)[i] for i in order])
+
     def _land(
         self, arrays: Arrays, before: Arrays, free: PyTree, steps: PyTree
     ) -> tuple[Arrays, Array]:
@@ -290,9 +306,12 @@ class Steps:
                 place, target, start = (
                     rows.gather(i, row, leaves) for leaves in (arrays, targets, before)
                 )
-                add = functools.partial(self._add, i, row, arrays)
-                call = rows.call(row, place.dtype, ends)
-                step, _ = _step(*call, place, target, start, inner[i], add=add)
+                call = *rows.call(row, place.dtype, ends), place, target, start, inner[i]
+                if row.members:
+                    add = functools.partial(self._add, i, row, arrays)
+                    step, _ = _step_with(add, *call)
+                else:
+                    step, _ = _step(*call)
                 rows.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = _sum(_get(arrays, m), _get(updates, m))
@@ -331,6 +350,7 @@ def _sum(place: Array, step: Array) -> Array:
     return add_exactly(place, step)
 
 
+@_tfp.in_auto_axes
 def _again(
     kind: _tfp.Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
 ) -> tuple[Array, None]:
@@ -341,17 +361,25 @@ def _again(
     return jnp.where(_by_event(kind, carried == y) | ~flag, x, again), None
 
 
+@_tfp.in_auto_axes
 def _step(
+    kind: _tfp.Kind, numbers: tuple[Any, ...], place: Array, *more: Array
+) -> tuple[Array, None]:
+    """The step of a leaf from its place to its target, inside its support."""
+    add = functools.partial(add_exactly, place)
+    return _step_with(add, kind, numbers, place, *more)
+
+
+def _step_with(
+    add: Add,
     kind: _tfp.Kind,
     numbers: tuple[Any, ...],
     place: Array,
     target: Array,
     before: Array,
     free: Array,
-    add: Add | None = None,
 ) -> tuple[Array, None]:
-    """The step of a leaf from its place to its target, inside its support."""
-    add = add or functools.partial(add_exactly, place)
+    """`_step`, where the sum is rounded by `add`."""
     bijector = kind.structure.build(numbers)
     # What an earlier sum did not reach, this one does, but for the boundary.
     at = _is_at(kind, numbers, place, target, free) | (settle(bijector, target) != target)

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from ._devices import is_spread
 from ._leaves import model_leaves
 from ._plain import plain
 from ._plan import Row
@@ -114,7 +115,8 @@ def _outer(reparam: Reparam) -> str:
 
 
 def _is_shape(leaf: Any) -> bool:
-    return isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
+    """Whether there is no value to look at, without asking other processes for it."""
+    return isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) or is_spread(leaf)
 
 
 def _value(leaf: Any) -> str:

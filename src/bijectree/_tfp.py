@@ -582,38 +582,53 @@ def _standard_promotion() -> Iterator[None]:
         yield
 
 
+def in_auto_axes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave it to XLA how arrays are sharded within a function, and fix what comes out.
+
+    Where shardings are part of the type, JAX asks for that of each gather and scatter,
+    and that operands have the same one. Events are whole, so what comes out is sharded
+    along the axes before them, as the leaf is.
+
+    Args:
+        function: of a kind, numbers, the model's leaf and arrays beside it. They are
+            arguments, for what is closed over keeps its explicit axes.
+    """
+
+    @functools.wraps(function)
+    def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any, *more: Any) -> Any:
+        sharding = getattr(jax.typeof(leaf), "sharding", None)
+        alone = kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
+        if alone or sharding is None or not sharding.mesh.explicit_axes:
+            return function(kind, numbers, leaf, *more)
+        batch = len(kind.shape) - kind.event_ndims
+        axes = sharding.spec[:batch]
+        arguments = (as_arrays(numbers), leaf, *more)
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), arguments
+        )
+        whole = functools.partial(function, kind)
+        shardings = jax.tree.map(
+            lambda x: NamedSharding(
+                sharding.mesh, PartitionSpec(*axes if x.ndim >= batch else ())
+            ),
+            jax.eval_shape(whole, *shapes),
+        )
+        return jax.sharding.auto_axes(whole, out_sharding=shardings)(*arguments)
+
+    return call
+
+
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.jit` of a function of a kind, numbers and a leaf.
 
     Numbers of NumPy become JAX's first, in the precision of the moment: JAX remembers
     what one was compiled to, and would hand a float64 one to float32 code.
     """
-    jitted = jax.jit(function, static_argnums=0)
+    jitted = in_auto_axes(jax.jit(function, static_argnums=0))
 
     @functools.wraps(function)
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
-        numbers = as_arrays(numbers)
-        sharding = getattr(jax.typeof(leaf), "sharding", None)
-        alone = kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
-        if alone or sharding is None or not sharding.mesh.explicit_axes:
-            return jitted(kind, numbers, leaf)
-        # Where shardings are part of the type, JAX asks for that of each gather and
-        # scatter within. Events are whole, so it is that of the axes before them.
-        batch = len(kind.shape) - kind.event_ndims
-        axes = sharding.spec[:batch]
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)),
-            (numbers, leaf),
-        )
-        found = jax.eval_shape(functools.partial(jitted, kind), *shapes)
-        shardings = jax.tree.map(
-            lambda x: NamedSharding(
-                sharding.mesh, PartitionSpec(*axes if x.ndim >= batch else ())
-            ),
-            found,
-        )
-        whole = functools.partial(jitted, kind, numbers)
-        return jax.sharding.auto_axes(whole, out_sharding=shardings)(leaf)
+        return jitted(kind, as_arrays(numbers), leaf)
 
     return call
 
