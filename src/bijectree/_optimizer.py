@@ -292,5 +292,5 @@ def _all(x: Array, value: float) -> Array:
     """`jnp.full_like`, which XLA would not shard as `x` is: it does not depend on it."""
     if jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return jnp.full_like(x, value)
-    value = jnp.asarray(value, x.dtype)
-    return jnp.where(x == x, value, value)
+    number = jnp.asarray(value, x.dtype)
+    return jnp.where(x == x, number, number)

@@ -613,7 +613,8 @@ def in_auto_axes(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             jax.eval_shape(whole, *shapes),
         )
-        return jax.sharding.auto_axes(whole, out_sharding=shardings)(*arguments)
+        mapped: Callable[..., Any] = jax.sharding.auto_axes(whole, out_sharding=shardings)
+        return mapped(*arguments)
 
     return call
 
