@@ -399,7 +399,8 @@ def _is_at(
         size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
         interval = interval_of(kind.structure.build(numbers))
         if interval is None or interval.everything:
-            ends = [jnp.max(jnp.abs(x), initial=0) for x in map(jnp.asarray, numbers)]
+            known = [x for x in map(jnp.asarray, numbers) if x.dtype != bool]
+            ends = [jnp.max(jnp.abs(x), initial=0) for x in known]
         else:
             ends = [jnp.abs(interval.lower), jnp.abs(interval.upper)]
         for end in ends:
