@@ -3,7 +3,7 @@
 from typing import Any
 
 from ._support import support
-from ._tfp import tfb
+from ._tfp import all_links, tfb
 
 # In the measure of the space around the set.
 _EMBEDDED = {
@@ -33,7 +33,9 @@ def other_measure(bijector: Any, base: tfb.Bijector) -> str:
         Why, and what to use instead; "" if nothing is known against it.
     """
     before = base
-    for part, inverse in _links(bijector, inverse=False):
+    for link in all_links(bijector):
+        inverse = type(link) is tfb.Invert
+        part = link.bijector if inverse else link
         for inner in _within(part):
             if type(inner) in _EMBEDDED:
                 fault, instead = _EMBEDDED[type(inner)]
@@ -52,23 +54,13 @@ def other_measure(bijector: Any, base: tfb.Bijector) -> str:
                 f"whether TFP's log-det of the CholeskyOuterProduct within {part.name} "
                 "is that of minimal coordinates is not known; write it in a tfb.Chain"
             )
-        before = tfb.Chain([tfb.Invert(part) if inverse else part, before])
+        before = tfb.Chain([link, before])
     return ""
 
 
 # What has as many coordinates as a triangle has entries.
 _FACTORS = "lower triangular matrices"
 _PRODUCTS = ("symmetric positive definite matrices", f"products L Lᵀ of {_FACTORS}")
-
-
-def _links(bijector: Any, *, inverse: bool) -> list[tuple[Any, bool]]:
-    """The links of chains, the first to be applied first, and which are inverted."""
-    if type(bijector) is tfb.Invert:
-        return _links(bijector.bijector, inverse=not inverse)
-    if type(bijector) is not tfb.Chain:
-        return [(bijector, inverse)]
-    parts = bijector.bijectors if inverse else reversed(bijector.bijectors)
-    return [link for part in parts for link in _links(part, inverse=inverse)]
 
 
 def _within(bijector: Any) -> list[Any]:

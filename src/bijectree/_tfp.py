@@ -472,7 +472,7 @@ def _links(bijector: Any) -> list[Any]:
 
     A chain that takes a leaf apart and joins it again is one link.
     """
-    links = _all_links(bijector)
+    links = all_links(bijector)
     return links if all(_of_one_part(link) for link in links) else [bijector]
 
 
@@ -481,15 +481,16 @@ def _of_one_part(bijector: Any) -> bool:
     return all(isinstance(n, (int, np.integer)) for n in ndims)
 
 
-def _all_links(bijector: Any) -> list[Any]:
+def all_links(bijector: Any) -> list[Any]:
+    """The same, whatever they take apart; each of an inverted chain is inverted."""
     inner: Any = bijector.bijector if type(bijector) is tfb.Invert else None
     if type(bijector) is tfb.Chain:
         parts = reversed(bijector.bijectors)
-        return [link for part in parts for link in _all_links(part)]
+        return [link for part in parts for link in all_links(part)]
     if type(inner) is tfb.Invert:
-        return _all_links(inner.bijector)
+        return all_links(inner.bijector)
     if type(inner) is tfb.Chain:
-        return [link for part in inner.bijectors for link in _all_links(tfb.Invert(part))]
+        return [link for part in inner.bijectors for link in all_links(tfb.Invert(part))]
     return [bijector]
 
 
