@@ -16,7 +16,14 @@ from ._leaves import tie_fault
 from ._plan import Plan, Row, owner, trace
 from ._representable import dtype_fault
 from ._spec import Dependent, Joint, LocationScale, Tied, frozen, is_spec_leaf
-from ._tfp import Kind, Structure as BijectorStructure, bind, is_bijector, split
+from ._tfp import (
+    BIND_ERRORS,
+    Kind,
+    Structure as BijectorStructure,
+    bind,
+    is_bijector,
+    split,
+)
 from ._tree import (
     Fixed,
     Paths,
@@ -26,18 +33,6 @@ from ._tree import (
     is_array,
     is_inexact,
     raise_all,
-)
-
-# What TFP, a user's own bijector or function raises when shapes or dtypes do not suit.
-BIND_ERRORS = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-    ZeroDivisionError,
 )
 
 

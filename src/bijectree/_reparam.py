@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from . import _tfp
-from ._binding import BIND_ERRORS, make_plan
+from ._binding import make_plan
 from ._devices import whole
 from ._leaves import (
     compare_kept,
@@ -240,7 +240,7 @@ class Reparam(eqx.Module):
         what = f"then: {bijector.name} does not fit a vector of {self.dim} numbers"
         try:
             kind = _tfp.bind(structure, numbers, (self.dim,), dtype)
-        except BIND_ERRORS as error:
+        except _tfp.BIND_ERRORS as error:
             raise ValueError(f"{what}: {error}") from error
         if kind.free_shape != (self.dim,):
             raise ValueError(

@@ -347,6 +347,19 @@ def bind(
     return _bind(structure, avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
 
 
+# What TFP, a user's own bijector or function raises when shapes or dtypes do not suit.
+BIND_ERRORS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    ZeroDivisionError,
+)
+
+
 @functools.lru_cache(maxsize=4096)
 def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
@@ -399,7 +412,7 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
         kind = dataclasses.replace(kind, eager=True)
         try:
             found = _shapes(kind, numbers)
-        except Exception:
+        except BIND_ERRORS:
             raise error from None
     free, model, log_det = found
     kind = dataclasses.replace(kind, free_shape=tuple(free.shape))
