@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from . import peers
-from ._timing import OURS, Options, Row, interleave, row
+from ._timing import Options, Row, interleave, row
 
 TITLE = "Share of bandwidth"
 SIZES = (100_000_000, 1_000_000_000)
@@ -32,13 +32,11 @@ def run(options: Options) -> Iterator[Row]:
 def _measure(kind: str, dtype: type, size: int, options: Options) -> Row:
     x = jax.random.normal(jax.random.key(0), (size,), dtype)
     weights = jax.random.normal(jax.random.key(1), (size,), dtype)
-    ours = peers.ours(kind, (size,), dtype)
-    compiled = jax.jit(peers.weighted(ours)).lower(x, weights).compile()
-    copy = jax.jit(jnp.copy).lower(x).compile()
-    runs = {
-        OURS: functools.partial(compiled, x, weights),
-        COPY: functools.partial(copy, x),
-    }
+    runs = {}
+    for name, pair in peers.pairs(kind, (size,), dtype).items():
+        compiled = jax.jit(peers.weighted(pair)).lower(x, weights).compile()
+        runs[name] = functools.partial(compiled, x, weights)
+    runs[COPY] = functools.partial(jax.jit(jnp.copy).lower(x).compile(), x)
     case = f"{kind}, {jnp.dtype(dtype).name}, {size:,}"
     times = interleave(runs, options.rounds())
     # 3 arrays move at no less than 80 % of the rate at which the copy moves 2.

@@ -1,5 +1,6 @@
 """What every test stands on: strict JAX, both precisions, keys that can be replayed."""
 
+import gc
 import zlib
 from collections.abc import Callable, Generator, Iterator
 
@@ -13,6 +14,9 @@ import pytest
 hypothesis.settings.register_profile("replay", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("replay")
+
+# JAX keeps millions of objects, through which each collection would go.
+gc.set_threshold(50_000, 20, 50)
 
 collect_ignore = ["eight_devices.py"]  # test_scale.py gives it eight
 

@@ -45,13 +45,13 @@ def scalars_and_large(i):
 
 
 CASES = (
-    elementwise,
-    numbers_that_differ,
-    arrays_of_numbers,
-    events,
-    matrices,
     mixed,
     scalars_and_large,
+    arrays_of_numbers,
+    *(
+        pytest.param(case, marks=pytest.mark.slow)
+        for case in (elementwise, numbers_that_differ, events, matrices)
+    ),
 )
 
 

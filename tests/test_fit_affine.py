@@ -50,7 +50,13 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module", params=METHODS, ids=str)
+SOME_SLOW = [
+    "draws",
+    *(pytest.param(m, marks=pytest.mark.slow) for m in ("fisher", "laplace")),
+]
+
+
+@pytest.fixture(scope="module", params=SOME_SLOW, ids=str)
 def fitted(request):
     """A dense fit of each method, in float64."""
     with jax.enable_x64(True):
@@ -118,10 +124,7 @@ def test_it_is_an_ordinary_reparam(fitted):
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize(
-    "method",
-    ["draws", *(pytest.param(m, marks=pytest.mark.slow) for m in ("fisher", "laplace"))],
-)
+@pytest.mark.parametrize("method", SOME_SLOW)
 def test_ranks(method, rank, precision):
     posterior, mean = normal()
     _, report = bt.fit_affine(

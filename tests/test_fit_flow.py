@@ -27,7 +27,10 @@ def funnel(n=3):
 
 @pytest.fixture(
     scope="module",
-    params=["autoregressive", pytest.param("coupling", marks=pytest.mark.slow)],
+    params=[
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in ("autoregressive", "coupling")
+    ],
 )
 def fitted(request):
     with jax.enable_x64(True):
@@ -112,6 +115,7 @@ def test_a_mode_that_the_flow_missed_sends_it_back():
     assert "worse" in str(report)
 
 
+@pytest.mark.slow
 def test_it_stops_early_and_shows_how_far_it_is(capsys):
     posterior = bt.Posterior(
         bt.Reparam({"x": jnp.zeros(2)}, None), None, tfd.Normal(0.0, 1.0)

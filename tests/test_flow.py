@@ -22,7 +22,10 @@ def some_flow(kind, dim, layers, seed=0):
     return Flow(tuple(weights), kind)
 
 
-@pytest.mark.parametrize(("dim", "layers"), [(1, 1), (2, 2), (5, 3)])
+@pytest.mark.parametrize(
+    ("dim", "layers"),
+    [(5, 3), *(pytest.param(n, n, marks=pytest.mark.slow) for n in (1, 2))],
+)
 @pytest.mark.parametrize("kind", ["autoregressive", "coupling"])
 def test_the_bijector_keeps_the_law(kind, dim, layers, precision, getkey):
     assert_bijector(some_flow(kind, dim, layers), (dim,), precision, getkey())

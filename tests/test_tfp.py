@@ -15,6 +15,11 @@ from law import assert_bijector, autodiff_log_det
 import bijectree as bt
 from bijectree import _tfp, tfb
 
+
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 ELEMENTWISE = {
     "Exp": tfb.Exp,
     "Softplus": tfb.Softplus,
@@ -55,7 +60,7 @@ ELEMENTWISE |= {
         [tfb.Exp(), tfb.RationalQuadraticSpline([2.0], [2.0], [], range_min=-1.0)]
     ),
 }
-SHAPES = [(), (1,), (3,), (0,), (2, 3)]
+SHAPES = [(2, 3), *(slow(shape) for shape in [(), (1,), (3,), (0,)])]
 
 EVENTS = {
     "Ascending": (tfb.Ascending, [(1,), (4,), (2, 3), (0, 3)]),
@@ -134,7 +139,11 @@ EVENTS = {
         [(2, 2)],
     ),
 }
-EVENT_CASES = [(name, shape) for name, (_, shapes) in EVENTS.items() for shape in shapes]
+EVENT_CASES = [
+    case
+    for name, (_, (*others, last)) in EVENTS.items()
+    for case in ((name, last), *(slow(name, shape) for shape in others))
+]
 
 
 # Without float64, TFP's splines ask for int64 and are given int32.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -35,6 +36,7 @@ class LowRankAffine(FusedBijector):
             name=name,
         )
 
+    @jax.default_matmul_precision("highest")
     def _stretch(self, x: Array, root: Array) -> Array:
         directions = self.directions.like(x)
         return x + ((x @ directions) * (root - 1)) @ jnp.swapaxes(directions, -1, -2)

@@ -5,6 +5,7 @@ logarithm serve all three. `where(x < 0, -x, x)` stands for |x| throughout: JAX'
 derivative of `abs` is 0 at 0, which would be wrong for functions that are smooth there.
 """
 
+import itertools
 import math
 
 import jax
@@ -12,25 +13,52 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 LOG_2 = math.log(2.0)
-# Below it log cosh(h) comes from sinh, above it from exp(-2h).
-_SMALL = 1.0
+# Below it tanh h comes from a continued fraction, above it from exp(-2h).
+_SMALL = 0.5
+# Below it log cosh h comes from sinh, above it from exp(-2h).
+_MEDIUM = 1.0
 
 
-def _tanh_near_zero(h: Array) -> Array:
-    # Nine levels of Lambert's continued fraction h/(1+h²/(3+h²/(5+...))), DLMF 4.39.1;
-    # its error at h = 1 is below 1e-17. XLA's own tanh is 4 ulp off in float32.
-    u = h * h
-    p = 34459425 + u * (4729725 + u * (135135 + u * (990 + u)))
-    q = 34459425 + u * (16216200 + u * (945945 + u * (13860 + 45 * u)))
-    return h * (p / q)
+def _fraction(levels: int) -> tuple[list[int], list[int]]:
+    """Lambert's continued fraction tanh h = h/(1 + h²/(3 + h²/(5 + ...))) up to a level.
+
+    DLMF 4.39.1. Coefficients of powers of h²: of the numerator over h, the denominator.
+    """
+    above, below = [2 * levels - 1], [1]
+    for k in range(2 * levels - 3, 0, -2):
+        terms = itertools.zip_longest([k * c for c in above], [0, *below], fillvalue=0)
+        above, below = [sum(pair) for pair in terms], above
+    return below, above
+
+
+# What they leave out is below 1e-9 up to 32 bits, and below 1e-17 in float64.
+_FRACTION = {False: _fraction(5), True: _fraction(8)}
+_TERMS = {False: 7, True: 12}
+
+
+def _is_wide(h: Array) -> bool:
+    return h.dtype.itemsize > 4
+
+
+def _tanh_near_zero(h: Array) -> tuple[Array, Array]:
+    """Numerator and denominator. XLA's own tanh is 4 ulp off in float32."""
+    above, below = (_polynomial(c, h * h) for c in _FRACTION[_is_wide(h)])
+    return h * above, below
+
+
+def _polynomial(coefficients: list[int], u: Array) -> Array:
+    total = jnp.full_like(u, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = coefficient + u * total
+    return total
 
 
 def _sinh_squared_near_zero(h: Array) -> Array:
-    # sinh² h = (cosh 2h − 1)/2 by its series; at h = 1 the next term is below 1e-18.
-    # Without a division XLA's CPU compiler puts it where it is used.
+    # sinh² h = (cosh 2h − 1)/2 by its series. Without a division XLA's CPU compiler puts
+    # it where it is used.
     u = h * h
     total = jnp.zeros_like(u)
-    for k in range(12, 0, -1):
+    for k in range(_TERMS[_is_wide(h)], 0, -1):
         total = u * (total + 2.0 ** (2 * k - 1) / math.factorial(2 * k))
     return total
 
@@ -48,11 +76,13 @@ def hyperbolic(
     a = jnp.where(negative, -h, h)
     e = jnp.exp(-2 * a)
     small = a < _SMALL
-    near = jnp.where(small, a, 0)
+    above, below = _tanh_near_zero(jnp.where(small, a, 0))
     tail = e / (1 + e)
-    t = jnp.where(small, _tanh_near_zero(near), 1 - 2 * tail)
-    log = jnp.log1p(jnp.where(small, _sinh_squared_near_zero(near), e))
-    log_cosh = jnp.where(small, 0.5 * log, a - LOG_2 + log)
+    t = jnp.where(small, above / below, 1 - 2 * tail)
+    medium = a < _MEDIUM
+    near = _sinh_squared_near_zero(jnp.where(medium, a, 0))
+    log = jnp.log1p(jnp.where(medium, near, e))
+    log_cosh = jnp.where(medium, 0.5 * log, a - LOG_2 + log)
     return jnp.where(negative, -t, t), log_cosh, tail
 
 

@@ -133,6 +133,7 @@ def _places(kind: str, dim: int) -> Int[np.ndarray, " dim"]:
     return (order >= dim // 2).astype(int) if kind == "coupling" else order
 
 
+@jax.default_matmul_precision("highest")
 def _condition(layer: Weights, z: Array) -> tuple[Array, Array]:
     """The shift and the log-scale of each coordinate."""
     hidden = jax.nn.silu(z @ layer.hidden.T + layer.hidden_bias)

@@ -54,17 +54,15 @@ def step_inside(
 
 
 def settle(bijector: Any, place: Array) -> Array:
-    """Move numbers that lie on the boundary of an interval to the nearest inside."""
+    """Move numbers on the boundary of an interval to the nearest inside."""
     with _tfp._standard_promotion():
         interval = interval_of(bijector)
         if interval is None:
             return place
-        lowest, highest = _ends(interval, place.dtype)
-        lower, upper = (
-            jnp.asarray(b).astype(place.dtype) for b in (interval.lower, interval.upper)
-        )
-        place = jnp.where((place <= lower) & (place >= lower), lowest, place)
-        return jnp.where((place <= upper) & (place >= upper), highest, place)
+        ends = _ends(interval, place.dtype)
+        for bound, inside in zip((interval.lower, interval.upper), ends, strict=True):
+            place = jnp.where(_on(bound, inside, place), inside, place)
+        return place
 
 
 def off_the_edge(bijector: Any, place: Array) -> Array:
@@ -82,16 +80,28 @@ def off_the_edge(bijector: Any, place: Array) -> Array:
             (span.upper, span.is_to(math.inf), highest),
         ):
             if not known:
-                bound = jnp.asarray(bound).astype(place.dtype)
-                edge = (place <= bound) & (place >= bound) & jnp.isfinite(bound)
+                edge = _on(bound, inside, place) & jnp.isfinite(jnp.asarray(bound))
                 place = jnp.where(edge, inside, place)
         return place
-    edge = (place <= 0) & (place >= 0)  # XLA takes subnormal numbers for zero
+    tiny = jnp.asarray(jnp.finfo(place.dtype).tiny, place.dtype)
+    edge = jnp.abs(place) < tiny
     if type(bijector) in _FACTORS:
         edge = edge & jnp.eye(*place.shape[-2:], dtype=bool)
     elif type(bijector) not in _PARTS:
         return place
-    return jnp.where(edge, jnp.asarray(jnp.finfo(place.dtype).tiny, place.dtype), place)
+    return jnp.where(edge, tiny, place)
+
+
+def _on(bound: Any, inside: Array, place: Array) -> Array:
+    """Whether numbers are on a bound, or between it and the nearest number inside.
+
+    So subnormal ones are on a bound of 0 on a GPU too, and not only where XLA flushes
+    them; but float16's are nowhere flushed.
+    """
+    bound = jnp.asarray(bound).astype(place.dtype)
+    if jnp.finfo(place.dtype).nexp < 8:
+        inside = bound
+    return (place >= jnp.minimum(bound, inside)) & (place <= jnp.maximum(bound, inside))
 
 
 def add_exactly(a: Array, b: Array) -> Array:

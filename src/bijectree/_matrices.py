@@ -56,11 +56,10 @@ def _square(shape: tuple[int, ...], name: str) -> int:
     return rows
 
 
+@jax.default_matmul_precision("highest")
 def _lower_times_transpose(factor: Array) -> Array:
     """L Lᵀ, symmetric to the last bit."""
-    product = jnp.matmul(
-        factor, jnp.swapaxes(factor, -1, -2), precision=jax.lax.Precision.HIGHEST
-    )
+    product = factor @ jnp.swapaxes(factor, -1, -2)
     lower = jnp.tril(product)
     return lower + jnp.swapaxes(jnp.tril(product, -1), -1, -2)
 

@@ -266,6 +266,7 @@ class Laplace(eqx.Module):
         title = f"Laplace approximation: log-evidence {float(self.log_evidence):.6g}"
         return "\n".join([title + "; free coordinates:", *lines[:20], *more])
 
+    @jax.default_matmul_precision("highest")
     def sample(self, key: PRNGKeyArray, draws: int = 1000) -> Draws:
         """Draw independently from the approximation, as one chain."""
         normal = jax.random.normal(key, (draws, self.mean.size), self.mean.dtype)

@@ -176,7 +176,7 @@ def _log_prob(
 
     @total.defjvp
     def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-        with _tfp._standard_promotion():
+        with _tfp._exactly():
             return jax.jvp(total.fun, primals, tangents)
 
     return total(numbers, leaf)
@@ -185,7 +185,7 @@ def _log_prob(
 def _log_probs(
     structure: _tfp.Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
-    with _tfp._standard_promotion():
+    with _tfp._exactly():
         distribution = structure.build(_tfp._cast(numbers, dtype))
         return distribution.log_prob(_inside(distribution, leaf.astype(dtype)))
 
@@ -211,7 +211,7 @@ def sample(
     key: PRNGKeyArray,
 ) -> Inexact[Array, "..."]:
     """Draw a leaf of a shape from its prior, independent over elements or events."""
-    with _tfp._standard_promotion():
+    with _tfp._exactly():
         distribution = structure.build(_tfp._cast(numbers, dtype))
         event = _as_shape(getattr(distribution, "event_shape", ())) or ()
         batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()

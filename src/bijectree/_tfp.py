@@ -596,6 +596,17 @@ def _standard_promotion() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _exactly() -> Iterator[None]:
+    """Standard promotion, and products of matrices in the precision of their dtype.
+
+    GPUs and TPUs round the float32 factors of a product to TF32 or bfloat16 unless they
+    are asked not to: a map would keep three digits, and its log-det be that of another.
+    """
+    with _standard_promotion(), jax.default_matmul_precision("highest"):
+        yield
+
+
 def in_auto_axes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Leave it to XLA how arrays are sharded within a function, and fix what comes out.
 
@@ -659,7 +670,7 @@ def forward_and_log_det(
     kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]
 ) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
     """Map a leaf from free to model coordinates; the log-det is one scalar."""
-    with _standard_promotion(), _at_once(kind):
+    with _exactly(), _at_once(kind):
         bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
         y, log_det = _pair(bijector, free.astype(kind.compute_dtype))
         return y.astype(kind.dtype), log_det.astype(kind.compute_dtype)
@@ -674,7 +685,7 @@ def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -
 @_jit
 def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
     """Map a leaf from model to free coordinates."""
-    with _standard_promotion(), _at_once(kind):
+    with _exactly(), _at_once(kind):
         bijector = kind.structure.build(_cast(numbers, kind.compute_dtype))
         return _map_inverse(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
 
