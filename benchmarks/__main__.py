@@ -68,7 +68,11 @@ def main() -> None:
     names = args.cells or list(CELLS)
     start = time.perf_counter()
     rows = list(_rows(names, Options(args.quick, args.device)))
+    options = ["--quick"] * args.quick
+    options += ["--device", args.device] * (args.device != "cpu")
+    options += ["--cells", *(args.cells or [])] * bool(args.cells)
     about = {
+        "command": " ".join(["python -m benchmarks", *options]),
         "date": datetime.date.today().isoformat(),
         "quick": args.quick,
         "minutes": round((time.perf_counter() - start) / 60, 1),

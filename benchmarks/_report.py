@@ -22,11 +22,10 @@ def markdown(
     rows: Sequence[Row], about: Mapping[str, Any], cells: Mapping[str, types.ModuleType]
 ) -> str:
     """The page with all tables."""
-    command = "python -m benchmarks" + " --quick" * about["quick"]
     versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
     parts = [
         "# Benchmarks: what was measured",
-        f"By `{command}` on {about['date']}, in {about['minutes']} minutes: "
+        f"By `{about['command']}` on {about['date']}, in {about['minutes']} minutes: "
         f"{about['machine']}; {versions}.",
     ]
     if about["left out, not installed"]:

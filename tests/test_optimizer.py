@@ -489,6 +489,35 @@ def test_only_what_was_changed_from_outside_is_inverted_again():
         np.testing.assert_allclose(after.free["rate"], expected, rtol=1e-6)
 
 
+def test_a_gpus_host_waits_for_no_loop(monkeypatch):
+    """What other devices compile: the same, without one."""
+
+    def compiled_elsewhere(*args, cpu, default):
+        return default(*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", compiled_elsewhere)
+    spec = {"share": tfb.Sigmoid(), "small": tfb.Exp()}
+    params = {"share": jnp.array([0.2, 0.5]), "small": jnp.array([1.0, 1e30])}
+    reparam = bt.Reparam(params, spec)
+    free = {"share": jnp.array([17.0, -200.0]), "small": jnp.array([-110.0, 200.0])}
+    jump = jax.tree.map(jnp.subtract, free, reparam.inverse(params))
+    optimizer = bt.reparameterize(jump_then_stay(jump), reparam)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    state = optimizer.init(params)
+    program = jax.jit(optimizer.update).lower(zeros, state, params).as_text()
+    assert "while" not in program
+    updates, state = jax.jit(optimizer.update)(zeros, state, params)
+    params, carried = optax.apply_updates(params, updates), state.free
+    assert_inside(reparam, params)
+    updates, state = jax.jit(optimizer.update)(zeros, state, params)
+    assert_same_bits(state.free, carried)
+    assert_same_bits(optax.apply_updates(params, updates), params)
+    changed = dict(params, share=params["share"].at[0].set(0.25))
+    _, state = jax.jit(optimizer.update)(zeros, state, changed)
+    np.testing.assert_allclose(state.free["share"][0], np.log(0.25 / 0.75), rtol=1e-6)
+    assert_same_bits(state.free["small"], carried["small"])
+
+
 @pytest.mark.parametrize("n", [2, 4, 64, 5000])
 def test_changes_of_sign_are_noticed(n, precision, getkey):
     x = jax.random.uniform(getkey(), (n,), minval=0.1, maxval=0.9, dtype=precision)

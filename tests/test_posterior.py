@@ -16,7 +16,7 @@ from jaxtyping import Array
 from scipy.special import expit, gammaln, logsumexp
 
 import bijectree as bt
-from bijectree import tfb, tfd
+from bijectree import _priors, tfb, tfd
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "eight_schools.json").read_text())
 
@@ -777,6 +777,23 @@ SATURATED = {
     "dirichlet": (lambda: tfd.Dirichlet([0.5, 0.5]), 95.0, None),
     "cholesky_lkj": (lambda: tfd.CholeskyLKJ(2, 0.25), 30.0, None),
 }
+
+
+@pytest.mark.jax_defaults  # TFP promotes ranks
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.HalfCauchy(0.0, 2.0),
+        tfd.HalfNormal(2.0),
+        tfd.HalfStudentT(3.0, 0.0, 2.0),
+    ],
+    ids=lambda prior: type(prior).__name__,
+)
+def test_where_a_density_without_a_pole_ends(prior):
+    assert type(prior) in _priors._FINITE_AT_THE_EDGE
+    value, gradient = jax.value_and_grad(prior.log_prob)(jnp.zeros(()))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient)
 
 
 @pytest.mark.jax_defaults  # TFP promotes ranks

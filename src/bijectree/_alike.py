@@ -106,8 +106,10 @@ def map_to_scalars(
         else:
             of_each = [calls[i][1] for i in these]
             found.append(_stacked(function, static, of_each, these, [arrays]))
-    order = np.argsort([i for these in chunks for i in these])
-    return jnp.concatenate(found)[order]
+    places = [i for these in chunks for i in these]
+    scalars = jnp.concatenate(found)
+    # XLA would gather, one by one, and scatter for the gradient, what is in order.
+    return scalars if places == sorted(places) else scalars[np.argsort(places)]
 
 
 def _may_join(arrays: Any) -> bool:

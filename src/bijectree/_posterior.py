@@ -184,8 +184,7 @@ class Posterior(eqx.Module):
             model, log_det = self.reparam.forward(free), jnp.zeros((), dtype)
         total = self.log_prior(model).astype(dtype) + log_det.astype(dtype)
         total = total + self.log_likelihood(model, *data).astype(dtype)
-        # a sampler would never leave +∞, nor an optimiser look for more
-        return jnp.where(total == jnp.inf, -jnp.inf, total)
+        return _never_infinite(total)
 
     def log_prior(self, model: PyTree) -> Float[Array, ""]:
         """The logarithm of the prior's density at a model, in its own coordinates.
@@ -446,6 +445,18 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
         return False
     data = reparam._rows.plan.structure.treedef.node_data()
     return data is None or type(prior) is not data[0]
+
+
+@jax.custom_jvp
+def _never_infinite(log_density: Array) -> Array:
+    """−∞ for +∞, which a sampler would never leave, nor an optimiser look for more."""
+    return jnp.where(log_density == jnp.inf, -jnp.inf, log_density)
+
+
+@_never_infinite.defjvp
+def _never_infinite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
+    # That of what is given: else each partial derivative would need the whole density.
+    return _never_infinite(*primals), tangents[0]
 
 
 def _dtype(leaves: list[Any]) -> np.dtype:

@@ -17,6 +17,7 @@ from . import _tfp
 from ._interior import off_the_edge
 from ._lookup import bijector_for, without_density
 from ._plan import Plan, Row
+from ._tfp import tfd
 from ._tree import Fixed, broadcast, describe, raise_all
 
 
@@ -190,6 +191,14 @@ def _log_probs(
         return distribution.log_prob(_inside(distribution, leaf.astype(dtype)))
 
 
+# Where their support ends, so do the density and its slope, at finite numbers.
+_FINITE_AT_THE_EDGE = (
+    tfd.HalfCauchy,
+    tfd.HalfNormal,
+    tfd.HalfStudentT,
+)
+
+
 def _inside(distribution: Any, leaf: Array) -> Array:
     """A leaf whose map has saturated onto the edge of a prior's support, moved inside.
 
@@ -197,6 +206,8 @@ def _inside(distribution: Any, leaf: Array) -> Array:
     leave; the log-det, which is not rounded, still falls. The gradient of what was
     moved is that of the log-det alone, which points inwards.
     """
+    if type(distribution) in _FINITE_AT_THE_EDGE:
+        return leaf
     try:
         return off_the_edge(bijector_for(distribution), leaf)
     except (TypeError, ValueError):  # its support is not known

@@ -52,6 +52,10 @@ class Steps:
             for i, row in enumerate(plan.rows)
             if row.role == "frozen" and i in self._needed - missing
         ]
+        # Inverted on the way, in a step that reads and writes their leaves anyway.
+        self._cheap = all(
+            row.kind is None or row.kind.elementwise for _, row in self._watched
+        )
         self.marks = jax.jit(self._marks)
         self.pull_back = jax.jit(self._pull_back)
         self.refresh = jax.jit(self._refresh)
@@ -178,22 +182,31 @@ class Steps:
             _get(arrays, i) if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
-        changed = marks != self._marks(arrays)
-        these = arrays
+        if self._watched:
+            changed = marks != self._marks(arrays)
+            # A GPU's host would wait in each step for what the loop's turns depend on.
+            default = self._invert if self._cheap else self._invert_if_any
+            found = jax.lax.platform_dependent(
+                changed, found, arrays, cpu=self._invert_if_any, default=default
+            )
+        return self._rows.free_tree(found)
+
+    def _invert_if_any(
+        self, changed: Array, free: list[Array], arrays: Arrays
+    ) -> list[Array]:
+        """`_invert`, at no cost where nothing changed."""
 
         # A loop of no turn or one: unlike `cond`, it leaves `free` where it is.
         def invert(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
             # XLA would take out of the loop, and so do in each step, what its turns share
             # (a barrier that the carry goes through is no invariant).
-            (changed, found), arrays = jax.lax.optimization_barrier((carry, these))
-            return jnp.zeros_like(changed), self._invert(changed, found, arrays)
+            (changed, free), these = jax.lax.optimization_barrier((carry, arrays))
+            return jnp.zeros_like(changed), self._invert(changed, free, these)
 
         def any_changed(carry: tuple[Array, list[Array]]) -> Array:
             return jnp.any(carry[0])
 
-        if self._watched:
-            _, found = jax.lax.while_loop(any_changed, invert, (changed, found))
-        return self._rows.free_tree(found)
+        return jax.lax.while_loop(any_changed, invert, (changed, free))[1]
 
     def _invert(self, changed: Array, free: list[Array], arrays: Arrays) -> list[Array]:
         """Free coordinates of the leaves that changed; the others keep theirs.
