@@ -23,7 +23,8 @@ def _tanh_series(terms: int) -> list[float]:
     """Coefficients of tanh h / h in powers of h² (DLMF 4.33.3), by tanh′ = 1 − tanh²."""
     found = [fractions.Fraction(1)]
     for k in range(1, terms):
-        square = sum(a * b for a, b in zip(found, reversed(found), strict=True))
+        pairs = zip(found, reversed(found), strict=True)
+        square = sum((a * b for a, b in pairs), fractions.Fraction(0))
         found.append(-square / (2 * k + 1))
     return [float(c) for c in found]
 
