@@ -65,22 +65,29 @@ def settle(bijector: Any, place: Array) -> Array:
         return place
 
 
-def off_the_edge(bijector: Any, place: Array) -> Array:
+def off_the_edge(bijector: Any, place: Array, held_in: Any) -> Array:
     """Move numbers on a finite boundary of a bijector's range to the nearest inside.
 
     As `settle`, also for parts of a simplex and the diagonals of factors that are 0.
     Infinite numbers stay: a map that overflows has an infinite slope, which a gradient
     of 0 would make NaN.
+
+    Args:
+        bijector: its range is the set.
+        place: numbers in the dtype of the arithmetic.
+        held_in: the dtype that they were rounded to, in which a bound may be outside.
     """
     span = interval_of(bijector)
     if span is not None:
         lowest, highest = _ends(span, place.dtype)
-        for bound, known, inside in (
-            (span.lower, span.is_from(-math.inf), lowest),
-            (span.upper, span.is_to(math.inf), highest),
+        for bound, infinite, inside, outer in (
+            (span.lower, span.is_from(-math.inf), lowest, jnp.minimum),
+            (span.upper, span.is_to(math.inf), highest, jnp.maximum),
         ):
-            if not known:
-                edge = _on(bound, inside, place) & jnp.isfinite(jnp.asarray(bound))
+            if not infinite:
+                bound = jnp.asarray(bound).astype(place.dtype)
+                held = bound.astype(held_in).astype(place.dtype)
+                edge = _on(outer(bound, held), inside, place) & jnp.isfinite(bound)
                 place = jnp.where(edge, inside, place)
         return place
     tiny = jnp.asarray(jnp.finfo(place.dtype).tiny, place.dtype)

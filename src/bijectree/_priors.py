@@ -188,7 +188,7 @@ def _log_probs(
 ) -> Array:
     with _tfp._exactly():
         distribution = structure.build(_tfp._cast(numbers, dtype))
-        return distribution.log_prob(_inside(distribution, leaf.astype(dtype)))
+        return distribution.log_prob(_inside(distribution, leaf, dtype))
 
 
 # Where their support ends, so do the density and its slope, at finite numbers.
@@ -199,19 +199,20 @@ _FINITE_AT_THE_EDGE = (
 )
 
 
-def _inside(distribution: Any, leaf: Array) -> Array:
-    """A leaf whose map has saturated onto the edge of a prior's support, moved inside.
+def _inside(distribution: Any, leaf: Array, dtype: np.dtype) -> Array:
+    """A leaf in the dtype of its prior; moved inside where its map has saturated.
 
     A density may have a pole there, as that of Beta(½, ½), which a sampler would never
     leave; the log-det, which is not rounded, still falls. The gradient of what was
     moved is that of the log-det alone, which points inwards.
     """
-    if type(distribution) in _FINITE_AT_THE_EDGE:
-        return leaf
+    place = leaf.astype(dtype)
+    if leaf.dtype == dtype and type(distribution) in _FINITE_AT_THE_EDGE:
+        return place
     try:
-        return off_the_edge(bijector_for(distribution), leaf)
+        return off_the_edge(bijector_for(distribution), place, leaf.dtype)
     except (TypeError, ValueError):  # its support is not known
-        return leaf
+        return place
 
 
 def sample(

@@ -53,7 +53,7 @@ class Steps:
             if row.role == "frozen" and i in self._needed - missing
         ]
         # Inverted on the way, in a step that reads and writes their leaves anyway.
-        self._cheap = all(
+        self._cheap = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self._watched
         )
         self.marks = jax.jit(self._marks)
