@@ -310,6 +310,7 @@ def test_neither_the_map_nor_the_posterior_moves_with_the_bijector(spec):
             np.testing.assert_allclose((density * scale**power).sum(), exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mode_of_free_coordinates_does_move():
     with jax.enable_x64(True):
         model = {"scale": jnp.array(0.3)}
@@ -321,6 +322,7 @@ def test_the_mode_of_free_coordinates_does_move():
     assert abs(found[1] - found[0]) > 0.05
 
 
+@pytest.mark.slow
 def test_the_map_of_many_coordinates_in_single_precision():
     model = {"w": jnp.zeros((20, 3)), "s": jnp.ones(())}
     x = jax.random.normal(jax.random.key(0), (50, 20))
@@ -350,6 +352,7 @@ def test_a_search_in_single_precision_ends_where_rounding_hides_the_rest(shape):
     np.testing.assert_allclose(mode.model, 3.0, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_constant_does_not_end_the_search():
     centre, scale = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.1, 1.0, 10.0])
 

@@ -219,6 +219,7 @@ def quadratic(curvature):
     return bt.Posterior(reparam, log_likelihood)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*ignored", "ignore:.*prior")
 def test_flat_directions_are_all_named():
     with pytest.raises(ValueError, match="not positive definite") as caught:
@@ -273,6 +274,7 @@ def test_gradients_that_are_not_finite():
         bt.fit_affine(posterior, jax.random.key(0), method="draws", draws=draws)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_not_finite_in_warm_up():
     """Every trajectory leaves the little ball in which there is a gradient."""
     reparam = bt.Reparam({"x": jnp.zeros(2), "y": jnp.ones(())}, None)

@@ -33,7 +33,7 @@ def test_on_eight_devices():
         env=environment(8),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]
     assert re.search(r"\d+ passed", found.stdout)
