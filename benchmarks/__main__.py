@@ -68,11 +68,15 @@ def main() -> None:
     names = args.cells or list(CELLS)
     start = time.perf_counter()
     rows = list(_rows(names, Options(args.quick, args.device)))
-    options = ["--quick"] * args.quick
-    options += ["--device", args.device] * (args.device != "cpu")
-    options += ["--cells", *(args.cells or [])] * bool(args.cells)
+    command = ["python -m benchmarks"]
+    if args.quick:
+        command.append("--quick")
+    if args.device != "cpu":
+        command += ["--device", args.device]
+    if args.cells:
+        command += ["--cells", *args.cells]
     about = {
-        "command": " ".join(["python -m benchmarks", *options]),
+        "command": " ".join(command),
         "date": datetime.date.today().isoformat(),
         "quick": args.quick,
         "minutes": round((time.perf_counter() - start) / 60, 1),

@@ -32,10 +32,8 @@ def run(options: Options) -> Iterator[Row]:
 def _measure(kind: str, dtype: type, size: int, options: Options) -> Row:
     x = jax.random.normal(jax.random.key(0), (size,), dtype)
     weights = jax.random.normal(jax.random.key(1), (size,), dtype)
-    runs = {}
-    for name, pair in peers.pairs(kind, (size,), dtype).items():
-        compiled = jax.jit(peers.weighted(pair)).lower(x, weights).compile()
-        runs[name] = functools.partial(compiled, x, weights)
+    compiled = peers.compiled(peers.pairs(kind, (size,), dtype), x, weights)
+    runs = {name: functools.partial(f, x, weights) for name, f in compiled.items()}
     runs[COPY] = functools.partial(jax.jit(jnp.copy).lower(x).compile(), x)
     case = f"{kind}, {jnp.dtype(dtype).name}, {size:,}"
     times = interleave(runs, options.rounds())

@@ -36,10 +36,7 @@ def _measure(
     keys = jax.random.split(jax.random.key(0))
     x = 1.5 * jax.random.normal(keys[0], (size,), dtype)
     weights = jax.random.normal(keys[1], (size,), dtype)
-    compiled = {
-        name: jax.jit(peers.weighted(pair)).lower(x, weights).compile()
-        for name, pair in peers.pairs(kind, (size,), dtype).items()
-    }
+    compiled = peers.compiled(peers.pairs(kind, (size,), dtype), x, weights)
     results = {name: function(x, weights) for name, function in compiled.items()}
     case = f"{kind}, {dtype}"
     agree(results, TOLERANCE[dtype], case)

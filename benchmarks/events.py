@@ -8,7 +8,7 @@ where a thousand roundings leave enough.
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -118,10 +118,7 @@ def _measure(case: str, pairs: dict[str, Pair], size: int, options: Options) -> 
     x = 0.3 * jax.random.normal(keys[0], (BATCH, free))
     shape = (BATCH, size, size) if matrices else (BATCH, size)
     weights = jax.random.normal(keys[1], shape)
-    compiled: dict[str, Callable[..., tuple[Array, Array]]] = {
-        name: jax.jit(peers.weighted(pair)).lower(x, weights).compile()
-        for name, pair in pairs.items()
-    }
+    compiled = peers.compiled(pairs, x, weights)
     same = [name for name in pairs if not name.endswith("*")]
     agree({name: compiled[name](x, weights) for name in same}, 3e-3, case)
     with jax.enable_x64(True):

@@ -6,7 +6,7 @@ A peer that is not installed is left out, and `left_out` says so.
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -162,6 +162,16 @@ def pairs(kind: str, shape: tuple[int, ...], dtype: Any) -> dict[str, Pair]:
         found[DYNAMAX] = _dynamax(kind, dtype)
     found[HAND] = by_hand(kind)
     return found
+
+
+def compiled(
+    pairs: Mapping[str, Pair], x: Array, weights: Array
+) -> dict[str, Callable[..., Any]]:
+    """`weighted` of each pair, compiled."""
+    return {
+        name: jax.jit(weighted(pair)).lower(x, weights).compile()
+        for name, pair in pairs.items()
+    }
 
 
 def weighted(pair: Pair) -> Callable[[Array, Array], tuple[Array, Array]]:

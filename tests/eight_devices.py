@@ -426,7 +426,8 @@ def test_a_model_is_made_sharded_from_shapes_alone():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # so few draws
-def test_draws_do_not_depend_on_the_number_of_devices(monkeypatch):
+@pytest.mark.parametrize("chains", [8, 4])
+def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
     def sample():
         model = {"mu": jnp.zeros(3), "tau": jnp.ones(3)}
         spec = {"mu": None, "tau": bt.positive()}
@@ -440,16 +441,16 @@ def test_draws_do_not_depend_on_the_number_of_devices(monkeypatch):
             posterior,
             jax.random.key(0),
             noise(20, 3),
-            chains=8,
+            chains=chains,
             warm_up=100,
             draws=50,
             progress=False,
         )
 
-    mesh = _devices.chain_mesh(8, ())
+    mesh = _devices.chain_mesh(chains, ())
     assert mesh is not None
-    assert mesh.size == 8
-    with jax.set_mesh(EXPLICIT):  # it has its own
+    assert mesh.size == chains
+    with jax.set_mesh(EXPLICIT if chains == 8 else AUTO):  # it has its own
         shared = sample()
     monkeypatch.setattr(_devices, "chain_mesh", lambda *_: None)
     np.testing.assert_array_equal(shared.vectors, sample().vectors)

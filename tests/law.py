@@ -96,8 +96,8 @@ def assert_bijector(
 
     # There and back: as exact as the map's conditioning lets.
     again, inverse_log_det = back(model)
-    jacobian = np.asarray(jacobian, np.float64).reshape(-1, size) if size else None
-    if jacobian is not None:
+    if size:
+        jacobian = np.asarray(jacobian, np.float64).reshape(-1, size)
         singular = np.linalg.svd(jacobian, compute_uv=False)
         largest = 1 + float(np.max(np.abs(np.asarray(model["x"], np.float64))))
         slack = 1 + float(np.max(np.abs(np.asarray(free["x"], np.float64))))

@@ -467,9 +467,8 @@ def test_no_tracer_leaks():
         jax.jit(jax.grad(posterior.log_density))(free, *data)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "x64"), [("float16", True), ("bfloat16", False), ("float32", True)]
-)
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_the_density_has_the_dtype_of_free_but_at_least_float32(dtype, x64):
     with jax.enable_x64(x64):
         posterior, free, data = line(dtype=dtype)

@@ -86,16 +86,17 @@ FITTING = {
 @pytest.mark.parametrize("name", FITTING)
 def test_a_distribution_counts_once_for_each_element_or_event(name, getkey, precision):
     make, shape, expected = FITTING[name]
-    leaf = jax.random.normal(getkey(), shape, precision)
-    found = term(leaf, make())
-    assert found.shape == ()
-    assert found.dtype == precision
-    rtol = 1e-5 if precision == "float32" else 1e-13
-    # TFP holds the Python number 0.3 of a mixture in float32, whatever the leaf.
-    rtol = max(rtol, 1e-7) if name == "mixture" else rtol
-    np.testing.assert_allclose(
-        found, np.sum(expected(np.asarray(leaf, np.float64))), rtol=rtol
-    )
+    for dtype in dict.fromkeys(["float32", precision.name]):
+        leaf = jax.random.normal(getkey(), shape, dtype)
+        found = term(leaf, make())
+        assert found.shape == ()
+        assert found.dtype == dtype
+        rtol = 1e-5 if dtype == "float32" else 1e-13
+        # TFP holds the Python number 0.3 of a mixture in float32, whatever the leaf.
+        rtol = max(rtol, 1e-7) if name == "mixture" else rtol
+        np.testing.assert_allclose(
+            found, np.sum(expected(np.asarray(leaf, np.float64))), rtol=rtol
+        )
 
 
 def test_parameters_of_one_precision_serve_leaves_of_another():

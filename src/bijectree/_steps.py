@@ -182,13 +182,16 @@ class Steps:
             _get(arrays, i) if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
-        if self._watched:
-            changed = marks != self._marks(arrays)
+        if not self._watched:
+            return self._rows.free_tree(found)
+        these = marks != self._marks(arrays), found, arrays
+        if self._cheap:
             # A GPU's host would wait in each step for what the loop's turns depend on.
-            default = self._invert if self._cheap else self._invert_if_any
             found = jax.lax.platform_dependent(
-                changed, found, arrays, cpu=self._invert_if_any, default=default
+                *these, cpu=self._invert_if_any, default=self._invert
             )
+        else:
+            found = self._invert_if_any(*these)
         return self._rows.free_tree(found)
 
     def _invert_if_any(
