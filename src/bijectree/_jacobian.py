@@ -134,7 +134,7 @@ def linearise(
     Raises:
         ValueError: an event has more, because the map mixes the events it declares.
     """
-    kind = kind.with_dtype(points.dtype, numbers)
+    kind = _tfp.with_dtype(kind, points.dtype, numbers)
     events, _ = shapes(kind)
     signs = np.random.default_rng(1).choice([-1.0, 1.0], points.shape[1:])
     signs = signs.astype(points.dtype)

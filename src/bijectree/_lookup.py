@@ -36,6 +36,9 @@ from ._tfp import tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
 
+# NumPyro's classes, by their names: NumPyro itself need not be installed.
+_numpyro_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
+
 
 def register(cls: type, make: Callable[[Any], tfb.Bijector]) -> None:
     """Say which bijector goes with a class of distributions or constraints.
@@ -87,8 +90,8 @@ def bijector_for(prior: Any) -> tfb.Bijector:
     for cls in type(prior).__mro__:
         if cls in _table:
             return _table[cls](prior)
-        if cls.__module__.split(".")[0] == "numpyro" and cls.__name__ in _NUMPYRO:
-            return _NUMPYRO[cls.__name__](prior)
+        if cls.__module__.split(".")[0] == "numpyro" and cls.__name__ in _numpyro_table:
+            return _numpyro_table[cls.__name__](prior)
     if isinstance(prior, tfd.Distribution):
         return _default(prior)
     if _read(prior, "is_discrete") is True:
@@ -551,58 +554,66 @@ def _numpyro_transformed(prior: Any) -> tfb.Bijector:
         raise type(error)(f"{type(prior).__name__}: {error}") from None
 
 
-_NUMPYRO: dict[str, Callable[[Any], tfb.Bijector]] = {
-    **dict.fromkeys(("_Real", "_RealVector", "_RealMatrix"), lambda c: real()),
-    **dict.fromkeys(("_Positive", "_Nonnegative"), lambda c: positive()),
-    "_SoftplusPositive": lambda c: positive(via="softplus"),
-    **dict.fromkeys(("_GreaterThan", "_GreaterThanEq"), _above("lower_bound")),
-    **dict.fromkeys(
-        ("_LessThan", "_LessThanEq"),
-        lambda c: onto(Range(-math.inf, _number(c.upper_bound))),
-    ),
-    "_Circular": lambda c: circular(),
-    **dict.fromkeys(
-        ("_Interval", "_OpenInterval", "_UnitInterval"),
-        _between("lower_bound", "upper_bound"),
-    ),
-    "_OrderedVector": lambda c: ordered_vector(),
-    "_PositiveOrderedVector": lambda c: positive_ordered_vector(),
-    "_Simplex": lambda c: simplex(),
-    "_Sphere": lambda c: sphere(),
-    "_ZeroSum": _numpyro_zero_sum,
-    "_CorrCholesky": lambda c: corr_cholesky(),
-    "_CorrMatrix": lambda c: corr_matrix(),
-    **dict.fromkeys(
-        ("_LowerCholesky", "_SoftplusLowerCholesky", "_ScaledUnitLowerCholesky"),
-        lambda c: lower_cholesky(),
-    ),
-    **dict.fromkeys(
-        ("_PositiveDefinite", "_PositiveSemiDefinite"), lambda c: positive_definite()
-    ),
-    "_IndependentConstraint": _same("base_constraint"),
-    **dict.fromkeys(
-        ("_Boolean", "_IntegerInterval", "_IntegerGreaterThan", "_IntegerNonnegative"),
-        _refuse(_DISCRETE),
-    ),
-    **dict.fromkeys(("_IntegerPositive", "_Multinomial"), _refuse(_DISCRETE)),
-    "_Complex": _refuse("complex leaves take the identity or bt.frozen"),
-    "_L1Ball": _refuse("no smooth map onto an l1 ball is known here"),
-    "_PositiveDefiniteCirculantVector": _refuse("no map onto this set is known here"),
-    "_Cat": _refuse("its parts differ; give each leaf its own constraint"),
-    "_Dependent": _refuse("it depends on parameters; give the distribution itself"),
-    "Delta": _refuse(_POINT),
-    "Levy": _above("loc"),  # its `support` is lost when JAX takes it apart
-    "TransformedDistribution": _numpyro_transformed,
-    # Their `support` is what the distribution in them says, which need not be right.
-    **dict.fromkeys(
-        ("ExpandedDistribution", "Independent", "MaskedDistribution"), _same("base_dist")
-    ),
-    "MixtureSameFamily": lambda prior: _mixture(
-        prior, [prior.component_distribution], -1 - len(prior.event_shape)
-    ),
-    "MixtureGeneral": _mixture_general,
-    **dict.fromkeys(
-        ("HurdleGamma", "HurdleLogNormal", "HurdleProbs", "HurdleLogits"),
-        _refuse(_POINT_MASS),
-    ),
-}
+_numpyro_table.update(
+    {
+        **dict.fromkeys(("_Real", "_RealVector", "_RealMatrix"), lambda c: real()),
+        **dict.fromkeys(("_Positive", "_Nonnegative"), lambda c: positive()),
+        "_SoftplusPositive": lambda c: positive(via="softplus"),
+        **dict.fromkeys(("_GreaterThan", "_GreaterThanEq"), _above("lower_bound")),
+        **dict.fromkeys(
+            ("_LessThan", "_LessThanEq"),
+            lambda c: onto(Range(-math.inf, _number(c.upper_bound))),
+        ),
+        "_Circular": lambda c: circular(),
+        **dict.fromkeys(
+            ("_Interval", "_OpenInterval", "_UnitInterval"),
+            _between("lower_bound", "upper_bound"),
+        ),
+        "_OrderedVector": lambda c: ordered_vector(),
+        "_PositiveOrderedVector": lambda c: positive_ordered_vector(),
+        "_Simplex": lambda c: simplex(),
+        "_Sphere": lambda c: sphere(),
+        "_ZeroSum": _numpyro_zero_sum,
+        "_CorrCholesky": lambda c: corr_cholesky(),
+        "_CorrMatrix": lambda c: corr_matrix(),
+        **dict.fromkeys(
+            ("_LowerCholesky", "_SoftplusLowerCholesky", "_ScaledUnitLowerCholesky"),
+            lambda c: lower_cholesky(),
+        ),
+        **dict.fromkeys(
+            ("_PositiveDefinite", "_PositiveSemiDefinite"), lambda c: positive_definite()
+        ),
+        "_IndependentConstraint": _same("base_constraint"),
+        **dict.fromkeys(
+            (
+                "_Boolean",
+                "_IntegerInterval",
+                "_IntegerGreaterThan",
+                "_IntegerNonnegative",
+            ),
+            _refuse(_DISCRETE),
+        ),
+        **dict.fromkeys(("_IntegerPositive", "_Multinomial"), _refuse(_DISCRETE)),
+        "_Complex": _refuse("complex leaves take the identity or bt.frozen"),
+        "_L1Ball": _refuse("no smooth map onto an l1 ball is known here"),
+        "_PositiveDefiniteCirculantVector": _refuse("no map onto this set is known here"),
+        "_Cat": _refuse("its parts differ; give each leaf its own constraint"),
+        "_Dependent": _refuse("it depends on parameters; give the distribution itself"),
+        "Delta": _refuse(_POINT),
+        "Levy": _above("loc"),  # its `support` is lost when JAX takes it apart
+        "TransformedDistribution": _numpyro_transformed,
+        # Their `support` is what the distribution in them says, which need not be right.
+        **dict.fromkeys(
+            ("ExpandedDistribution", "Independent", "MaskedDistribution"),
+            _same("base_dist"),
+        ),
+        "MixtureSameFamily": lambda prior: _mixture(
+            prior, [prior.component_distribution], -1 - len(prior.event_shape)
+        ),
+        "MixtureGeneral": _mixture_general,
+        **dict.fromkeys(
+            ("HurdleGamma", "HurdleLogNormal", "HurdleProbs", "HurdleLogits"),
+            _refuse(_POINT_MASS),
+        ),
+    }
+)

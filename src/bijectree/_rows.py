@@ -206,10 +206,10 @@ class Rows:
         if row.function is not None:
             self._require(row, leaves)
             numbers = dependent_numbers(self.plan, row, numbers, leaves)
-        return row.kind.with_dtype(dtype, numbers), numbers
+        return _tfp.with_dtype(row.kind, dtype, numbers), numbers
 
     def _cast(self, kind: _tfp.Kind, slot: int, dtype: Any) -> Call:
-        return kind.with_dtype(dtype, self.numbers[slot]), self.numbers[slot]
+        return _tfp.with_dtype(kind, dtype, self.numbers[slot]), self.numbers[slot]
 
     def _require(self, row: Row, leaves: Sequence[Any]) -> None:
         """Raise if leaves that the bijector of a row depends on have no value."""

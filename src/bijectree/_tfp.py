@@ -327,12 +327,6 @@ class Kind:
     def __reduce__(self) -> tuple[Any, ...]:
         return Kind, self._key
 
-    def with_dtype(self, dtype: Any, numbers: tuple[Any, ...]) -> "Kind":
-        """The same kind for leaves of another dtype."""
-        if dtype == self.dtype:
-            return self
-        return bind(self.structure, numbers, self.shape, dtype)
-
 
 def bind(
     structure: Structure, numbers: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
@@ -345,6 +339,13 @@ def bind(
     """
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
     return _bind(structure, avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
+
+
+def with_dtype(kind: Kind, dtype: Any, numbers: tuple[Any, ...]) -> Kind:
+    """The same kind for leaves of another dtype."""
+    if dtype == kind.dtype:
+        return kind
+    return bind(kind.structure, numbers, kind.shape, dtype)
 
 
 # What TFP, a user's own bijector or function raises when shapes or dtypes do not suit.
