@@ -12,7 +12,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
-from bijectree import _devices, _marks, tfd
+from bijectree import _marks, tfd
+from bijectree._devices import chain_mesh
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
 
@@ -447,7 +448,7 @@ def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
             progress=False,
         )
 
-    mesh = _devices.chain_mesh(chains, ())
+    mesh = chain_mesh(chains, ())
     assert mesh is not None
     assert mesh.size == chains
     with jax.set_mesh(EXPLICIT if chains == 8 else AUTO):  # it has its own

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 import bijectree as bt
-from bijectree._tree import _pattern, broadcast, path_string
+from bijectree.trees.paths import _pattern, path_string
+from bijectree.trees.prefix import broadcast
 
 
 def picked(model, *rules):

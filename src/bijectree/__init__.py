@@ -56,6 +56,6 @@ from ._spec_from_prior import spec_from_prior as spec_from_prior
 from ._summary import summary as summary
 from ._support import Support as Support, support as support
 from ._tfp import tfb as tfb, tfd as tfd
-from ._tree import by_path as by_path
+from .trees import by_path as by_path
 
 __version__ = _version("bijectree")

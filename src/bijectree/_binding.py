@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ._devices import split_axes
 from ._leaves import tie_fault
 from ._plan import Plan, Row, owner, trace
 from ._representable import dtype_fault
@@ -24,7 +23,7 @@ from ._tfp import (
     is_bijector,
     split,
 )
-from ._tree import (
+from .trees import (
     Fixed,
     Paths,
     Structure,
@@ -33,6 +32,7 @@ from ._tree import (
     is_array,
     is_inexact,
     raise_all,
+    split_axes,
 )
 
 

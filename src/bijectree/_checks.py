@@ -10,16 +10,15 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from . import _tfp
-from ._constraints import support
-from ._devices import at_hand
 from ._dtypes import check_dtypes
-from ._leaves import model_leaves, same_array, short, tie_fault
+from ._leaves import model_leaves, same_array, tie_fault
 from ._log_det import check_log_det
 from ._plan import Row
 from ._reparam import Reparam
 from ._report import ERRORS, Findings, LeafReport, Report
 from ._saturation import check_room
-from ._tree import Fixed, describe, raise_all
+from ._support import support
+from .trees import Fixed, at_hand, describe, raise_all, short
 
 
 def check(reparam: Reparam, model: PyTree) -> Report:

@@ -13,6 +13,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from .trees import whole
+
 _AXIS = "chains"
 
 
@@ -180,34 +182,3 @@ def of_all(mesh: Mesh | None, tree: PyTree) -> PyTree:
     if mesh is None or jax.process_count() == 1:
         return tree
     return multihost_utils.process_allgather(tree, tiled=True)
-
-
-def is_spread(x: Any) -> bool:
-    """Whether an array is split over processes, so that none of them has it whole."""
-    here = not isinstance(x, jax.Array) or isinstance(x, Tracer)
-    return not (here or x.is_fully_addressable or x.is_fully_replicated)
-
-
-def at_hand(tree: PyTree) -> PyTree:
-    """Gather what is split over processes to the host of each; the rest as it is."""
-    return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
-
-
-def whole(x: Any) -> np.ndarray:
-    """An array on the host, from whatever devices and processes it lies on.
-
-    Where it is split over processes, all of them have to ask for it.
-    """
-    if is_spread(x):
-        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
-    return np.asarray(x)
-
-
-def split_axes(x: Any, last: int) -> list[int]:
-    """Which of the last axes of an array, or of its shape, are split over devices."""
-    sharding = getattr(x, "sharding", None)
-    if not isinstance(sharding, NamedSharding):
-        return []
-    shape = tuple(x.shape)
-    local = sharding.shard_shape(shape)
-    return [i for i in range(len(shape) - last, len(shape)) if local[i] != shape[i]]

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ._posterior import Posterior
-from ._tree import describe
+from .trees import describe
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, section 2
+
+
 ESS_LIMIT = 100  # per chain; the same, section 4.3
 
 

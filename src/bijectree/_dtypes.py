@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _tfp
-from ._leaves import short
 from ._report import ERRORS, Findings
+from .trees import short
 
 
 def check_dtypes(

@@ -16,7 +16,7 @@ from ._modes import find_map
 from ._posterior import Posterior
 from ._reparam import Reparam
 from ._target import Target, negative_hessian
-from ._tree import describe
+from .trees import describe
 
 _HELD_OUT = 200  # draws of those at hand whose gradients are looked at
 

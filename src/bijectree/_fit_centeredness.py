@@ -20,9 +20,11 @@ from ._rows import Rows
 from ._spec import LocationScale
 from ._target import Target
 from ._tfp import split
-from ._tree import leaf_at
+from .trees import leaf_at
 
 _GRID = 101
+
+
 _SHARES = np.linspace(0, 1, _GRID)  # the values of λ that draws are held to
 
 

@@ -16,13 +16,23 @@ from ._affine_map import AffineMap
 from ._draws import optional_import
 from ._posterior import Posterior
 from ._target import Target
-from ._tree import describe, raise_all
+from .trees import describe, raise_all
 
 CHUNK = 25  # steps of one compiled call
+
+
 _ACCEPTANCE = 0.8
+
+
 _DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
+
+
 _PROBES = 128
+
+
 _MANY = 0.05  # of them without a finite gradient
+
+
 _TROUBLED = 0.2  # of a chain's steps diverged: look why
 
 

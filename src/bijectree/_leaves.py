@@ -12,9 +12,18 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from . import _tfp
-from ._devices import at_hand, is_spread
 from ._plan import Plan, Row
-from ._tree import Fixed, broadcast, describe, is_array, path_string, raise_all
+from .trees import (
+    Fixed,
+    at_hand,
+    broadcast,
+    describe,
+    is_array,
+    is_spread,
+    path_string,
+    raise_all,
+    short,
+)
 
 
 def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
@@ -205,17 +214,3 @@ def cut(vector: Array, sizes: Sequence[int]) -> list[Array]:
         jax.lax.slice_in_dim(vector, end - size, end)
         for size, end in zip(sizes, ends, strict=True)
     ]
-
-
-def short(value: Any) -> str:
-    """A value in one line, cut if it is long."""
-    if is_array(value) and not isinstance(value, jax.ShapeDtypeStruct):
-        if is_spread(value):
-            return f"a {describe(value)}, split over processes"
-        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
-            return describe(value)
-        text = np.array2string(np.asarray(value), threshold=6, separator=", ")
-        text = " ".join(text.split())
-    else:
-        text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -12,8 +12,8 @@ from . import _jacobian, _tfp
 from ._constraints import circular, sphere
 from ._dtypes import parts
 from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
-from ._leaves import short
 from ._report import ERRORS, Findings
+from .trees import short
 
 # More free coordinates than a chart has; their log-det is an auxiliary density.
 _AUGMENTED = (type(sphere()), type(circular()))

@@ -14,10 +14,9 @@ from rich.progress import Progress
 
 from . import _tfp
 from ._draws import Draws
-from ._leaves import short
 from ._posterior import Posterior
 from ._target import Target, negative_hessian
-from ._tree import is_inexact, path_string
+from .trees import is_inexact, path_string, short
 
 _CHUNKS = 20  # movements of the progress bar
 
@@ -144,6 +143,7 @@ def find_map(
 
 # Steps without a lower value after which the search ends.
 _IDLE = 5
+
 
 # A rounding of the log-density by which a mode may be a seventh of a standard deviation
 # away.

@@ -16,7 +16,7 @@ from . import _devices
 from ._params import Arrays, absent, arrays_of, put
 from ._reparam import Reparam
 from ._steps import Steps
-from ._tree import is_array
+from .trees import is_array
 
 
 class ReparameterizedState(NamedTuple):

@@ -11,7 +11,7 @@ from ._leaves import model_leaves
 from ._plan import Plan
 from ._reparam import Reparam, of_rows
 from ._rows import Rows
-from ._tree import describe, is_array, raise_all
+from .trees import describe, is_array, raise_all
 
 # Arrays by the position of their leaf in the model; `None` where there is none.
 Arrays = list[Array | None]

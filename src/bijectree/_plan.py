@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
 from ._tfp import Kind, Structure as BijectorStructure, is_bijector, split
-from ._tree import Fixed, Structure, describe
+from .trees import Fixed, Structure, describe
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,11 @@ import numpy as np
 
 from ._draws import Draws, condition_number, optional_import
 from ._plan import owner
-from ._tree import Paths, describe, path_string, raise_all
+from .trees import Paths, describe, path_string, raise_all
 
 _POINTS = 2000  # in a panel; more hide each other
+
+
 _MOST = 6  # numbers a side, by default
 
 

@@ -12,11 +12,17 @@ from ._draws import optional_import
 from ._plan import Row
 from ._posterior import Posterior
 from ._reparam import Reparam
-from ._tree import Paths, describe
+from .trees import Paths, describe
 
 _DRAWS = 4000  # of the prior, to find where it lies
+
+
 _POINTS = 800  # of a curve
+
+
 _CURVES = 8  # in a panel; a leaf may have more elements
+
+
 _LOST = 0.005  # how much of a prior may be off the support without a word
 
 

@@ -15,7 +15,7 @@ from ._alike import map_to_scalars
 from ._leaves import model_leaves
 from ._mismatch import warn_mismatch
 from ._reparam import Reparam
-from ._tree import Fixed, Structure, describe
+from .trees import Fixed, Structure, describe
 
 
 class _Function(eqx.Module):

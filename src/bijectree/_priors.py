@@ -18,7 +18,7 @@ from ._interior import off_the_edge
 from ._lookup import bijector_for, without_density
 from ._plan import Plan, Row
 from ._tfp import tfd
-from ._tree import Fixed, broadcast, describe, raise_all
+from .trees import Fixed, broadcast, describe, raise_all
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,19 +15,17 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from . import _tfp
 from ._binding import make_plan
-from ._devices import whole
 from ._leaves import (
     compare_kept,
     free_leaves,
     kept_leaves,
     model_leaves,
-    short,
     tie_fault,
     widest,
 )
 from ._plan import Plan
 from ._rows import Rows, ravel
-from ._tree import describe, raise_all
+from .trees import describe, raise_all, short, whole
 
 
 class SupportError(ValueError):

@@ -18,7 +18,7 @@ from ._leaves import cut, widest
 from ._plan import Plan, Row, build_bijector, dependent_numbers
 from ._spec import LocationScale
 from ._support import support
-from ._tree import raise_all
+from .trees import raise_all
 
 # What `_tfp` needs to map a leaf.
 Call = tuple[_tfp.Kind, tuple[Any, ...]]

@@ -8,11 +8,13 @@ import numpy as np
 
 from . import _jacobian, _tfp
 from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
-from ._leaves import short
 from ._report import Findings
+from .trees import short
 
 # Saturation is looked for this far from the leaf's free value.
 _FURTHEST = 1024.0
+
+
 # About one free unit; exactly 1 would find |x| flat at a half.
 _UNIT = 1.03
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, PyTree
 
 from ._constraints import affine, finite_number
 from ._tfp import is_bijector
-from ._tree import children, describe, is_inexact, leaf_at, path_string, raise_all
+from .trees import children, describe, is_inexact, leaf_at, path_string, raise_all
 
 
 class _Frozen:
@@ -29,6 +29,8 @@ class _Frozen:
 
 
 frozen = _Frozen()
+
+
 """In a spec: hold a leaf fixed. It has a value but no free coordinate.
 
 Example:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from . import _priors, _tfp
 from ._lookup import bijector_for
-from ._tree import broadcast, is_inexact, path_string, raise_all
+from .trees import broadcast, is_inexact, path_string, raise_all
 
 _DRAWS = 1000
 

@@ -13,12 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ._devices import is_spread
 from ._leaves import model_leaves
-from ._plain import plain
 from ._plan import Row
 from ._reparam import Reparam
-from ._tree import is_array
+from .trees import is_array, is_spread, plain
 
 # A cell is cut here, so that a row stays one line.
 _WIDEST = 40

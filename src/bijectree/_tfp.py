@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Inexact
 
-from ._tree import Fixed
+from .trees import Fixed
 
 
 def _installed(distribution: str) -> str | None:
@@ -65,7 +65,11 @@ def _import_tfp() -> Any:
 
 
 tfp = _import_tfp()
+
+
 tfb = tfp.bijectors
+
+
 tfd = tfp.distributions
 
 

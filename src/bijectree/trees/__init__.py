@@ -1,0 +1,25 @@
+"""Any pytree, by path."""
+
+from .arrays import (
+    at_hand as at_hand,
+    is_array as is_array,
+    is_inexact as is_inexact,
+    is_spread as is_spread,
+    split_axes as split_axes,
+    whole as whole,
+)
+from .by_path import by_path as by_path
+from .paths import (
+    Paths as Paths,
+    children as children,
+    leaf_at as leaf_at,
+    path_string as path_string,
+)
+from .prefix import broadcast as broadcast
+from .static import Fixed as Fixed, Structure as Structure
+from .words import (
+    describe as describe,
+    plain as plain,
+    raise_all as raise_all,
+    short as short,
+)

@@ -1,0 +1,52 @@
+"""Arrays, wherever they lie."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+from jaxtyping import PyTree
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf has a value, or stands for one, that may change under `jit`."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf can be free: an array, or the shape of one, of floats."""
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def is_spread(x: Any) -> bool:
+    """Whether an array is split over processes, so that none of them has it whole."""
+    here = not isinstance(x, jax.Array) or isinstance(x, Tracer)
+    return not (here or x.is_fully_addressable or x.is_fully_replicated)
+
+
+def at_hand(tree: PyTree) -> PyTree:
+    """Gather what is split over processes to the host of each; the rest as it is."""
+    return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
+
+
+def whole(x: Any) -> np.ndarray:
+    """An array on the host, from whatever devices and processes it lies on.
+
+    Where it is split over processes, all of them have to ask for it.
+    """
+    if is_spread(x):
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
+
+
+def split_axes(x: Any, last: int) -> list[int]:
+    """Which of the last axes of an array, or of its shape, are split over devices."""
+    sharding = getattr(x, "sharding", None)
+    if not isinstance(sharding, NamedSharding):
+        return []
+    shape = tuple(x.shape)
+    local = sharding.shard_shape(shape)
+    return [i for i in range(len(shape) - last, len(shape)) if local[i] != shape[i]]

@@ -1,0 +1,95 @@
+"""`by_path`: a tree beside a model, from rules by path."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from .arrays import is_inexact
+from .paths import Paths
+from .words import describe, raise_all
+
+
+def by_path(
+    model: PyTree,
+    rules: Mapping[str | Callable[[PyTree], Any], Any],
+    default: Any = None,
+) -> PyTree:
+    """Build a tree that mirrors a model from rules by path.
+
+    The tree has the model's structure with a value at each leaf that is an inexact
+    array: that of the last rule that names the leaf or a node above it, else `default`.
+    All other leaves get `None`. It serves for specs, priors, or any other tree that
+    lies beside a model; the model's constructor is not called.
+
+    Args:
+        model: any pytree of arrays or `jax.ShapeDtypeStruct`s.
+        rules: a mapping from a path to a value. A path is written as
+            `jax.tree_util.keystr(path, simple=True, separator=".")` gives it. In it,
+            `*` stands for any characters within one segment and `**` for any number of
+            whole segments. A path to an inner node names everything beneath it. A key
+            may also be a function from the model to a node of it, as in `eqx.tree_at`.
+        default: the value where no rule applies.
+
+    Returns:
+        A pytree of the model's structure.
+
+    Raises:
+        ValueError: some rules match nothing, match only leaves that are not inexact
+            arrays, or are wholly overridden by later ones. All are listed, with the
+            nearest real paths.
+        TypeError: `rules` is no mapping, or a key is neither a string nor callable.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"layers": [{"scale": jnp.ones(2)}, {"scale": jnp.ones(2)}]}
+        >>> bt.by_path(model, {"**.scale": "positive", "layers.0": "frozen"})
+        {'layers': [{'scale': 'frozen'}, {'scale': 'positive'}]}
+    """
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"rules must map paths to values, got {describe(rules)}")
+    tree = Paths(model)
+    winner: dict[int, int] = {}
+    faults: dict[int, str] = {}
+    keys = list(rules)
+    for number, key in enumerate(keys):
+        if not isinstance(key, str) and not callable(key):
+            raise TypeError(
+                f"the key of a rule is a path or a function of the model, got "
+                f"{describe(key)}"
+            )
+        picked, fault = tree.pick(key)
+        inexact = [p for p in picked if is_inexact(tree.leaves[p])]
+        if picked and not inexact:
+            others = ", ".join(
+                f"'{tree.paths[p]}' ({describe(tree.leaves[p])})"
+                for p in sorted(picked)[:3]
+            )
+            fault = (
+                f"matches only leaves that are not inexact arrays: {others}; "
+                "make a number that is to be transformed an array of floats"
+            )
+        if fault:
+            faults[number] = fault
+        winner.update(dict.fromkeys(inexact, number))
+    for number in set(range(len(keys))) - set(winner.values()) - set(faults):
+        picked, _ = tree.pick(keys[number])
+        later = sorted({winner[p] for p in picked if p in winner})
+        by = ", ".join(_rule_name(keys[n], n) for n in later)
+        some = ", ".join(repr(tree.paths[p]) for p in sorted(picked)[:3])
+        faults[number] = f"every match is overridden by {by} (it matches {some})"
+    raise_all(
+        "by_path: some rules have no effect",
+        (f"{_rule_name(keys[n], n)} {faults[n]}" for n in sorted(faults)),
+    )
+    values = [
+        rules[keys[winner[p]]] if p in winner else default if is_inexact(leaf) else None
+        for p, leaf in enumerate(tree.leaves)
+    ]
+    return tree.treedef.unflatten(values)
+
+
+def _rule_name(key: Any, number: int) -> str:
+    if isinstance(key, str):
+        return repr(key)
+    return f"rule {number + 1} ({getattr(key, '__name__', type(key).__name__)})"

@@ -1,0 +1,71 @@
+"""What is no array, as a part of a structure: compared by value, and pickled."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A leaf that is part of a structure: compared by value where that is possible.
+
+    Attributes:
+        value: the leaf.
+        once: whether it equals itself alone, for an object whose state may change.
+    """
+
+    value: Any
+    once: bool = False
+    key: Any = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        key = object() if self.once else _key(self.value)
+        object.__setattr__(self, "key", key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fixed) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Fixed, (self.value, self.once)
+
+
+def _key(value: Any) -> Any:
+    """What a static value is compared by."""
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        array = np.asarray(value)
+        return array.dtype.str, array.shape, array.tobytes()
+    if isinstance(value, (float, complex)):  # by their bits: 0.0 is not -0.0, nan is nan
+        return type(value), np.asarray(value).tobytes()
+    if isinstance(value, functools.partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+        return type(value), tuple(value.keywords), tuple(map(_key, parts))
+    if type(value).__eq__ is not object.__eq__:
+        try:
+            hash(value)
+        except TypeError:
+            return id(value)
+        return type(value), value
+    return id(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A tree without its leaves. Unlike a bare treedef of Equinox modules, it pickles."""
+
+    treedef: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        skeleton = self.treedef.unflatten(range(self.treedef.num_leaves))
+        return _structure_of, (skeleton,)
+
+
+def _structure_of(skeleton: PyTree) -> Structure:
+    return Structure(jtu.tree_structure(skeleton))
