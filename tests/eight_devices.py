@@ -12,8 +12,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
-from bijectree import _marks, tfd
+from bijectree import tfd
 from bijectree._devices import chain_mesh
+from bijectree.numerics.fingerprint import _mark_by_parts, mark
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
 
@@ -383,8 +384,8 @@ def test_marks_do_not_depend_on_where_an_array_lies(dtype):
     with jax.enable_x64(dtype == "float64"):
         x = noise(256, 40).astype(dtype)
         everywhere = jax.device_put(x, sharding("model", "data"))
-        marks = {int(_marks.mark(y)) for y in (x, everywhere, jnp.ravel(x))}
-        marks.add(int(_marks._mark_by_parts(jnp.ravel(x))))
+        marks = {int(mark(y)) for y in (x, everywhere, jnp.ravel(x))}
+        marks.add(int(_mark_by_parts(jnp.ravel(x))))
     assert len(marks) == 1
 
 

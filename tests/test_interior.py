@@ -8,7 +8,12 @@ import pytest
 
 import bijectree as bt
 from bijectree import tfb
-from bijectree._interior import _from_ordinal, _ordinal, add_exactly, settle, step_inside
+from bijectree._interior import settle, step_inside
+from bijectree.numerics.floats import (
+    add_exactly,
+    from_ordinal as _from_ordinal,
+    ordinal as _ordinal,
+)
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
 

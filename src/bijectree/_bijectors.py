@@ -9,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from ._elementary import hyperbolic, softplus, softplus_inverse
 from ._tfp import FusedBijector, fused, tfb
+from .numerics import hyperbolic, softplus, softplus_inverse
 
 
 @jax.tree_util.register_pytree_node_class

@@ -6,13 +6,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from . import _matrices, _tfp, _vectors
 from ._intervals import Range
 from ._support import Support, interval_of, support
 from ._tfp import tfb
+from .numerics import (
+    from_ordinal,
+    int_layout,
+    largest_number,
+    minus_zero,
+    ordinal,
+    step_between,
+)
 
 Add = Callable[[Array], Array]
 
@@ -46,11 +53,11 @@ def step_inside(
                 highest = None
             if interval.is_from(-math.inf):
                 lowest = None
-            step = _reach(place, target, lowest, highest)
-            return jnp.where(still, _nothing(step), step)
+            step = step_between(place, target, lowest, highest)
+            return jnp.where(still, minus_zero(step), step)
         target, lowest = _lift(bijector, target)
-        step = _reach(place, target, lowest, None)
-        return _shorten(support(bijector), add, jnp.where(still, _nothing(step), step))
+        step = step_between(place, target, lowest, None)
+        return _shorten(support(bijector), add, jnp.where(still, minus_zero(step), step))
 
 
 def settle(bijector: Any, place: Array) -> Array:
@@ -111,106 +118,25 @@ def _on(bound: Any, inside: Array, place: Array) -> Array:
     return (place >= jnp.minimum(bound, inside)) & (place <= jnp.maximum(bound, inside))
 
 
-def add_exactly(a: Array, b: Array) -> Array:
-    """The sum, rounded to the dtype wherever XLA computes it.
-
-    XLA computes in float32 for narrower dtypes and may skip the rounding between two
-    operations, but not a `reduce_precision` of float32.
-    """
-    info = jnp.finfo(a.dtype)
-    if info.bits >= 32:
-        return a + b
-    total = a.astype(jnp.float32) + b.astype(jnp.float32)
-    rounded = jax.lax.reduce_precision(total, info.nexp, info.nmant)
-    if info.nexp < 8:
-        # float16's subnormal numbers, which that flushes and the conversion keeps
-        unit = float(info.smallest_subnormal)
-        small = jnp.round(total / jnp.float32(unit)) * jnp.float32(unit)
-        rounded = jnp.where(jnp.abs(total) < float(info.tiny), small, rounded)
-    return rounded.astype(a.dtype)
-
-
-def _largest(dtype: Any) -> Array:
-    """A number so near the largest that no sum which is to reach it overflows."""
-    info = jnp.finfo(dtype)
-    return jnp.asarray(info.max) * jnp.asarray(1 - 4 * info.eps, dtype)
-
-
-def _nothing(step: Array) -> Array:
-    return jnp.asarray(-0.0, step.dtype)
-
-
-def _reach(
-    place: Array, target: Array, lowest: Array | None, highest: Array | None
-) -> Array:
-    """The step to a number between `lowest` and `highest`, both of which are inside.
-
-    Where the sum falls short of a bound since the difference was rounded, the next float
-    is past the exact difference; rounding is monotone, so that sum does not fall short.
-    """
-    largest = _largest(target.dtype)
-    target = jnp.clip(
-        target,
-        -largest if lowest is None else lowest,
-        largest if highest is None else highest,
-    )
-    step = jnp.clip(add_exactly(target, -place), -largest, largest)
-    end = add_exactly(place, step)
-    if lowest is not None:
-        step = jnp.where(end < lowest, _next_above(step), step)
-    if highest is not None:
-        step = jnp.where(end > highest, -_next_above(-step), step)
-    return step
-
-
-def _next_above(x: Array) -> Array:
-    """The next float above one that is not zero."""
-    integer, _ = _layout(x.dtype)
-    bits = jax.lax.bitcast_convert_type(x, integer)
-    bits = jnp.where(bits < 0, bits - integer(1), bits + integer(1))
-    return jax.lax.bitcast_convert_type(bits, x.dtype)
-
-
 def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
     """The smallest and the largest number inside an open interval."""
     lower, upper = (
         jnp.asarray(b).astype(dtype) for b in (interval.lower, interval.upper)
     )
     return (
-        _from_ordinal(_ordinal(lower) + 1, dtype),
-        _from_ordinal(_ordinal(upper) - 1, dtype),
+        from_ordinal(ordinal(lower) + 1, dtype),
+        from_ordinal(ordinal(upper) - 1, dtype),
     )
-
-
-# Floats in their order as integers, without the subnormal ones, which XLA may flush.
-
-
-def _layout(dtype: Any) -> tuple[Any, Any]:
-    """The integers as wide as a float dtype, and the ordinal before 'tiny'."""
-    info = jnp.finfo(dtype)
-    integer = {16: np.int16, 32: np.int32, 64: np.int64}[info.bits]
-    return integer, integer((1 << info.nmant) - 1)
-
-
-def _ordinal(x: Array) -> Array:
-    integer, skipped = _layout(x.dtype)
-    bits = jax.lax.bitcast_convert_type(x, integer)
-    size = jnp.maximum((bits & np.iinfo(integer).max) - skipped, integer(0))
-    return jnp.where(bits < 0, -size, size)
-
-
-def _from_ordinal(ordinal: Array, dtype: Any) -> Array:
-    integer, skipped = _layout(dtype)
-    size = jnp.abs(ordinal)
-    bits = jnp.where(size > 0, size + skipped, integer(0)).astype(integer)
-    x = jax.lax.bitcast_convert_type(bits, dtype)
-    return jnp.where(ordinal < 0, -x, x)
 
 
 # Sets of vectors and matrices.
 
 _PARTS = (_vectors.Simplex, tfb.SoftmaxCentered, tfb.IteratedSigmoidCentered)
+
+
 _FACTORS = (_matrices.LowerCholesky, _matrices.CorrCholesky, tfb.CorrelationCholesky)
+
+
 _ORDERED = (_vectors.Ordered, tfb.Ascending)
 
 
@@ -234,13 +160,13 @@ def _lift(bijector: Any, target: Array) -> tuple[Array, Array]:
 def _increase(x: Array) -> Array:
     """Move the entries of a vector that does not decrease apart, by one float each."""
     last = x.ndim - 1
-    order = jnp.arange(x.shape[-1], dtype=_layout(x.dtype)[0])
-    highest = _ordinal(_largest(x.dtype))
-    place = jnp.clip(_ordinal(x), -highest, highest)
+    order = jnp.arange(x.shape[-1], dtype=int_layout(x.dtype)[0])
+    highest = ordinal(largest_number(x.dtype))
+    place = jnp.clip(ordinal(x), -highest, highest)
     place = jax.lax.cummax(place - order, axis=last) + order
     # the last ones may have been moved past the largest number
     room = highest - (x.shape[-1] - 1 - order)
-    moved = _from_ordinal(jnp.minimum(place, room), x.dtype)
+    moved = from_ordinal(jnp.minimum(place, room), x.dtype)
     return jnp.where(jnp.any(jnp.isnan(x), axis=-1, keepdims=True), x, moved)
 
 
@@ -256,7 +182,7 @@ def _shorten(inside: Support, add: Add, step: Array) -> Array:
 
     def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, step, off = carry
-        shorter = jnp.where(count < digits, 0.5 * step, _nothing(step))
+        shorter = jnp.where(count < digits, 0.5 * step, minus_zero(step))
         step = jnp.where(off, shorter, step)
         return count + 1, step, outside(step)
 

@@ -1,6 +1,5 @@
 """Leaves in and out of a Reparam: what fits it, and what is wrong with what does not."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -189,28 +188,3 @@ def tie_fault(row: Row, source: Row, expected: Any, got: Any) -> str:
         f"'{row.path}' is {short(got)}, but '{source.path}', to which it is tied, makes "
         f"it {short(expected)}"
     )
-
-
-def widest(dtypes: Sequence[Any]) -> np.dtype:
-    """The dtype that all others fit in."""
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(*(dtypes or [float]))
-
-
-def cut(vector: Array, sizes: Sequence[int]) -> list[Array]:
-    """Cut a vector into parts, by sixteens of sixteens.
-
-    XLA on CPU compiles 300 cuts of one vector in half a minute, and these in seconds.
-    """
-    if len(sizes) > 16:
-        step = 16
-        while 16 * step < len(sizes):
-            step *= 16
-        groups = [sizes[i : i + step] for i in range(0, len(sizes), step)]
-        parts = jax.lax.optimization_barrier(cut(vector, [sum(g) for g in groups]))
-        return [x for pair in zip(parts, groups, strict=True) for x in cut(*pair)]
-    ends = list(itertools.accumulate(sizes))
-    return [
-        jax.lax.slice_in_dim(vector, end - size, end)
-        for size, end in zip(sizes, ends, strict=True)
-    ]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._bijectors import Reshaping
-from ._elementary import LOG_2, hyperbolic
+from .numerics import LOG_2, hyperbolic
 
 
 def _fill(free: Array, index: np.ndarray) -> Array:

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, PyTree, UInt32
 from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
-from . import _devices
+from . import numerics
 from ._params import Arrays, absent, arrays_of, put
 from ._reparam import Reparam
 from ._steps import Steps
@@ -103,7 +103,7 @@ def reparameterize(
         free = steps.start(arrays)
         inner_state = _forget(inner.init(free), params)
         state = ReparameterizedState(inner_state, free, steps.marks(arrays))
-        return _devices.beside(state, (arrays, free))
+        return numerics.beside(state, (arrays, free))
 
     def update(
         updates: PyTree,

@@ -15,16 +15,10 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from . import _tfp
 from ._binding import make_plan
-from ._leaves import (
-    compare_kept,
-    free_leaves,
-    kept_leaves,
-    model_leaves,
-    tie_fault,
-    widest,
-)
+from ._leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
 from ._plan import Plan
-from ._rows import Rows, ravel
+from ._rows import Rows
+from .numerics import ravel, widest
 from .trees import describe, raise_all, short, whole
 
 

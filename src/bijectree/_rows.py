@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, PyTree
 
 from . import _tfp
 from ._alike import map_alike
-from ._leaves import cut, widest
 from ._plan import Plan, Row, build_bijector, dependent_numbers
 from ._spec import LocationScale
 from ._support import support
+from .numerics import cut, ravel
 from .trees import raise_all
 
 # What `_tfp` needs to map a leaf.
@@ -291,10 +291,3 @@ def _total(terms: list[Array], dtype: Any) -> Array:
         if len(terms) > 1 and any(isinstance(term, Tracer) for term in terms):
             terms = list(jax.lax.optimization_barrier(tuple(terms)))
     return terms[0] if terms else jnp.zeros((), dtype)
-
-
-def ravel(leaves: Sequence[Array]) -> Array:
-    """One vector of the leaves' widest dtype."""
-    dtype = widest([x.dtype for x in leaves])
-    parts = [jnp.ravel(x).astype(dtype) for x in leaves]
-    return jnp.concatenate(parts or [jnp.zeros(0, dtype)])

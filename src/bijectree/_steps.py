@@ -13,13 +13,13 @@ from jaxtyping import Array, PyTree, UInt32
 
 from . import _tfp
 from ._alike import map_alike, map_to_scalars
-from ._interior import Add, add_exactly, settle, step_inside
+from ._interior import Add, settle, step_inside
 from ._leaves import free_leaves
-from ._marks import mark
 from ._params import Arrays, without
 from ._plan import Row, owner
 from ._reparam import Reparam
 from ._support import interval_of
+from .numerics import add_exactly, mark
 
 
 class Steps:

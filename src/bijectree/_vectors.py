@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._bijectors import Reshaping
-from ._elementary import softplus
+from .numerics import softplus
 
 
 class _SameShape(Reshaping):

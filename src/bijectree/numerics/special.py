@@ -13,8 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 LOG_2 = math.log(2.0)
+
+
 # Below it tanh h comes from its series, above it from exp(-2h).
 _SMALL = 0.5
+
+
 # Below it log cosh h comes from sinh, above it from exp(-2h).
 _MEDIUM = 1.0
 
@@ -37,6 +41,8 @@ def _sinh_squared_series(terms: int) -> list[float]:
 # By whether a dtype is wider than 32 bits. What they leave out is below 2e-9 of the
 # function in float32, and below 1e-17 in float64.
 _TANH = {False: _tanh_series(9), True: _tanh_series(17)}
+
+
 _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 
 

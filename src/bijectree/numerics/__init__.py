@@ -1,0 +1,20 @@
+"""Floats, vectors and their place on devices; no bijector is known here."""
+
+from .fingerprint import mark as mark
+from .flat_vectors import cut as cut, ravel as ravel, widest as widest
+from .floats import (
+    add_exactly as add_exactly,
+    from_ordinal as from_ordinal,
+    int_layout as int_layout,
+    largest_number as largest_number,
+    minus_zero as minus_zero,
+    ordinal as ordinal,
+    step_between as step_between,
+)
+from .placement import beside as beside, put_whole as put_whole
+from .special import (
+    LOG_2 as LOG_2,
+    hyperbolic as hyperbolic,
+    softplus as softplus,
+    softplus_inverse as softplus_inverse,
+)

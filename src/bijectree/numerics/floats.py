@@ -1,0 +1,93 @@
+"""Floats in their order, and sums that are rounded to their dtype."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+def add_exactly(a: Array, b: Array) -> Array:
+    """The sum, rounded to the dtype wherever XLA computes it.
+
+    XLA computes in float32 for narrower dtypes and may skip the rounding between two
+    operations, but not a `reduce_precision` of float32.
+    """
+    info = jnp.finfo(a.dtype)
+    if info.bits >= 32:
+        return a + b
+    total = a.astype(jnp.float32) + b.astype(jnp.float32)
+    rounded = jax.lax.reduce_precision(total, info.nexp, info.nmant)
+    if info.nexp < 8:
+        # float16's subnormal numbers, which that flushes and the conversion keeps
+        unit = float(info.smallest_subnormal)
+        small = jnp.round(total / jnp.float32(unit)) * jnp.float32(unit)
+        rounded = jnp.where(jnp.abs(total) < float(info.tiny), small, rounded)
+    return rounded.astype(a.dtype)
+
+
+def largest_number(dtype: Any) -> Array:
+    """A number so near the largest that no sum which is to reach it overflows."""
+    info = jnp.finfo(dtype)
+    return jnp.asarray(info.max) * jnp.asarray(1 - 4 * info.eps, dtype)
+
+
+def minus_zero(step: Array) -> Array:
+    return jnp.asarray(-0.0, step.dtype)
+
+
+def step_between(
+    place: Array, target: Array, lowest: Array | None, highest: Array | None
+) -> Array:
+    """The step to a number between `lowest` and `highest`, both of which are inside.
+
+    Where the sum falls short of a bound since the difference was rounded, the next float
+    is past the exact difference; rounding is monotone, so that sum does not fall short.
+    """
+    largest = largest_number(target.dtype)
+    target = jnp.clip(
+        target,
+        -largest if lowest is None else lowest,
+        largest if highest is None else highest,
+    )
+    step = jnp.clip(add_exactly(target, -place), -largest, largest)
+    end = add_exactly(place, step)
+    if lowest is not None:
+        step = jnp.where(end < lowest, next_above(step), step)
+    if highest is not None:
+        step = jnp.where(end > highest, -next_above(-step), step)
+    return step
+
+
+def next_above(x: Array) -> Array:
+    """The next float above one that is not zero."""
+    integer, _ = int_layout(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, integer)
+    bits = jnp.where(bits < 0, bits - integer(1), bits + integer(1))
+    return jax.lax.bitcast_convert_type(bits, x.dtype)
+
+
+# Floats in their order as integers, without the subnormal ones, which XLA may flush.
+
+
+def int_layout(dtype: Any) -> tuple[Any, Any]:
+    """The integers as wide as a float dtype, and the ordinal before 'tiny'."""
+    info = jnp.finfo(dtype)
+    integer = {16: np.int16, 32: np.int32, 64: np.int64}[info.bits]
+    return integer, integer((1 << info.nmant) - 1)
+
+
+def ordinal(x: Array) -> Array:
+    integer, skipped = int_layout(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, integer)
+    size = jnp.maximum((bits & np.iinfo(integer).max) - skipped, integer(0))
+    return jnp.where(bits < 0, -size, size)
+
+
+def from_ordinal(ordinal: Array, dtype: Any) -> Array:
+    integer, skipped = int_layout(dtype)
+    size = jnp.abs(ordinal)
+    bits = jnp.where(size > 0, size + skipped, integer(0)).astype(integer)
+    x = jax.lax.bitcast_convert_type(bits, dtype)
+    return jnp.where(ordinal < 0, -x, x)
