@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from law import assert_bijector
 
-from bijectree._bijectors import Number
 from bijectree._flow import Flow, Weights, masked, new_weights
+from bijectree.substrate.number import Number
 
 # A bijector that is called by itself promotes ranks; within a Reparam that is seen to.
 defaults = pytest.mark.jax_defaults

@@ -8,8 +8,8 @@ import pytest
 import bijectree as bt
 from bijectree import tfb, tfd
 from bijectree._affine_map import LowRankAffine
-from bijectree._bijectors import Number
 from bijectree._flow import Flow, new_weights
+from bijectree.substrate.number import Number
 
 
 def low_rank():

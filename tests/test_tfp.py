@@ -13,7 +13,10 @@ import pytest
 from law import assert_bijector, autodiff_log_det
 
 import bijectree as bt
-from bijectree import _tfp, tfb
+from bijectree import tfb
+from bijectree.substrate.bind import bind
+from bijectree.substrate.recipe import split
+from bijectree.substrate.tfp import _import_tfp
 
 
 def slow(*values: Any) -> Any:
@@ -424,9 +427,9 @@ def test_a_subclass_of_chain_keeps_its_own_forward():
 @pytest.mark.parametrize("name", ["forward_log_det_jacobian", "_inverse"])
 def test_a_subclass_of_chain_keeps_any_map_of_its_own(name):
     own = type("Own", (tfb.Chain,), {name: lambda self, *args, **kwargs: None})
-    structure, _ = _tfp.split(own([tfb.Scale(2.0)]))
+    structure, _ = split(own([tfb.Scale(2.0)]))
     assert type(structure.build((jnp.ones(()),))) is own
-    structure, _ = _tfp.split(tfb.FillScaleTriL())
+    structure, _ = split(tfb.FillScaleTriL())
     assert type(structure.build((jnp.ones(()),))) is tfb.Chain
 
 
@@ -470,8 +473,8 @@ def test_a_map_without_inverse_goes_forward():
 
 
 def test_kinds_are_shared_and_pickle():
-    parts = [_tfp.split(tfb.Softplus(low=low)) for low in (1e-3, 1e-2)]
-    kinds = [_tfp.bind(*part, (3,), jnp.float32) for part in parts]
+    parts = [split(tfb.Softplus(low=low)) for low in (1e-3, 1e-2)]
+    kinds = [bind(*part, (3,), jnp.float32) for part in parts]
     assert kinds[0] is kinds[1]
     copy = pickle.loads(pickle.dumps(kinds[0]))
     assert copy == kinds[0]
@@ -544,21 +547,21 @@ def test_only_the_stable_release(monkeypatch):
     _distributions(monkeypatch, **{"tensorflow-probability": "0.25.0"})
     monkeypatch.setitem(sys.modules, "tensorflow_probability.substrates", None)
     with pytest.raises(ImportError, match=f"(?s)0.25.0 is installed.*JAX.*{COMMANDS}"):
-        _tfp._import_tfp()
+        _import_tfp()
 
 
 def test_both_releases(monkeypatch):
     both = {"tensorflow-probability": "0.25.0", "tfp-nightly": "0.26.0.dev1"}
     _distributions(monkeypatch, **both)
     with pytest.raises(ImportError, match=f"(?s)Both .*mixture.*{COMMANDS}"):
-        _tfp._import_tfp()
+        _import_tfp()
 
 
 def test_no_tfp(monkeypatch):
     _distributions(monkeypatch)
     monkeypatch.setitem(sys.modules, "tensorflow_probability.substrates", None)
     with pytest.raises(ImportError, match="TFP is not installed"):
-        _tfp._import_tfp()
+        _import_tfp()
 
 
 def test_eqx_partition_of_a_reparam_with_parameters():

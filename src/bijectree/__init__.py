@@ -55,7 +55,7 @@ from ._spec import (
 from ._spec_from_prior import spec_from_prior as spec_from_prior
 from ._summary import summary as summary
 from ._support import Support as Support, support as support
-from ._tfp import tfb as tfb, tfd as tfd
+from .substrate import tfb as tfb, tfd as tfd
 from .trees import by_path as by_path
 
 __version__ = _version("bijectree")

@@ -15,7 +15,7 @@ from ._leaves import tie_fault
 from ._plan import Plan, Row, owner, trace
 from ._representable import dtype_fault
 from ._spec import Dependent, Joint, LocationScale, Tied, frozen, is_spec_leaf
-from ._tfp import (
+from .substrate import (
     BIND_ERRORS,
     Kind,
     Structure as BijectorStructure,

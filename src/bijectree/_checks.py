@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from . import _tfp
+from . import substrate
 from ._dtypes import check_dtypes
 from ._leaves import model_leaves, same_array, tie_fault
 from ._log_det import check_log_det
@@ -18,6 +18,7 @@ from ._reparam import Reparam
 from ._report import ERRORS, Findings, LeafReport, Report
 from ._saturation import check_room
 from ._support import support
+from .substrate import Kind
 from .trees import Fixed, at_hand, describe, raise_all, short
 
 
@@ -124,7 +125,7 @@ def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport
                 found = reparam._rows.inverses(leaves)
                 vector = jnp.concatenate([x.ravel().astype(kind.dtype) for x in found])
             _check_map(bijector, kind, numbers, vector, findings)
-            vector = _tfp.inverse(kind, numbers, vector)
+            vector = substrate.inverse(kind, numbers, vector)
         except ERRORS as error:
             findings.raised(bijector.name, error)
         yield findings.report("(all free coordinates)", vector, bijector.name)
@@ -154,7 +155,7 @@ def _identity(leaf: Any, findings: Findings) -> None:
 
 def _check_map(
     bijector: Any,
-    kind: _tfp.Kind,
+    kind: Kind,
     numbers: tuple[Any, ...],
     leaf: Any,
     findings: Findings,
@@ -166,7 +167,7 @@ def _check_map(
         cells["support"] = "ok"
         return
     known = support(bijector)
-    free, outside = jax.device_get(_tfp.inverse_and_outside(kind, numbers, leaf))
+    free, outside = jax.device_get(substrate.inverse_and_outside(kind, numbers, leaf))
     inside = not outside.any()
     cells["support"] = "ok" if inside else "outside"
     if not inside:
@@ -174,7 +175,7 @@ def _check_map(
         if np.isinf(free).any():
             text += "; on the boundary, where the free value is infinite"
         findings.failures.append(text)
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         member = bool(np.all(np.asarray(known.contains(leaf))))
     if member != inside:
         findings.notes.append(
@@ -186,7 +187,7 @@ def _check_map(
     if inside:
         # The array is another one, so TFP's cache does not hand back the leaf.
         back, log_det = jax.device_get(
-            _tfp.forward_and_log_det(kind, numbers, free.copy())
+            substrate.forward_and_log_det(kind, numbers, free.copy())
         )
         cells["round_trip"] = f"{_relative(back, np.asarray(leaf)):.0e}"
         if not np.isfinite(log_det):
@@ -215,7 +216,7 @@ def _relative(got: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(got - expected).max(initial=0.0) / size)
 
 
-def _event(kind: _tfp.Kind) -> str:
+def _event(kind: Kind) -> str:
     """The shape of one event: free → model where the two differ."""
     batch = len(kind.shape) - kind.event_ndims
     model, free = kind.shape[batch:], kind.free_shape[batch:]

@@ -13,9 +13,7 @@ from jax.core import Tracer
 from jaxtyping import ArrayLike, Float
 
 from . import _bijectors, _matrices, _vectors
-from ._bijectors import Number
-from ._support import Support as Support, support as support
-from ._tfp import tfb
+from .substrate import Number, describe_number, tfb
 
 Via = Literal["exp", "softplus"]
 
@@ -52,8 +50,7 @@ def finite_number(value: Any, name: str, otherwise: str) -> Number:
     known = _known(number)
     if known is not None and not np.all(np.isfinite(known[0])):
         raise ValueError(
-            f"{name} must be finite, got {_bijectors.describe_number(number)}; "
-            f"{otherwise}"
+            f"{name} must be finite, got {describe_number(number)}; {otherwise}"
         )
     return number
 
@@ -263,7 +260,7 @@ def affine(loc: Float[ArrayLike, "..."], scale: Float[ArrayLike, "..."]) -> tfb.
     multiplier = finite_number(scale, "scale", mend)
     known = _known(multiplier)
     if known is not None and not np.all(known[0] > 0):
-        shown = _bijectors.describe_number(multiplier)
+        shown = describe_number(multiplier)
         raise ValueError(f"scale must be positive, got {shown}")
     return _bijectors.Affine(offset, multiplier)
 

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _tfp
+from . import substrate
 from ._report import ERRORS, Findings
+from .substrate import Kind
 from .trees import short
 
 
 def check_dtypes(
-    kind: _tfp.Kind, numbers: tuple[Any, ...], bijector: Any, findings: Findings
+    kind: Kind, numbers: tuple[Any, ...], bijector: Any, findings: Findings
 ) -> None:
     """Which dtypes the bijector gives by itself, without the engine's casts."""
     own = f"a {kind.dtype} leaf"
@@ -66,7 +67,7 @@ def check_dtypes(
 
 @functools.lru_cache(maxsize=4096)
 def _result_dtype(
-    kind: _tfp.Kind, avals: tuple[Any, ...], method: str, dtype: Any, *, cast: bool
+    kind: Kind, avals: tuple[Any, ...], method: str, dtype: Any, *, cast: bool
 ) -> np.dtype:
     """The dtype that a method of a bijector returns for an argument of another."""
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
@@ -74,18 +75,18 @@ def _result_dtype(
 
     def call(numbers: tuple[Any, ...], x: Any) -> Any:
         if cast:
-            numbers = _tfp._cast(numbers, dtype)
+            numbers = substrate.cast_numbers(numbers, dtype)
         return getattr(kind.structure.build(numbers), method)(x)
 
-    with _tfp._standard_promotion(), _tfp._at_once(kind):
+    with substrate.standard_promotion(), substrate.at_once(kind):
         x = jax.ShapeDtypeStruct(shape, dtype)
         return np.dtype(jax.eval_shape(call, numbers, x).dtype)
 
 
-def _tfp_dtype(kind: _tfp.Kind, numbers: tuple[Any, ...]) -> np.dtype | None:
+def _tfp_dtype(kind: Kind, numbers: tuple[Any, ...]) -> np.dtype | None:
     """The dtype that a part of a bijector insists on, if it is not the leaf's."""
-    with contextlib.suppress(*ERRORS), _tfp._standard_promotion():
-        cast = _tfp._cast(numbers, kind.compute_dtype)
+    with contextlib.suppress(*ERRORS), substrate.standard_promotion():
+        cast = substrate.cast_numbers(numbers, kind.compute_dtype)
         for part in parts(kind.structure.build(cast)):
             if part.dtype is not None and np.dtype(part.dtype) != kind.compute_dtype:
                 return np.dtype(part.dtype)
@@ -97,7 +98,7 @@ def parts(bijector: Any) -> Iterator[Any]:
     yield bijector
     inner = getattr(bijector, "bijectors", None) or [getattr(bijector, "bijector", None)]
     for part in inner:
-        if _tfp.is_bijector(part):
+        if substrate.is_bijector(part):
             yield from parts(part)
 
 

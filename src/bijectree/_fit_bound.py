@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _fit_chains, _tfp
+from . import _fit_chains, substrate
 from ._affine_map import AffineMap
 from ._draws import condition_number
 from ._fit_chains import Window
@@ -20,8 +20,14 @@ from ._fit_report import fisher_divergence
 from ._target import Target
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
+
+
 CHAINS = 4
+
+
 _DRAWS = 32  # of the base, at which it is
+
+
 _STEPS, _KEPT = 100, 75  # of a chain that a fit is held to
 
 
@@ -106,7 +112,7 @@ def maximise(
     key, key_held = jax.random.split(key)
     dim = bound.target.posterior.dim
     held = jax.random.normal(key_held, (_DRAWS, dim), _fit_chains.dtype_of(bound.target))
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         state = optimizer.init(numbers)
     start = numbers
     best, trace = numbers, [float(_mean(bound, numbers, held))]
@@ -249,7 +255,7 @@ def _advance(
         keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731
         return jax.tree.map(keep, (moved, new), (numbers, state)), ok
 
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         carry = (numbers, state)
         (numbers, state), ok = jax.lax.scan(step, carry, jax.random.split(key, _CHUNK))
         return numbers, state, ok.mean() > 0.5
@@ -257,7 +263,7 @@ def _advance(
 
 @eqx.filter_jit
 def _mean(bound: Bound, numbers: PyTree, z: Array) -> Array:
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         entropy = 0.5 * z.shape[-1] * (1 + np.log(2 * np.pi))
         return jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z)) + entropy
 
@@ -265,6 +271,6 @@ def _mean(bound: Bound, numbers: PyTree, z: Array) -> Array:
 @eqx.filter_jit
 def move(after: Target, before: Target, z: Array) -> Array:
     """Vectors of one's coordinates as vectors of the other's."""
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         to, back = after.posterior.flat(), before.posterior.flat()
         return jax.vmap(lambda z: back.inverse(to.forward(z)))(z)

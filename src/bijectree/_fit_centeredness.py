@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_bound, _fit_chains, _tfp
+from . import _affine_map, _fit_bound, _fit_chains, substrate
 from ._fit_bound import Bound
 from ._fit_report import FitReport
 from ._plan import Plan, Row
@@ -19,7 +19,7 @@ from ._reparam import Reparam, of_rows
 from ._rows import Rows
 from ._spec import LocationScale
 from ._target import Target
-from ._tfp import split
+from .substrate import split
 from .trees import leaf_at
 
 _GRID = 101
@@ -331,7 +331,7 @@ def _parts(target: Target, at: tuple[int, ...], draws: Array) -> list[Any]:
             )
         return found
 
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         return jax.vmap(one)(draws)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from rich.console import Console
 from rich.progress import Progress
 
-from . import _tfp
+from . import substrate
 from ._affine_map import AffineMap
 from ._draws import optional_import
 from ._posterior import Posterior
@@ -203,7 +203,7 @@ def dtype_of(target: Target) -> np.dtype:
 
 @eqx.filter_jit
 def _start(blackjax: Any, target: Target, start: Array) -> Any:
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         init, _, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(_ACCEPTANCE)
 
         def one(vector: Array) -> Any:
@@ -218,7 +218,7 @@ def _start(blackjax: Any, target: Target, start: Array) -> Any:
 def _advance(
     blackjax: Any, target: Target, keys: PRNGKeyArray, carry: Any
 ) -> tuple[Any, tuple[Array, ...]]:
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         adaptation = blackjax.adaptation.step_size.dual_averaging_adaptation
         _, update, _ = adaptation(_ACCEPTANCE)
         kernel = blackjax.nuts.build_kernel()
@@ -249,5 +249,5 @@ def _advance(
 
 @eqx.filter_jit
 def _gradients(target: Target, vectors: Array) -> Array:
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         return jax.vmap(jax.grad(target))(vectors)

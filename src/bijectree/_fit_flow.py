@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from . import _affine_map, _fit_bound, _fit_chains
-from ._bijectors import Number
 from ._fit_bound import Bound
 from ._fit_report import FitReport
 from ._flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
 from ._posterior import Posterior
 from ._reparam import Reparam
 from ._target import Target
+from .substrate import Number
 
 
 def fit_flow(

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ._bijectors import Number
-from ._tfp import FusedBijector
+from .substrate import FusedBijector, Number
 
 FlowKind = Literal["autoregressive", "coupling"]
+
 
 _STEEPEST = 8.0  # log-scale of a layer, at most
 

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from . import _matrices, _tfp, _vectors
+from . import _matrices, _vectors, substrate
 from ._intervals import Range
 from ._support import Support, interval_of, support
-from ._tfp import tfb
 from .numerics import (
     from_ordinal,
     int_layout,
@@ -20,6 +19,7 @@ from .numerics import (
     ordinal,
     step_between,
 )
+from .substrate import tfb
 
 Add = Callable[[Array], Array]
 
@@ -45,7 +45,7 @@ def step_inside(
     Returns:
         The step. NaN where the target is.
     """
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         interval = interval_of(bijector)
         if interval is not None:
             lowest, highest = _ends(interval, target.dtype)
@@ -62,7 +62,7 @@ def step_inside(
 
 def settle(bijector: Any, place: Array) -> Array:
     """Move numbers on the boundary of an interval to the nearest inside."""
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         interval = interval_of(bijector)
         if interval is None:
             return place

@@ -12,8 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from . import _bijectors
-from ._bijectors import Number, describe_number
-from ._tfp import tfb
+from .substrate import Number, describe_number, tfb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +164,16 @@ def _reciprocal(bijector: Any, base: Range) -> Range | None:
 
 
 _EXP = _monotone(lambda b, xp, x: xp.exp(x))
+
+
 _LOG = _monotone(lambda b, xp, x: xp.log(x))
+
+
 _EXPM1 = _monotone(lambda b, xp, x: xp.expm1(x))
+
+
 _LOG1P = _monotone(lambda b, xp, x: xp.log1p(x))
+
 
 ELEMENTWISE: dict[type, Callable[[Any, Range], Range | None]] = {
     tfb.Identity: lambda b, base: base,
@@ -210,6 +216,7 @@ ELEMENTWISE: dict[type, Callable[[Any, Range], Range | None]] = {
     _bijectors.Interval: _interval,
     _bijectors.Affine: _affine,
 }
+
 
 # Of `Invert(...)`: the image under the inverse map.
 INVERTED: dict[type, Callable[[Any, Range], Range | None]] = {

@@ -10,12 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from . import _tfp
+from . import substrate
+from .substrate import Kind
 
 # Events with more free coordinates, and leaves with more entries of Jacobian, are too
 # large to differentiate here.
 MOST_COORDINATES = 64
+
+
 MOST_ENTRIES = 4_000_000
+
+
 # Rows of a Jacobian are dependent if what the rows before leave of them is this small.
 _DEPENDENT = 1e-8
 
@@ -107,7 +112,7 @@ class Linearised:
             return np.log(self.singular_values).sum(axis=-1)
 
 
-def shapes(kind: _tfp.Kind) -> tuple[int, int]:
+def shapes(kind: Kind) -> tuple[int, int]:
     """How many events a leaf has, and how many free coordinates one event."""
     batch = kind.shape[: len(kind.shape) - kind.event_ndims]
     if kind.free_shape[: len(batch)] != batch:
@@ -117,7 +122,7 @@ def shapes(kind: _tfp.Kind) -> tuple[int, int]:
 
 
 def linearise(
-    kind: _tfp.Kind,
+    kind: Kind,
     numbers: tuple[Any, ...],
     points: Float[np.ndarray, "points *free"],
     *,
@@ -134,7 +139,7 @@ def linearise(
     Raises:
         ValueError: an event has more, because the map mixes the events it declares.
     """
-    kind = _tfp.with_dtype(kind, points.dtype, numbers)
+    kind = substrate.with_dtype(kind, points.dtype, numbers)
     events, _ = shapes(kind)
     signs = np.random.default_rng(1).choice([-1.0, 1.0], points.shape[1:])
     signs = signs.astype(points.dtype)
@@ -149,7 +154,7 @@ def linearise(
 
 
 def _differentiate(
-    kind: _tfp.Kind,
+    kind: Kind,
     events: int,
     numbers: tuple[Any, ...],
     points: np.ndarray,
@@ -158,7 +163,7 @@ def _differentiate(
 ) -> Linearised:
     run = compiled_once(_at_points, (0, 1, 2))
     # As arrays of this precision: JAX remembers a NumPy number in the one it met before.
-    numbers = _tfp._cast(numbers, points.dtype)
+    numbers = substrate.cast_numbers(numbers, points.dtype)
     try:
         found = run(kind, events, "forward", numbers, points, signs)
     except TypeError:  # a `jax.custom_vjp` has no forward mode
@@ -188,7 +193,7 @@ def _differentiate(
     )
 
 
-def _flat(kind: _tfp.Kind, events: int) -> tuple[int]:
+def _flat(kind: Kind, events: int) -> tuple[int]:
     return (int(np.prod(kind.shape, dtype=int)) // events,)
 
 
@@ -204,7 +209,7 @@ def compiled_once(function: Callable[..., Any], statics: tuple[int, ...]) -> Cal
 
 
 def _at_points(
-    kind: _tfp.Kind,
+    kind: Kind,
     events: int,
     mode: str,
     numbers: tuple[Any, ...],
@@ -212,7 +217,7 @@ def _at_points(
     signs: Array,
 ) -> tuple[Array, ...]:
     def forward(x: Array) -> Array:
-        return _tfp.forward(kind, numbers, x)
+        return substrate.forward(kind, numbers, x)
 
     def push(x: Array, tangent: Array) -> Array:
         if mode == "forward":
@@ -221,10 +226,10 @@ def _at_points(
         return jax.linear_transpose(lambda u: pull(u)[0], y)(tangent)[0]
 
     def at(x: Array) -> tuple[Array, ...]:
-        y, log_det = _tfp.forward_and_log_det(kind, numbers, x)
+        y, log_det = substrate.forward_and_log_det(kind, numbers, x)
         # `+ 0` makes another array: TFP's cache would hand back the one it knows.
-        again = _tfp.inverse(kind, numbers, y + 0)
-        back = _tfp.forward(kind, numbers, again + 0)
+        again = substrate.inverse(kind, numbers, y + 0)
+        back = substrate.forward(kind, numbers, again + 0)
         inputs = x.size // events
 
         def column(j: Array) -> Array:
@@ -239,9 +244,11 @@ def _at_points(
     return jax.lax.map(at, points)
 
 
-def _rounding(kind: _tfp.Kind, numbers: tuple[Any, ...], x: np.ndarray) -> float:
+def _rounding(kind: Kind, numbers: tuple[Any, ...], x: np.ndarray) -> float:
     """The rounding of the narrowest float in the arithmetic of a map."""
-    closed = jax.make_jaxpr(functools.partial(_tfp.forward_and_log_det, kind))(numbers, x)
+    closed = jax.make_jaxpr(functools.partial(substrate.forward_and_log_det, kind))(
+        numbers, x
+    )
     dtypes = {np.dtype(x.dtype), *_float_dtypes(closed.jaxpr)}
     return max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
 

@@ -10,8 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from . import _tfp
 from ._plan import Plan, Row
+from .substrate import ROUND_TRIP_TOLERANCE
 from .trees import (
     Fixed,
     at_hand,
@@ -176,7 +176,7 @@ def tie_fault(row: Row, source: Row, expected: Any, got: Any) -> str:
     if isinstance(expected, Tracer) or isinstance(got, Tracer):
         return ""
     exact = np.promote_types(np.dtype(row.dtype).type(0).dtype, np.float32)
-    tolerance = _tfp._RELATIVE_TOLERANCE[jnp.finfo(row.dtype).bits // 8]
+    tolerance = ROUND_TRIP_TOLERANCE[jnp.finfo(row.dtype).bits // 8]
     xp: Any = jnp if _lie_alike(expected, got) else np
     if xp is np:
         expected, got = at_hand((expected, got))

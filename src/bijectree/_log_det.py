@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _jacobian, _tfp
+from . import _jacobian, substrate
 from ._constraints import circular, sphere
 from ._dtypes import parts
 from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
 from ._report import ERRORS, Findings
+from .substrate import Kind
 from .trees import short
 
 # More free coordinates than a chart has; their log-det is an auxiliary density.
@@ -50,7 +51,7 @@ def _where(point: int, found: _jacobian.Linearised) -> str:
 
 
 def _linearise(
-    kind: _tfp.Kind, numbers: tuple[Any, ...], points: np.ndarray
+    kind: Kind, numbers: tuple[Any, ...], points: np.ndarray
 ) -> _jacobian.Linearised:
     """In float64 if the bijector takes it, else in the precision it is used in."""
     try:
@@ -65,7 +66,7 @@ def _linearise(
 
 
 def check_log_det(
-    kind: _tfp.Kind,
+    kind: Kind,
     numbers: tuple[Any, ...],
     bijector: Any,
     free: np.ndarray,
@@ -82,7 +83,7 @@ def check_log_det(
         )
         return
     if not inputs:
-        log_det = float(_tfp.forward_and_log_det(kind, numbers, free)[1])
+        log_det = float(substrate.forward_and_log_det(kind, numbers, free)[1])
         if log_det != 0:
             findings.failures.append(
                 f"wrong log-det: got {log_det:.6g}, expected 0 without free coordinates"
@@ -248,7 +249,7 @@ def _mend(found: _jacobian.Linearised) -> str:
 
 
 def _log_det_in_use(
-    kind: _tfp.Kind,
+    kind: Kind,
     numbers: tuple[Any, ...],
     points: np.ndarray,
     found: _jacobian.Linearised,
@@ -258,7 +259,7 @@ def _log_det_in_use(
     if kind.compute_dtype == found.dtype:
         return
     for point in (_HERE, _SMALL):
-        got = float(_tfp.forward_and_log_det(kind, numbers, points[point])[1])
+        got = float(substrate.forward_and_log_det(kind, numbers, points[point])[1])
         expected = float(found.log_det[point])
         scale = 1 + abs(expected) + found.events * found.inputs
         if not math.isfinite(expected) or abs(got - expected) <= 1e-3 * scale:

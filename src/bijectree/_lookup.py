@@ -32,9 +32,10 @@ from ._intervals import Range
 from ._measures import other_measure
 from ._numpyro import image, states_support
 from ._support import interval_of, support
-from ._tfp import tfb, tfd
+from .substrate import tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
+
 
 # NumPyro's classes, by their names: NumPyro itself need not be installed.
 _numpyro_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
@@ -124,8 +125,14 @@ _DISCRETE = (
     "its support is discrete, and no smooth map leads from real coordinates to it; "
     "sum it out of the model or freeze the leaf (bt.frozen)"
 )
+
+
 _UNKNOWN = "its support is not known; say what it is with bt.register"
+
+
 _POINT = "it allows a single value; freeze the leaf (bt.frozen)"
+
+
 _POINT_MASS = "it gives single values positive probability, so it has no density"
 
 
@@ -438,32 +445,54 @@ _group(
     StudentTProcessRegressionModel TwoPieceNormal TwoPieceStudentT
     VariationalGaussianProcess""",
 )
+
+
 _group(
     lambda prior: positive(),
     """BetaQuotient Chi Chi2 Exponential Gamma GammaGamma HalfNormal InverseGamma
     InverseGaussian LogLogistic LogNormal NoncentralChi2 Weibull""",
 )
+
+
 _group(
     lambda prior: interval(0.0, 1.0),
     "Beta ContinuousBernoulli Kumaraswamy LogitNormal RelaxedBernoulli",
 )
+
+
 _group(
     _between("low", "high"),
     "Bates PERT Triangular TruncatedCauchy TruncatedNormal Uniform",
 )
+
+
 _group(_above("loc"), "HalfCauchy HalfStudentT")
+
+
 _group(_above("scale"), "Pareto")
+
+
 _group(_extreme_value, "GeneralizedExtremeValue")
+
+
 _group(_generalized_pareto, "GeneralizedPareto")
+
+
 _group(
     lambda prior: simplex(),
     "Dirichlet FlatDirichlet RelaxedOneHotCategorical",
 )
+
+
 _group(
     _matrix(corr_matrix, "use tfd.CholeskyLKJ, which is the density of the factor"),
     "LKJ",
 )
+
+
 _group(lambda prior: corr_cholesky(), "CholeskyLKJ")
+
+
 _group(
     _matrix(
         positive_definite,
@@ -471,16 +500,38 @@ _group(
     ),
     "WishartLinearOperator WishartTriL",
 )
+
+
 _group(lambda prior: circular(), "VonMises")
+
+
 _group(lambda prior: sphere(), "PowerSpherical SphericalUniform VonMisesFisher")
+
+
 _group(_same("distribution"), "BatchBroadcast Independent Masked")
+
+
 _group(_sample, "Sample")
+
+
 _group(_batch_reshape, "BatchReshape")
+
+
 _group(_mixture_same_family, "MixtureSameFamily")
+
+
 _group(lambda prior: _mixture(prior, list(prior.components)), "Mixture")
+
+
 _group(_transformed, "TransformedDistribution LambertWDistribution")
+
+
 _group(_refuse(_POINT), "Deterministic VectorDeterministic")
+
+
 _group(_refuse(_POINT_MASS), "Inflated Empirical")
+
+
 _group(
     _refuse(
         "its values are logarithms of parts that sum to 1; give the parts a prior "
@@ -488,6 +539,8 @@ _group(
     ),
     "ExpRelaxedOneHotCategorical",
 )
+
+
 _group(
     _refuse("it is the prior of several leaves; give each leaf its own"),
     """Blockwise JointDistribution JointDistributionCoroutine
@@ -495,6 +548,8 @@ _group(
     JointDistributionNamedAutoBatched JointDistributionSequential
     JointDistributionSequentialAutoBatched""",
 )
+
+
 _group(
     _refuse(_DISCRETE),
     """Bernoulli BetaBinomial Binomial Categorical DeterminantalPointProcess

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ._support import support
-from ._tfp import all_links, tfb
+from .substrate import all_links, tfb
 
 # In the measure of the space around the set.
 _EMBEDDED = {
@@ -60,6 +60,8 @@ def other_measure(bijector: Any, base: tfb.Bijector) -> str:
 
 # What has as many coordinates as a triangle has entries.
 _FACTORS = "lower triangular matrices"
+
+
 _PRODUCTS = ("symmetric positive definite matrices", f"products L Lᵀ of {_FACTORS}")
 
 

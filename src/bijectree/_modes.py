@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from rich.console import Console
 from rich.progress import Progress
 
-from . import _tfp
+from . import substrate
 from ._draws import Draws
 from ._posterior import Posterior
 from ._target import Target, negative_hessian
@@ -172,7 +172,7 @@ class _Search(NamedTuple):
 
 @eqx.filter_jit
 def _start(vector: Array) -> _Search:
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         state = optax.lbfgs().init(vector)
     zero = jnp.zeros((), int)
     return _Search(vector, state, zero, jnp.zeros((), bool), zero + 1, zero)
@@ -191,7 +191,7 @@ def _go_on(
     def loss(vector: Array) -> Array:
         return -target(vector, jacobian=jacobian)
 
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         optimizer = optax.lbfgs()
         value_and_grad = optax.value_and_grad_from_state(loss)
 
@@ -226,7 +226,7 @@ def _judge(
     def loss(vector: Array) -> Array:
         return -target(vector, jacobian=jacobian)
 
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         vector = search.vector
         value, gradient = jax.value_and_grad(loss)(vector)
         # The search also ends where a step down the gradient gains less than the rounding

@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from ._intervals import Range
 from ._support import Support, interval_of, support
-from ._tfp import tfb
+from .substrate import tfb
 
 # Monotone maps of numbers and their inverses, `(transform, array module, x) -> y`; NaN
 # off the domain.
@@ -32,6 +32,8 @@ _MONOTONE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "SoftplusTransform": lambda t, xp, x: xp.logaddexp(x, 0.0),
     "PowerTransform": lambda t, xp, x: _power(xp, x, t.exponent),
 }
+
+
 _INVERSE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "IdentityTransform": lambda t, xp, y: y,
     "AffineTransform": lambda t, xp, y: (y - t.loc) / t.scale,
@@ -40,6 +42,8 @@ _INVERSE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "SoftplusTransform": lambda t, xp, y: y + xp.log(-xp.expm1(-y)),
     "PowerTransform": lambda t, xp, y: _power(xp, y, 1 / t.exponent),
 }
+
+
 # From the whole of their domain onto the whole of their codomain, with log-dets of
 # minimal coordinates; so are their inverses.
 _ONTO = {

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
-from ._tfp import Kind, Structure as BijectorStructure, is_bijector, split
+from .substrate import Kind, Structure as BijectorStructure, is_bijector, split
 from .trees import Fixed, Structure, describe
 
 

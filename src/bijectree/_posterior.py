@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _priors, _starts
-from ._alike import map_to_scalars
 from ._leaves import model_leaves
 from ._mismatch import warn_mismatch
 from ._reparam import Reparam
+from .substrate import map_to_scalars
 from .trees import Fixed, Structure, describe
 
 

@@ -13,11 +13,11 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _tfp
+from . import substrate
 from ._interior import off_the_edge
 from ._lookup import bijector_for, without_density
 from ._plan import Plan, Row
-from ._tfp import tfd
+from .substrate import Structure, tfd
 from .trees import Fixed, broadcast, describe, raise_all
 
 
@@ -49,7 +49,7 @@ class PriorPlan:
     """
 
     terms: tuple[Term, ...] = ()
-    structures: tuple[_tfp.Structure, ...] = ()
+    structures: tuple[Structure, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -89,7 +89,7 @@ def make_prior_plan(
     raise_all("Posterior: the prior's structure is not the model's", faults)
 
     slots: dict[int, int] = {}
-    parts: list[tuple[_tfp.Structure, tuple[Any, ...]]] = []
+    parts: list[tuple[Structure, tuple[Any, ...]]] = []
     terms: list[Term] = []
     notes: list[str] = []
     for value, positions in groups:
@@ -136,7 +136,7 @@ def is_distribution(x: Any) -> bool:
     return hasattr(x, "log_prob") and not isinstance(x, type)
 
 
-def split(distribution: Any) -> tuple[_tfp.Structure, tuple[Any, ...]]:
+def split(distribution: Any) -> tuple[Structure, tuple[Any, ...]]:
     """Take a distribution apart into its structure and its numbers.
 
     NumPyro keeps Python floats as they are: they too are numbers, which may change
@@ -146,9 +146,9 @@ def split(distribution: Any) -> tuple[_tfp.Structure, tuple[Any, ...]]:
         leaves, treedef = jtu.tree_flatten(distribution)
     except NotImplementedError:  # TFP registered it, but it has no flattening
         whole = Fixed(distribution, once=True)
-        return _tfp.Structure(jtu.tree_structure(0), (whole,), ()), ()
+        return Structure(jtu.tree_structure(0), (whole,), ()), ()
     leaves = [np.float64(x) if type(x) is float else x for x in leaves]
-    return _tfp.split(treedef.unflatten(leaves))
+    return substrate.split(treedef.unflatten(leaves))
 
 
 def compute_dtype(leaf_dtype: Any) -> np.dtype:
@@ -158,16 +158,16 @@ def compute_dtype(leaf_dtype: Any) -> np.dtype:
 
 
 def log_prob(
-    structure: _tfp.Structure, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
+    structure: Structure, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
 ) -> Float[Array, ""]:
     """The log-density of a leaf: independent over its elements, or events, and summed."""
     dtype = compute_dtype(leaf.dtype)
-    return _log_prob(structure, dtype, _tfp.as_arrays(numbers), leaf)
+    return _log_prob(structure, dtype, substrate.as_arrays(numbers), leaf)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _log_prob(
-    structure: _tfp.Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+    structure: Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
     # A derivative rule inside a third party's code runs when the derivative is taken,
     # outside any context of ours; this one runs it within.
@@ -177,17 +177,17 @@ def _log_prob(
 
     @total.defjvp
     def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-        with _tfp._exactly():
+        with substrate.exactly():
             return jax.jvp(total.fun, primals, tangents)
 
     return total(numbers, leaf)
 
 
 def _log_probs(
-    structure: _tfp.Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+    structure: Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
-    with _tfp._exactly():
-        distribution = structure.build(_tfp._cast(numbers, dtype))
+    with substrate.exactly():
+        distribution = structure.build(substrate.cast_numbers(numbers, dtype))
         return distribution.log_prob(_inside(distribution, leaf, dtype))
 
 
@@ -216,15 +216,15 @@ def _inside(distribution: Any, leaf: Array, dtype: np.dtype) -> Array:
 
 
 def sample(
-    structure: _tfp.Structure,
+    structure: Structure,
     dtype: np.dtype,
     numbers: tuple[Any, ...],
     shape: tuple[int, ...],
     key: PRNGKeyArray,
 ) -> Inexact[Array, "..."]:
     """Draw a leaf of a shape from its prior, independent over elements or events."""
-    with _tfp._exactly():
-        distribution = structure.build(_tfp._cast(numbers, dtype))
+    with substrate.exactly():
+        distribution = structure.build(substrate.cast_numbers(numbers, dtype))
         event = _as_shape(getattr(distribution, "event_shape", ())) or ()
         batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
         lead = shape[: len(shape) - len(event)]
@@ -266,7 +266,7 @@ def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array
 
 @functools.lru_cache(maxsize=4096)
 def _abstract_log_probs(
-    structure: _tfp.Structure, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
+    structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
 ) -> jax.ShapeDtypeStruct:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
     leaf = jax.ShapeDtypeStruct(shape, dtype)
@@ -286,7 +286,7 @@ _ERRORS = (
 
 def misfit(
     distribution: Any,
-    structure: _tfp.Structure,
+    structure: Structure,
     numbers: tuple[Any, ...],
     shape: tuple[int, ...],
     leaf_dtype: Any,
@@ -361,7 +361,7 @@ def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
     nodes = _node_types(treedef)
 
     def is_leaf(x: Any) -> bool:
-        return type(x) not in nodes and (is_distribution(x) or _tfp.is_bijector(x))
+        return type(x) not in nodes and (is_distribution(x) or substrate.is_bijector(x))
 
     return is_leaf
 

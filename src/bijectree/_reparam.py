@@ -13,12 +13,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from . import _tfp
+from . import substrate
 from ._binding import make_plan
 from ._leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
 from ._plan import Plan
 from ._rows import Rows
 from .numerics import ravel, widest
+from .substrate import BIND_ERRORS
 from .trees import describe, raise_all, short, whole
 
 
@@ -225,14 +226,14 @@ class Reparam(eqx.Module):
             >>> print(reparam.inverse(model)["b"])  # log(4) / 2
             0.6931472
         """
-        if not _tfp.is_bijector(bijector):
+        if not substrate.is_bijector(bijector):
             raise TypeError(f"then takes a TFP bijector, got {describe(bijector)}")
-        structure, numbers = _tfp.split(bijector)
+        structure, numbers = substrate.split(bijector)
         dtype = widest([row.free_dtype for _, row in self._rows.plan.free])
         what = f"then: {bijector.name} does not fit a vector of {self.dim} numbers"
         try:
-            kind = _tfp.bind(structure, numbers, (self.dim,), dtype)
-        except _tfp.BIND_ERRORS as error:
+            kind = substrate.bind(structure, numbers, (self.dim,), dtype)
+        except BIND_ERRORS as error:
             raise ValueError(f"{what}: {error}") from error
         if kind.free_shape != (self.dim,):
             raise ValueError(

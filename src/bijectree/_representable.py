@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ._support import interval_of
-from ._tfp import Kind
+from .substrate import Kind
 
 
 def dtype_fault(bijector: Any, numbers: tuple[Any, ...], kind: Kind) -> str | None:

@@ -12,16 +12,16 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from . import _tfp
-from ._alike import map_alike
+from . import substrate
 from ._plan import Plan, Row, build_bijector, dependent_numbers
 from ._spec import LocationScale
 from ._support import support
 from .numerics import cut, ravel
+from .substrate import Kind, map_alike
 from .trees import raise_all
 
 # What `_tfp` needs to map a leaf.
-Call = tuple[_tfp.Kind, tuple[Any, ...]]
+Call = tuple[Kind, tuple[Any, ...]]
 
 
 # Not an `eqx.Module`: that makes an object of each method that is looked up, on which
@@ -61,7 +61,7 @@ class Rows:
         """`fill`, with the log-det of all of it."""
         wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
         dtype = np.dtype(np.float64 if wide else np.float32)
-        terms = self._fill(free, leaves, _tfp.forward_and_log_det)
+        terms = self._fill(free, leaves, substrate.forward_and_log_det)
         return _total([term.astype(dtype) for term in terms], dtype)
 
     def _fill(
@@ -112,13 +112,13 @@ class Rows:
 
     def above_then(
         self, free: Sequence[Array]
-    ) -> tuple[list[Array], list[tuple[_tfp.Kind, int, Array]]]:
+    ) -> tuple[list[Array], list[tuple[Kind, int, Array]]]:
         """Undo `below_then`, and say which coordinates each bijector cannot map onto."""
         masks = []
         for kind, slot in self.plan.outer:
             vector = ravel(free)
             call = self._cast(kind, slot, vector.dtype)
-            vector, mask = _tfp.inverse_and_outside(*call, vector)
+            vector, mask = substrate.inverse_and_outside(*call, vector)
             masks.append((kind, slot, mask))
             free = self.split(vector, [x.dtype for x in free])
         return list(free), masks
@@ -185,7 +185,7 @@ class Rows:
         y = self.gather(i, row, leaves)
         if row.kind is None:
             return y, ~jnp.isfinite(y)
-        return _tfp.inverse_and_outside(*self.call(row, y.dtype, leaves), y)
+        return substrate.inverse_and_outside(*self.call(row, y.dtype, leaves), y)
 
     def bijector(self, row: Row, leaves: Sequence[Any]) -> Any:
         """The bijector of a row, `None` for the identity.
@@ -206,10 +206,10 @@ class Rows:
         if row.function is not None:
             self._require(row, leaves)
             numbers = dependent_numbers(self.plan, row, numbers, leaves)
-        return _tfp.with_dtype(row.kind, dtype, numbers), numbers
+        return substrate.with_dtype(row.kind, dtype, numbers), numbers
 
-    def _cast(self, kind: _tfp.Kind, slot: int, dtype: Any) -> Call:
-        return _tfp.with_dtype(kind, dtype, self.numbers[slot]), self.numbers[slot]
+    def _cast(self, kind: Kind, slot: int, dtype: Any) -> Call:
+        return substrate.with_dtype(kind, dtype, self.numbers[slot]), self.numbers[slot]
 
     def _require(self, row: Row, leaves: Sequence[Any]) -> None:
         """Raise if leaves that the bijector of a row depends on have no value."""
@@ -273,11 +273,11 @@ class Rows:
 
 
 def _forward(*call_and_leaf: Any) -> tuple[Array, None]:
-    return _tfp.forward(*call_and_leaf), None
+    return substrate.forward(*call_and_leaf), None
 
 
 def _inverse(*call_and_leaf: Any) -> tuple[Array, None]:
-    return _tfp.inverse(*call_and_leaf), None
+    return substrate.inverse(*call_and_leaf), None
 
 
 def _total(terms: list[Array], dtype: Any) -> Array:

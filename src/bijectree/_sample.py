@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from rich.console import Console
 from rich.progress import Progress
 
-from . import _devices, _tfp
+from . import _devices, substrate
 from ._draws import Draws, optional_import
 from ._fit_chains import checked, require_counts
 from ._posterior import Posterior
@@ -163,7 +163,7 @@ def _warm_up(
         names = ("step_size", "inverse_mass_matrix")
         return state, {name: tuned[name] for name in names}
 
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         return _devices.map_chains(mesh, one, target, keys, vectors)
 
 
@@ -199,5 +199,5 @@ def _draw(
 
         return jax.lax.scan(step, state, jax.random.split(key, n))
 
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         return _devices.map_chains(mesh, one, target, keys, states, tuned)

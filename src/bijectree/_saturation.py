@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _jacobian, _tfp
+from . import _jacobian, substrate
 from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
 from ._report import Findings
+from .substrate import Kind
 from .trees import short
 
 # Saturation is looked for this far from the leaf's free value.
@@ -19,7 +20,7 @@ _FURTHEST = 1024.0
 _UNIT = 1.03
 
 
-def _alive(kind: _tfp.Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
+def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
     """Whether each event still changes when a coordinate goes further out than a step.
 
     The answer is for all events together, one for each free coordinate of an event and
@@ -30,7 +31,7 @@ def _alive(kind: _tfp.Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> 
     eps = float(jnp.finfo(kind.dtype).eps)
 
     def image(x: Any) -> Any:
-        y = _tfp.forward(kind, numbers, x.astype(kind.dtype))
+        y = substrate.forward(kind, numbers, x.astype(kind.dtype))
         return y.reshape(events, y.size // events)
 
     def one(place: Any) -> Any:
@@ -50,7 +51,7 @@ def _alive(kind: _tfp.Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> 
 
 
 def check_room(
-    kind: _tfp.Kind, numbers: tuple[Any, ...], free: np.ndarray, findings: Findings
+    kind: Kind, numbers: tuple[Any, ...], free: np.ndarray, findings: Findings
 ) -> None:
     """How far the free value may move before the map no longer follows."""
     events, inputs = _jacobian.shapes(kind)

@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from ._constraints import affine, finite_number
-from ._tfp import is_bijector
+from .substrate import is_bijector
 from .trees import children, describe, is_inexact, leaf_at, path_string, raise_all
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from . import _priors, _tfp
+from . import _priors, substrate
 from ._lookup import bijector_for
 from .trees import broadcast, is_inexact, path_string, raise_all
 
@@ -109,14 +109,14 @@ def _missed(distribution: Any, bijector: Any) -> str:
             draws = _priors.sample(structure, dtype, numbers, shape, key)
         except _priors.NoDrawsError:
             return ""  # such as an improper prior
-        structure, numbers = _tfp.split(bijector)
+        structure, numbers = substrate.split(bijector)
         name = f"{_priors.name(distribution)} (bijector {bijector.name})"
         try:
-            kind = _tfp.bind(structure, numbers, shape, dtype)
+            kind = substrate.bind(structure, numbers, shape, dtype)
         except (ValueError, TypeError) as error:
             return f"{name}: the bijector cannot take its draws: {error}"
-        free, outside = _tfp.inverse_and_outside(kind, numbers, draws)
-        back = _tfp.forward(kind, numbers, free)
+        free, outside = substrate.inverse_and_outside(kind, numbers, draws)
+        back = substrate.forward(kind, numbers, free)
         if kind.elementwise:
             rounded = jnp.isinf(free) & (back == draws)
         else:  # a zero, except where every draw has one (above a triangle's diagonal)

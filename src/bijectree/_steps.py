@@ -11,8 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
-from . import _tfp
-from ._alike import map_alike, map_to_scalars
+from . import substrate
 from ._interior import Add, settle, step_inside
 from ._leaves import free_leaves
 from ._params import Arrays, without
@@ -20,6 +19,7 @@ from ._plan import Row, owner
 from ._reparam import Reparam
 from ._support import interval_of
 from .numerics import add_exactly, mark
+from .substrate import Kind, map_alike, map_to_scalars
 
 
 class Steps:
@@ -243,7 +243,7 @@ class Steps:
             else:
                 kind, numbers = rows.call(row, y.dtype, leaves)
                 at[i], _ = _again(kind, numbers, y, x, flag)
-                value = _tfp.forward(kind, numbers, at[i])
+                value = substrate.forward(kind, numbers, at[i])
             rows.place(i, row, value, leaves)
         these = sorted(alone)
         found, _ = map_alike(
@@ -366,20 +366,20 @@ def _sum(place: Array, step: Array) -> Array:
     return add_exactly(place, step)
 
 
-@_tfp.in_auto_axes
+@substrate.in_auto_axes
 def _again(
-    kind: _tfp.Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
+    kind: Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
 ) -> tuple[Array, None]:
     """Free coordinates of `y` where it is not what `x` maps to, if the flag is up."""
     bijector = kind.structure.build(numbers)
-    carried = settle(bijector, _tfp.forward(kind, numbers, x))
-    again = _tfp.inverse(kind, numbers, settle(bijector, y))
+    carried = settle(bijector, substrate.forward(kind, numbers, x))
+    again = substrate.inverse(kind, numbers, settle(bijector, y))
     return jnp.where(_by_event(kind, carried == y) | ~flag, x, again), None
 
 
-@_tfp.in_auto_axes
+@substrate.in_auto_axes
 def _step(
-    kind: _tfp.Kind, numbers: tuple[Any, ...], place: Array, *more: Array
+    kind: Kind, numbers: tuple[Any, ...], place: Array, *more: Array
 ) -> tuple[Array, None]:
     """The step of a leaf from its place to its target, inside its support."""
     add = functools.partial(add_exactly, place)
@@ -388,7 +388,7 @@ def _step(
 
 def _step_with(
     add: Add,
-    kind: _tfp.Kind,
+    kind: Kind,
     numbers: tuple[Any, ...],
     place: Array,
     target: Array,
@@ -404,14 +404,14 @@ def _step_with(
 
 
 def _is_at(
-    kind: _tfp.Kind, numbers: tuple[Any, ...], place: Array, target: Array, free: Array
+    kind: Kind, numbers: tuple[Any, ...], place: Array, target: Array, free: Array
 ) -> Array:
     """Whether a place differs from a target by no more than free coordinates round.
 
     The last place of a free coordinate x is worth about x last places of the number that
     it is mapped to, or of the bounds or other numbers of the bijector.
     """
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
         interval = interval_of(kind.structure.build(numbers))
         if interval is None or interval.everything:
@@ -428,7 +428,7 @@ def _is_at(
         return jnp.abs(place - target) <= 8 * jnp.finfo(place.dtype).eps * reach * size
 
 
-def _bounded(kind: _tfp.Kind, pulled: Array, gradient: Array) -> Array:
+def _bounded(kind: Kind, pulled: Array, gradient: Array) -> Array:
     """What was pulled back, as if where a leaf overflows its slope did not.
 
     An event whose gradient is zero stays where it is; a finite gradient is not made
@@ -455,7 +455,7 @@ def _finite(x: Array) -> Array:
     return jnp.clip(x, -largest, largest)
 
 
-def _by_event(kind: _tfp.Kind, same: Array) -> Array:
+def _by_event(kind: Kind, same: Array) -> Array:
     """Whether an event is the same throughout, in the shape of its free coordinates."""
     if kind.elementwise:
         return same

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
-from . import _matrices, _tfp, _vectors
+from . import _matrices, _vectors, substrate
 from ._intervals import ELEMENTWISE, INVERTED, Range
-from ._tfp import tfb
+from .substrate import tfb
 
 Predicate = Callable[[Array], Array]
+
 
 # How far from 1 a simplex may sum, a unit vector or a correlation's diagonal may be, by
 # the bytes of the dtype; as in `_tfp.inverse_and_outside`.
@@ -55,7 +56,7 @@ class Support:
             [ True False]
         """
         # bounds broadcast against values, whatever the user has asked of JAX
-        with _tfp._standard_promotion():
+        with substrate.standard_promotion():
             return self._contains(jnp.asarray(value))
 
 
@@ -179,18 +180,32 @@ def _correlation(x: Array) -> Array:
 _NOT_ZERO = Support(
     "numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0), _solid=True
 )
+
+
 _INCREASING = Support("increasing vectors", 1, _increasing, _solid=True)
+
+
 _UNIT = Support("unit vectors", 1, _unit_norm)
+
+
 _LOWER = Support(
     "lower triangular matrices with a positive diagonal",
     2,
     functools.partial(_triangular, lambda d: d > 0),
 )
+
+
 _CORRELATION_FACTOR = Support(
     "Cholesky factors of correlation matrices", 2, _correlation_factor
 )
+
+
 _CORRELATION = Support("correlation matrices", 2, _correlation)
+
+
 _POSITIVE_MATRIX = Support("symmetric positive definite matrices", 2, _positive_matrix)
+
+
 _TRIANGULAR = Support(
     "lower triangular matrices", 2, functools.partial(_triangular, jnp.isfinite)
 )
@@ -253,7 +268,7 @@ def _after(part: Any, base: Range | Support) -> Range | Support | None:
         return _diagonal(part, base)
     if isinstance(base, Support):
         # Of other maps the log-det in minimal coordinates is not known.
-        known = kind in ELEMENTWISE and (base._solid or _tfp.scales_evenly(part))
+        known = kind in ELEMENTWISE and (base._solid or substrate.scales_evenly(part))
         return _pulled_back(part, base) if known else None
     if kind is tfb.Reciprocal and base.everything:
         return _NOT_ZERO
@@ -312,22 +327,22 @@ def _pulled_back(part: Any, base: Support) -> Support:
     """A set of arrays under a map of single elements."""
     if type(part) is tfb.Identity:
         return base
-    structure, numbers = _tfp.split(part)
+    structure, numbers = substrate.split(part)
 
     def contains(x: Array) -> Array:
-        kind = _tfp.bind(structure, numbers, x.shape, x.dtype)
-        return base.contains(_tfp.inverse(kind, numbers, x))
+        kind = substrate.bind(structure, numbers, x.shape, x.dtype)
+        return base.contains(substrate.inverse(kind, numbers, x))
 
     words = f"{base.description}, each entry then mapped by {part.name}"
     return Support(words, base.event_ndims, contains, _solid=base._solid)
 
 
 def _round_trip(bijector: Any) -> Support:
-    structure, numbers = _tfp.split(bijector)
+    structure, numbers = substrate.split(bijector)
 
     def contains(x: Array) -> Array:
-        kind = _tfp.bind(structure, numbers, x.shape, x.dtype)
-        return ~_tfp.inverse_and_outside(kind, numbers, x)[1]
+        kind = substrate.bind(structure, numbers, x.shape, x.dtype)
+        return ~substrate.inverse_and_outside(kind, numbers, x)[1]
 
     ndims = bijector.inverse_min_event_ndims
     ndims = int(ndims) if isinstance(ndims, (int, np.integer)) else 0

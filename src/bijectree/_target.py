@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
-from . import _tfp
+from . import substrate
 from ._posterior import Posterior
 from ._reparam import Reparam
 
@@ -30,5 +30,5 @@ class Target(eqx.Module):
 @eqx.filter_jit
 def negative_hessian(target: Target, vector: Array) -> Array:
     """Minus the Hessian of the log-density."""
-    with _tfp._standard_promotion():
+    with substrate.standard_promotion():
         return -jax.hessian(target)(vector)

@@ -12,22 +12,27 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from ._tfp import Kind, bind
+from .bind import bind
+from .kind import Kind
 
 # What is done with a leaf: of its kind, the numbers of its bijector, and arrays. Gives an
 # array of the leaf's size and a scalar that is summed over leaves, or `None` for it.
 Map = Callable[..., tuple[Array, Array | None]]
 
+
 # For each leaf an array, in a list; or a scalar, in one vector.
 Column = list[Array] | Array
 
+
 # Larger leaves are mapped by themselves: to copy them costs more than to call once more.
 _LARGEST = 1024
+
 
 # As many are concatenated. XLA's CPU compiler takes time more than in proportion to the
 # parts of one concatenation or split, and to the parts of one fusion, which the barriers
 # end. Measured with 100, 400 and 1,000 leaves against 16, 64 and two levels of each.
 _TOGETHER = 32
+
 
 # Fewer of a kind are mapped one by one.
 _FEWEST = 4

@@ -1,0 +1,25 @@
+"""TFP made safe: the only calls of a bijector's methods."""
+
+from .apply import (
+    ROUND_TRIP_TOLERANCE as ROUND_TRIP_TOLERANCE,
+    cast_numbers as cast_numbers,
+    forward as forward,
+    forward_and_log_det as forward_and_log_det,
+    inverse as inverse,
+    inverse_and_outside as inverse_and_outside,
+)
+from .batching import map_alike as map_alike, map_to_scalars as map_to_scalars
+from .bind import BIND_ERRORS as BIND_ERRORS, bind as bind, with_dtype as with_dtype
+from .contexts import (
+    as_arrays as as_arrays,
+    at_once as at_once,
+    exactly as exactly,
+    in_auto_axes as in_auto_axes,
+    standard_promotion as standard_promotion,
+)
+from .fused import FusedBijector as FusedBijector, fused as fused
+from .kind import Kind as Kind
+from .links import all_links as all_links, scales_evenly as scales_evenly
+from .number import Number as Number, describe_number as describe_number
+from .recipe import Structure as Structure, split as split
+from .tfp import is_bijector as is_bijector, tfb as tfb, tfd as tfd

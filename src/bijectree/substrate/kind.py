@@ -1,0 +1,58 @@
+"""What leaves must share for one trace to serve them all."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from .recipe import Structure
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kind:
+    """What leaves must share for one trace to serve them all.
+
+    Made by `bind`, which interns: two leaves of one kind hold the same object.
+
+    Attributes:
+        structure: the bijector without its numbers.
+        shape: the leaf's shape in the model.
+        free_shape: the leaf's shape in free coordinates.
+        dtype: the leaf's dtype, on both sides.
+        compute_dtype: the dtype of the arithmetic and of the log-det.
+        event_ndims: how many trailing axes of the model's leaf form one event.
+        elementwise: whether every element is mapped alone.
+        uniform: whether every element is also mapped alike, wherever it stands; only
+            where that is known of its class.
+        eager: whether the map needs what does not depend on a leaf, such as shapes,
+            computed at once while it is traced.
+    """
+
+    structure: Structure
+    shape: tuple[int, ...]
+    free_shape: tuple[int, ...]
+    dtype: np.dtype
+    compute_dtype: np.dtype
+    event_ndims: int
+    elementwise: bool
+    uniform: bool
+    eager: bool
+
+    def __eq__(self, other: object) -> bool:
+        # Interned, so nearly always identical: a fast answer for every call's dispatch.
+        return self is other or (isinstance(other, Kind) and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kind, self._key

@@ -1,0 +1,171 @@
+"""A bijector taken apart: what is made of numbers, and the numbers."""
+
+import dataclasses
+import pickle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..trees import Fixed
+from .tfp import is_bijector, tfb
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A bijector without its numbers: hashable, equal when the bijectors are alike.
+
+    Integers in a bijector (a permutation, a shape) belong to the structure. An object
+    that is no JAX pytree may change its state, so that each `split` of it gives another
+    structure.
+    """
+
+    treedef: Any
+    fixed: tuple[Fixed | None, ...]
+    # Shapes and dtypes of the numbers that it was first seen with, which TFP's
+    # constructors look at.
+    avals: tuple[tuple[Any, Any], ...] = dataclasses.field(compare=False, repr=False)
+
+    def build(self, numbers: tuple[Any, ...]) -> Any:
+        """Put the numbers back: a bijector again."""
+        rest = iter(numbers)
+        leaves = [next(rest) if f is None else f.value for f in self.fixed]
+        return jax.tree_util.tree_unflatten(self.treedef, leaves)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether the bijector, or a part of it, is no JAX pytree."""
+        return any(f is not None and is_bijector(f.value) for f in self.fixed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if pickle.loads(pickle.dumps(self.treedef)) == self.treedef:
+            return Structure, (self.treedef, self.fixed, self.avals)
+        # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
+        # Nor do numbers of NumPy: `ScaleMatvecTriL` would make them part of itself.
+        zeros = tuple(jnp.zeros(shape, dtype) for shape, dtype in self.avals)
+        bijector = self.build(zeros)
+        if _structure_of(bijector) != self:
+            raise pickle.PicklingError(f"{bijector!r} is not the same when made again")
+        return _structure_of, (bijector,)
+
+
+def _structure_of(bijector: Any) -> Structure:
+    return split(bijector)[0]
+
+
+def _is_number(leaf: Any) -> bool:
+    array = isinstance(leaf, (np.ndarray, np.generic, jax.Array))
+    return array and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _may_change(leaf: Any) -> bool:
+    """Whether a leaf is a bijector or a distribution that JAX cannot look into."""
+    return is_bijector(leaf) or hasattr(leaf, "log_prob")
+
+
+# TFP's maps of single elements that know no position, and whose parameters are numbers
+# that all show as leaves.
+_OF_NUMBERS = frozenset(
+    (
+        *(tfb.Identity, tfb.Shift, tfb.Scale, tfb.Exp, tfb.Log, tfb.Expm1, tfb.Log1p),
+        *(tfb.Softplus, tfb.Sigmoid, tfb.Tanh, tfb.Sinh, tfb.Softsign, tfb.SinhArcsinh),
+        *(tfb.Square, tfb.Power, tfb.Reciprocal, tfb.LambertWTail, tfb.GumbelCDF),
+        *(tfb.NormalCDF, tfb.FrechetCDF, tfb.GompertzCDF, tfb.KumaraswamyCDF),
+        *(tfb.MoyalCDF, tfb.RayleighCDF, tfb.ShiftedGompertzCDF, tfb.WeibullCDF),
+    )
+)
+
+
+class _ScaleMatvecDiag(tfb.ScaleMatvecDiag):
+    """TFP's, without `dtype`: that would stay what it was when its numbers are cast."""
+
+    def __init__(self, scale_diag: Any, *, adjoint: bool, validate_args: bool, name: str):
+        super().__init__(scale_diag, adjoint, validate_args, name)
+
+
+class _ScaleMatvecTriL(tfb.ScaleMatvecTriL):
+    """TFP's, without `dtype`."""
+
+    def __init__(self, scale_tril: Any, *, adjoint: bool, validate_args: bool, name: str):
+        super().__init__(scale_tril, adjoint, validate_args, name)
+
+
+_MATVECS = {
+    tfb.ScaleMatvecDiag: (_ScaleMatvecDiag, "scale_diag"),
+    tfb.ScaleMatvecTriL: (_ScaleMatvecTriL, "scale_tril"),
+}
+
+
+def _as_float(number: Any) -> Any:
+    """Integers as floats, where they are meant as numbers."""
+    array = jnp.asarray(number)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def _with_floats(part: Any) -> Any:
+    """A part of a bijector whose numbers are all leaves, and floats.
+
+    Integers would be part of the structure, and TFP casts what such a bijector maps to
+    their dtype: `Scale(jnp.array(2))` maps 0.5 to 0.
+    """
+    if type(part) in _MATVECS:
+        cls, matrix = _MATVECS[type(part)]
+        numbers = _as_float(part.parameters[matrix])
+        return cls(
+            numbers,
+            adjoint=part.adjoint,
+            validate_args=part.validate_args,
+            name=part.name,
+        )
+    if type(part) in _OF_NUMBERS:
+        leaves = jax.tree_util.tree_leaves(part)
+        if not all(jnp.issubdtype(jnp.result_type(x), jnp.inexact) for x in leaves):
+            return jax.tree_util.tree_map(_as_float, part)
+    return part
+
+
+def _plain(bijector: Any) -> Any:
+    """A bijector all of whose numbers show as leaves that can be cast."""
+    bijector = _spelled_out(bijector)
+    known = _OF_NUMBERS | _MATVECS.keys()
+    parts, treedef = jax.tree_util.tree_flatten(
+        bijector, is_leaf=lambda x: type(x) in known
+    )
+    changed = [_with_floats(part) for part in parts]
+    if all(a is b for a, b in zip(parts, changed, strict=True)):
+        return bijector
+    return treedef.unflatten(changed)
+
+
+def _spelled_out(bijector: Any) -> Any:
+    """Spell out subclasses of `Chain`, so that the numbers they make show as leaves.
+
+    `FillScaleTriL()` makes a float32 `Shift(1e-5)` in its constructor, where nothing
+    could cast it to a float64 leaf's dtype.
+    """
+    if isinstance(bijector, tfb.Chain) and not _maps_by_itself(type(bijector)):
+        parts = [_spelled_out(part) for part in bijector.bijectors]
+        unchanged = all(a is b for a, b in zip(parts, bijector.bijectors, strict=True))
+        if type(bijector) is not tfb.Chain or not unchanged:
+            return tfb.Chain(parts, name=bijector.name)
+    return bijector
+
+
+def _maps_by_itself(cls: type) -> bool:
+    """Whether a subclass of `Chain` has a map or a log-det of its own."""
+    bases = cls.__mro__[: cls.__mro__.index(tfb.Chain)]
+    names = {name for base in bases for name in vars(base)}
+    return any("forward" in name or "inverse" in name for name in names)
+
+
+def split(bijector: Any) -> tuple[Structure, tuple[Any, ...]]:
+    """Take a bijector apart into its structure and its numbers (inexact arrays)."""
+    leaves, treedef = jax.tree_util.tree_flatten(_plain(bijector))
+    fixed = tuple(
+        None if _is_number(leaf) else Fixed(leaf, once=_may_change(leaf))
+        for leaf in leaves
+    )
+    numbers = tuple(leaf for leaf in leaves if _is_number(leaf))
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    return Structure(treedef, fixed, avals), numbers
