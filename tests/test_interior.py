@@ -8,7 +8,7 @@ import pytest
 
 import bijectree as bt
 from bijectree import tfb
-from bijectree._interior import settle, step_inside
+from bijectree.constraints.inside import settle, step_inside
 from bijectree.numerics.floats import (
     add_exactly,
     from_ordinal as _from_ordinal,

@@ -7,25 +7,6 @@ from ._bridges import (
     target_log_prob_fn as target_log_prob_fn,
 )
 from ._checks import check as check
-from ._constraints import (
-    affine as affine,
-    circular as circular,
-    corr_cholesky as corr_cholesky,
-    corr_matrix as corr_matrix,
-    greater_than as greater_than,
-    interval as interval,
-    less_than as less_than,
-    lower_cholesky as lower_cholesky,
-    ordered_vector as ordered_vector,
-    positive as positive,
-    positive_definite as positive_definite,
-    positive_ordered_vector as positive_ordered_vector,
-    real as real,
-    simplex as simplex,
-    sphere as sphere,
-    unit_interval as unit_interval,
-    zero_sum as zero_sum,
-)
 from ._draws import Draws as Draws
 from ._fit_affine import fit_affine as fit_affine
 from ._fit_centeredness import fit_centeredness as fit_centeredness
@@ -54,7 +35,27 @@ from ._spec import (
 )
 from ._spec_from_prior import spec_from_prior as spec_from_prior
 from ._summary import summary as summary
-from ._support import Support as Support, support as support
+from .constraints import (
+    Support as Support,
+    affine as affine,
+    circular as circular,
+    corr_cholesky as corr_cholesky,
+    corr_matrix as corr_matrix,
+    greater_than as greater_than,
+    interval as interval,
+    less_than as less_than,
+    lower_cholesky as lower_cholesky,
+    ordered_vector as ordered_vector,
+    positive as positive,
+    positive_definite as positive_definite,
+    positive_ordered_vector as positive_ordered_vector,
+    real as real,
+    simplex as simplex,
+    sphere as sphere,
+    support as support,
+    unit_interval as unit_interval,
+    zero_sum as zero_sum,
+)
 from .substrate import tfb as tfb, tfd as tfd
 from .trees import by_path as by_path
 

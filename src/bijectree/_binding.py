@@ -13,8 +13,8 @@ from jaxtyping import PyTree
 
 from ._leaves import tie_fault
 from ._plan import Plan, Row, owner, trace
-from ._representable import dtype_fault
 from ._spec import Dependent, Joint, LocationScale, Tied, frozen, is_spec_leaf
+from .constraints import dtype_fault
 from .substrate import (
     BIND_ERRORS,
     Kind,

@@ -17,7 +17,7 @@ from ._plan import Row
 from ._reparam import Reparam
 from ._report import ERRORS, Findings, LeafReport, Report
 from ._saturation import check_room
-from ._support import support
+from .constraints import support
 from .substrate import Kind
 from .trees import Fixed, at_hand, describe, raise_all, short
 

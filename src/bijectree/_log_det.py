@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _jacobian, substrate
-from ._constraints import circular, sphere
 from ._dtypes import parts
 from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
 from ._report import ERRORS, Findings
+from .constraints import circular, sphere
 from .substrate import Kind
 from .trees import short
 

@@ -10,13 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._bijectors import Elementwise
-from ._constraints import (
+from ._measures import other_measure
+from ._numpyro import image, states_support
+from .constraints import (
+    Elementwise,
+    Range,
     circular,
     corr_cholesky,
     corr_matrix,
     greater_than,
     interval,
+    interval_of,
     less_than,
     lower_cholesky,
     ordered_vector,
@@ -26,12 +30,9 @@ from ._constraints import (
     real,
     simplex,
     sphere,
+    support,
     zero_sum,
 )
-from ._intervals import Range
-from ._measures import other_measure
-from ._numpyro import image, states_support
-from ._support import interval_of, support
 from .substrate import tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}

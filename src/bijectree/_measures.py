@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ._support import support
+from .constraints import support
 from .substrate import all_links, tfb
 
 # In the measure of the space around the set.

@@ -13,7 +13,7 @@ from ._lookup import bijector_for
 from ._plan import Row
 from ._priors import PriorPlan
 from ._reparam import Reparam
-from ._support import Support, support
+from .constraints import Support, support
 
 # Standard deviations of the free coordinates that are tried.
 _SPREADS = (0.3, 1.0, 3.0)

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._intervals import Range
-from ._support import Support, interval_of, support
+from .constraints import Range, Support, interval_of, support
 from .substrate import tfb
 
 # Monotone maps of numbers and their inverses, `(transform, array module, x) -> y`; NaN

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import substrate
-from ._interior import off_the_edge
 from ._lookup import bijector_for, without_density
 from ._plan import Plan, Row
+from .constraints import off_the_edge
 from .substrate import Structure, tfd
 from .trees import Fixed, broadcast, describe, raise_all
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from . import substrate
 from ._plan import Plan, Row, build_bijector, dependent_numbers
 from ._spec import LocationScale
-from ._support import support
+from .constraints import support
 from .numerics import cut, ravel
 from .substrate import Kind, map_alike
 from .trees import raise_all

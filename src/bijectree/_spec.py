@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from ._constraints import affine, finite_number
+from .constraints import affine, finite_number
 from .substrate import is_bijector
 from .trees import children, describe, is_inexact, leaf_at, path_string, raise_all
 

@@ -11,8 +11,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from . import _bijectors
-from .substrate import Number, describe_number, tfb
+from ..substrate import Number, describe_number, tfb
+from .affine import Affine
+from .half_line import GreaterThan, LessThan, Positive
+from .interval import Interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,15 +208,13 @@ ELEMENTWISE: dict[type, Callable[[Any, Range], Range | None]] = {
     tfb.RayleighCDF: _onto(0.0, 1.0),
     tfb.ShiftedGompertzCDF: _onto(0.0, 1.0),
     tfb.WeibullCDF: _onto(0.0, 1.0),
-    _bijectors.Positive: _monotone(_half_line),
-    _bijectors.GreaterThan: _monotone(
-        lambda b, xp, x: _value(b.lower) + _half_line(b, xp, x)
-    ),
-    _bijectors.LessThan: _monotone(
+    Positive: _monotone(_half_line),
+    GreaterThan: _monotone(lambda b, xp, x: _value(b.lower) + _half_line(b, xp, x)),
+    LessThan: _monotone(
         lambda b, xp, x: _value(b.upper) - _half_line(b, xp, x), decreasing=True
     ),
-    _bijectors.Interval: _interval,
-    _bijectors.Affine: _affine,
+    Interval: _interval,
+    Affine: _affine,
 }
 
 
@@ -242,8 +242,8 @@ INVERTED: dict[type, Callable[[Any, Range], Range | None]] = {
         for cls in (
             *(tfb.Softplus, tfb.Sigmoid, tfb.Tanh, tfb.Sinh, tfb.Softsign),
             *(tfb.SinhArcsinh, tfb.NormalCDF, tfb.GumbelCDF, tfb.MoyalCDF),
-            *(_bijectors.Positive, _bijectors.GreaterThan, _bijectors.LessThan),
-            *(_bijectors.Interval, _bijectors.Affine),
+            *(Positive, GreaterThan, LessThan),
+            *(Interval, Affine),
         )
     },
 }

@@ -10,16 +10,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
-from . import _matrices, _vectors, substrate
-from ._intervals import ELEMENTWISE, INVERTED, Range
-from .substrate import tfb
-
-Predicate = Callable[[Array], Array]
-
-
-# How far from 1 a simplex may sum, a unit vector or a correlation's diagonal may be, by
-# the bytes of the dtype; as in `_tfp.inverse_and_outside`.
-_TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
+from .. import substrate
+from ..substrate import tfb
+from .correlation import CorrCholesky, CorrMatrix
+from .covariance import LowerCholesky, PositiveDefinite
+from .directions import Circular, Sphere
+from .membership import (
+    Predicate,
+    _angle,
+    _correlation,
+    _correlation_factor,
+    _finite,
+    _increasing,
+    _increasing_positive,
+    _positive_matrix,
+    _sums_to_one,
+    _sums_to_zero,
+    _triangular,
+    _unit_norm,
+)
+from .ordered import Ordered, PositiveOrdered
+from .ranges import ELEMENTWISE, INVERTED, Range
+from .simplex import Simplex
+from .zero_sum import ZeroSum, ZeroSumMatrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,76 +120,6 @@ def _parts(bijector: Any) -> list[Any]:
     return [p for part in reversed(bijector.bijectors) for p in _parts(part)]
 
 
-def _tolerance(x: Array) -> float:
-    return _TOLERANCE[x.dtype.itemsize]
-
-
-def _all(truth: Array, ndims: int) -> Array:
-    return jnp.all(truth, axis=tuple(range(truth.ndim - ndims, truth.ndim)))
-
-
-def _finite(ndims: int, x: Array) -> Array:
-    return _all(jnp.isfinite(x), ndims)
-
-
-# Sets of vectors and matrices.
-
-
-def _increasing(x: Array) -> Array:
-    return _all(jnp.diff(x, axis=-1) > 0, 1) & _all(jnp.isfinite(x), 1)
-
-
-def _increasing_positive(x: Array) -> Array:
-    return _increasing(x) & _all(x > 0, 1)
-
-
-def _sums_to_one(axis: int, x: Array) -> Array:
-    total = jnp.sum(x, axis=axis, keepdims=True)
-    inside = (x > 0) & (jnp.abs(total - 1) <= _tolerance(x))
-    return _all(inside, -axis)
-
-
-def _sums_to_zero(axes: tuple[int, ...], x: Array) -> Array:
-    inside = jnp.isfinite(x)
-    for axis in axes:
-        total = jnp.sum(x, axis=axis, keepdims=True)
-        size = jnp.sum(jnp.abs(x), axis=axis, keepdims=True)
-        inside = inside & (jnp.abs(total) <= _tolerance(x) * size)
-    return _all(inside, -min(axes))
-
-
-def _unit_norm(x: Array) -> Array:
-    return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
-
-
-def _angle(x: Array) -> Array:
-    pi = jnp.asarray(math.pi, x.dtype)
-    return (x > -pi) & (x <= pi)
-
-
-def _triangular(diagonal: Predicate, x: Array) -> Array:
-    lower = _all(jnp.isfinite(x) & (x == jnp.tril(x)), 2)
-    return lower & _all(diagonal(jnp.diagonal(x, axis1=-2, axis2=-1)), 1)
-
-
-def _correlation_factor(x: Array) -> Array:
-    return _triangular(lambda d: d > 0, x) & _all(_unit_norm(x), 1)
-
-
-def _positive_matrix(x: Array) -> Array:
-    size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True, initial=0.0)
-    symmetric = jnp.abs(x - jnp.swapaxes(x, -1, -2)) <= _tolerance(x) * size
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    factor = jnp.linalg.cholesky(wide, symmetrize_input=True)
-    return _all(symmetric, 2) & _all(jnp.isfinite(factor), 2)
-
-
-def _correlation(x: Array) -> Array:
-    diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)
-    ones = jnp.abs(diagonal - 1) <= _tolerance(x)
-    return _positive_matrix(x) & _all(ones, 1)
-
-
 _NOT_ZERO = Support(
     "numbers other than 0", 0, lambda x: jnp.isfinite(x) & (x != 0), _solid=True
 )
@@ -236,19 +179,19 @@ def _tall(bijector: Any) -> Support:
 
 
 _STRUCTURED: dict[type, Callable[[Any], Support]] = {
-    _vectors.Ordered: lambda b: _INCREASING,
-    _vectors.PositiveOrdered: lambda b: Support(
+    Ordered: lambda b: _INCREASING,
+    PositiveOrdered: lambda b: Support(
         "increasing vectors of positive numbers", 1, _increasing_positive, _solid=True
     ),
-    _vectors.Simplex: lambda b: _simplex(b.axis),
-    _vectors.ZeroSum: lambda b: _zero_sum((b.axis,)),
-    _vectors.ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
-    _vectors.Sphere: lambda b: _UNIT,
-    _vectors.Circular: lambda b: Support("angles in (−π, π]", 0, _angle, _solid=True),
-    _matrices.CorrCholesky: lambda b: _CORRELATION_FACTOR,
-    _matrices.CorrMatrix: lambda b: _CORRELATION,
-    _matrices.LowerCholesky: _tall,
-    _matrices.PositiveDefinite: lambda b: _POSITIVE_MATRIX,
+    Simplex: lambda b: _simplex(b.axis),
+    ZeroSum: lambda b: _zero_sum((b.axis,)),
+    ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
+    Sphere: lambda b: _UNIT,
+    Circular: lambda b: Support("angles in (−π, π]", 0, _angle, _solid=True),
+    CorrCholesky: lambda b: _CORRELATION_FACTOR,
+    CorrMatrix: lambda b: _CORRELATION,
+    LowerCholesky: _tall,
+    PositiveDefinite: lambda b: _POSITIVE_MATRIX,
     tfb.Ascending: lambda b: _INCREASING,
     tfb.SoftmaxCentered: lambda b: _simplex(-1),
     tfb.IteratedSigmoidCentered: lambda b: _simplex(-1),

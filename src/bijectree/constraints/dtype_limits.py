@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._support import interval_of
-from .substrate import Kind
+from ..substrate import Kind
+from .support import interval_of
 
 
 def dtype_fault(bijector: Any, numbers: tuple[Any, ...], kind: Kind) -> str | None:

@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from . import _matrices, _vectors, substrate
-from ._intervals import Range
-from ._support import Support, interval_of, support
-from .numerics import (
+from .. import substrate
+from ..numerics import (
     from_ordinal,
     int_layout,
     largest_number,
@@ -19,7 +17,13 @@ from .numerics import (
     ordinal,
     step_between,
 )
-from .substrate import tfb
+from ..substrate import tfb
+from .correlation import CorrCholesky
+from .covariance import LowerCholesky
+from .ordered import Ordered, PositiveOrdered
+from .ranges import Range
+from .simplex import Simplex
+from .support import Support, interval_of, support
 
 Add = Callable[[Array], Array]
 
@@ -131,13 +135,13 @@ def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
 
 # Sets of vectors and matrices.
 
-_PARTS = (_vectors.Simplex, tfb.SoftmaxCentered, tfb.IteratedSigmoidCentered)
+_PARTS = (Simplex, tfb.SoftmaxCentered, tfb.IteratedSigmoidCentered)
 
 
-_FACTORS = (_matrices.LowerCholesky, _matrices.CorrCholesky, tfb.CorrelationCholesky)
+_FACTORS = (LowerCholesky, CorrCholesky, tfb.CorrelationCholesky)
 
 
-_ORDERED = (_vectors.Ordered, tfb.Ascending)
+_ORDERED = (Ordered, tfb.Ascending)
 
 
 def _lift(bijector: Any, target: Array) -> tuple[Array, Array]:
@@ -151,7 +155,7 @@ def _lift(bijector: Any, target: Array) -> tuple[Array, Array]:
         lowest = jnp.where(diagonal, tiny, lowest)
     elif type(bijector) in _ORDERED:
         target = _increase(target)
-    elif type(bijector) is _vectors.PositiveOrdered:
+    elif type(bijector) is PositiveOrdered:
         target = _increase(jnp.maximum(target, tiny))
         lowest = tiny
     return target, lowest

@@ -1,0 +1,34 @@
+"""A named set: its map, its membership test, its edge."""
+
+# Imported for what it registers.
+from . import tfp_pairs as tfp_pairs
+from .affine import affine as affine, real as real
+from .arguments import finite_number as finite_number
+from .correlation import corr_cholesky as corr_cholesky, corr_matrix as corr_matrix
+from .covariance import (
+    lower_cholesky as lower_cholesky,
+    positive_definite as positive_definite,
+)
+from .directions import circular as circular, sphere as sphere
+from .dtype_limits import dtype_fault as dtype_fault
+from .elementwise import Elementwise as Elementwise
+from .half_line import (
+    greater_than as greater_than,
+    less_than as less_than,
+    positive as positive,
+)
+from .inside import (
+    Add as Add,
+    off_the_edge as off_the_edge,
+    settle as settle,
+    step_inside as step_inside,
+)
+from .interval import interval as interval, unit_interval as unit_interval
+from .ordered import (
+    ordered_vector as ordered_vector,
+    positive_ordered_vector as positive_ordered_vector,
+)
+from .ranges import Range as Range
+from .simplex import simplex as simplex
+from .support import Support as Support, interval_of as interval_of, support as support
+from .zero_sum import zero_sum as zero_sum

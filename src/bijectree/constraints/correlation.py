@@ -1,0 +1,178 @@
+"""Correlation matrices and their Cholesky factors."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..numerics import hyperbolic
+from ..substrate import tfb
+from .reshaping import Reshaping
+from .triangles import (
+    _fill,
+    _index,
+    _lower_times_transpose,
+    _pick,
+    _square,
+    _triangle_size,
+)
+
+
+class _Correlation(Reshaping):
+    """Common to the two correlation bijectors: partial correlations tanh y.
+
+    Entry (i, j) of the Cholesky factor is tanh yᵢⱼ · Πₗ sech yᵢₗ over l < j, and the
+    diagonal is the product alone. It is kept as a sum of log cosh, which neither
+    cancels nor underflows; 1 − Σx² is formed nowhere.
+    """
+
+    def __init__(self, parameters: dict[str, Any]):
+        super().__init__(parameters, free_ndims=1, model_ndims=2)
+
+    def _places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The row and the column of each free coordinate, row by row."""
+        return np.tril_indices(size, -1)
+
+    def _size(self, n: int) -> int:
+        return _triangle_size(n, self.name, diagonal=False)
+
+    def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
+        size = self._size(free_shape[-1])
+        return (*free_shape[:-1], size, size)
+
+    def _free_shape(self, model_shape: tuple[int, ...]) -> tuple[int, ...]:
+        size = _square(model_shape, self.name)
+        return (*model_shape[:-2], size * (size - 1) // 2)
+
+    def _parts(self, free: Array) -> tuple[Array, Array, Array]:
+        """The partial correlations and the log-remainders as matrices; log cosh y."""
+        size = self._size(free.shape[-1])
+        index = _index(*self._places(size), (size, size))
+        tanh, log_cosh, _ = hyperbolic(free)
+        # the sum over l < j: shifted first, since subtracting the last would cancel
+        steps = _fill(log_cosh, np.pad(index, ((0, 0), (1, 0)), constant_values=-1))
+        log_remainder = -jnp.cumsum(steps[..., :-1], axis=-1)
+        return _fill(tanh, index), log_remainder, log_cosh
+
+    def cholesky(self, free: Array) -> Array:
+        """The Cholesky factor of the correlation matrix, exact where L Lᵀ is not."""
+        tanh, log_remainder, _ = self._parts(free)
+        eye = jnp.eye(tanh.shape[-1], dtype=tanh.dtype)
+        return (tanh + eye) * jnp.exp(log_remainder)
+
+    def log_diagonal(self, free: Array) -> Array:
+        """The log of the Cholesky factor's diagonal, without cancellation."""
+        return jnp.diagonal(self._parts(free)[1], axis1=-2, axis2=-1)
+
+    def _from_cholesky(self, factor: Array) -> Array:
+        """The free coordinates of a Cholesky factor with rows of norm 1."""
+        # sinh yᵢⱼ is xᵢⱼ over the norm of what follows it in the row
+        norm = jax.lax.associative_scan(
+            jnp.hypot, jnp.abs(factor), reverse=True, axis=factor.ndim - 1
+        )
+        zero = jnp.zeros_like(factor[..., :1])
+        after = jnp.concatenate([norm[..., 1:], zero], axis=-1)
+        places = self._places(factor.shape[-1])
+        return jnp.arcsinh(_pick(factor, *places) / _pick(after, *places))
+
+
+class CorrCholesky(_Correlation):
+    """Cholesky factors of correlation matrices."""
+
+    def __init__(self, name: str = "corr_cholesky"):
+        parameters = dict(locals())
+        super().__init__(parameters)
+
+    def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
+        tanh, log_remainder, log_cosh = self._parts(x)
+        size = tanh.shape[-1]
+        eye = jnp.eye(size, dtype=x.dtype)
+        rows, columns = self._places(size)
+        weight = jnp.asarray(-(rows - columns + 1.0), x.dtype)
+        log_det = jnp.sum(weight * log_cosh, axis=-1)
+        return (tanh + eye) * jnp.exp(log_remainder), log_det
+
+    def _inverse(self, y: Array) -> Array:
+        _square(y.shape, self.name)
+        return self._from_cholesky(y)
+
+
+class CorrMatrix(_Correlation):
+    """Correlation matrices."""
+
+    def __init__(self, name: str = "corr_matrix"):
+        parameters = dict(locals())
+        super().__init__(parameters)
+
+    def _places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        columns, rows = np.triu_indices(size, 1)
+        return rows, columns
+
+    def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
+        tanh, log_remainder, log_cosh = self._parts(x)
+        size = tanh.shape[-1]
+        eye = jnp.eye(size, dtype=x.dtype)
+        matrix = _lower_times_transpose((tanh + eye) * jnp.exp(log_remainder))
+        _, columns = self._places(size)
+        weight = jnp.asarray(columns - float(size), x.dtype)
+        log_det = jnp.sum(weight * log_cosh, axis=-1)
+        return jnp.where(eye == 1, eye, matrix), log_det
+
+    def _inverse(self, y: Array) -> Array:
+        _square(y.shape, self.name)
+        return self._from_cholesky(jnp.linalg.cholesky(y, symmetrize_input=False))
+
+
+def corr_cholesky() -> tfb.Bijector:
+    """Cholesky factors of K × K correlation matrices, from K(K − 1)/2 coordinates.
+
+    With partial correlations tanh yᵢⱼ below the diagonal, row by row,
+    Lᵢⱼ = tanh yᵢⱼ·Πₗ sech yᵢₗ over l < j, and Lᵢᵢ is the product alone. The log-det in
+    the entries below the diagonal is −Σ (i − j + 1) log cosh yᵢⱼ. What is left of a
+    row is a sum of log cosh, so nothing cancels or underflows before the entry itself;
+    the bijector's method `log_diagonal(free)` gives log Lᵢᵢ, finite everywhere.
+
+    Returns:
+        A bijector of the last two axes; the free coordinates are the last axis.
+        Source: Stan, "Cholesky factors of correlation matrices"; Lewandowski,
+        Kurowicka and Joe 2009, Journal of Multivariate Analysis 100.
+
+    Raises:
+        ValueError: on use, a matrix that is not square or empty, or a number of
+            coordinates that is not K(K − 1)/2.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> print(bt.corr_cholesky().forward(jnp.zeros(1)))
+        [[1. 0.]
+         [0. 1.]]
+    """
+    return CorrCholesky()
+
+
+def corr_matrix() -> tfb.Bijector:
+    """K × K correlation matrices, from K(K − 1)/2 free coordinates.
+
+    L Lᵀ for the L of `corr_cholesky`, with the coordinates column by column as in
+    Stan. The log-det in the entries below the diagonal is −Σ (K − j) log cosh yᵢⱼ, j
+    from 0. The inverse needs a Cholesky factorisation, which fails for matrices that
+    are singular to rounding: where partial correlations near ±1 are likely, keep the
+    Cholesky factor as the parameter, or use the methods `cholesky(free)` and
+    `log_diagonal(free)`, which are exact where the matrix is not.
+
+    Returns:
+        A bijector of the last two axes; the free coordinates are the last axis.
+        Source: Stan, "Correlation matrices"; Lewandowski, Kurowicka and Joe 2009.
+
+    Raises:
+        ValueError: on use, a matrix that is not square or empty, or a number of
+            coordinates that is not K(K − 1)/2.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> print(bt.corr_matrix().inverse(jnp.eye(3)))
+        [0. 0. 0.]
+    """
+    return CorrMatrix()

@@ -1,0 +1,84 @@
+"""Whether arrays are members of sets of vectors and matrices."""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+Predicate = Callable[[Array], Array]
+
+
+# How far from 1 a simplex may sum, a unit vector or a correlation's diagonal may be, by
+# the bytes of the dtype; as in `_tfp.inverse_and_outside`.
+_TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
+
+
+def _tolerance(x: Array) -> float:
+    return _TOLERANCE[x.dtype.itemsize]
+
+
+def _all(truth: Array, ndims: int) -> Array:
+    return jnp.all(truth, axis=tuple(range(truth.ndim - ndims, truth.ndim)))
+
+
+def _finite(ndims: int, x: Array) -> Array:
+    return _all(jnp.isfinite(x), ndims)
+
+
+# Sets of vectors and matrices.
+
+
+def _increasing(x: Array) -> Array:
+    return _all(jnp.diff(x, axis=-1) > 0, 1) & _all(jnp.isfinite(x), 1)
+
+
+def _increasing_positive(x: Array) -> Array:
+    return _increasing(x) & _all(x > 0, 1)
+
+
+def _sums_to_one(axis: int, x: Array) -> Array:
+    total = jnp.sum(x, axis=axis, keepdims=True)
+    inside = (x > 0) & (jnp.abs(total - 1) <= _tolerance(x))
+    return _all(inside, -axis)
+
+
+def _sums_to_zero(axes: tuple[int, ...], x: Array) -> Array:
+    inside = jnp.isfinite(x)
+    for axis in axes:
+        total = jnp.sum(x, axis=axis, keepdims=True)
+        size = jnp.sum(jnp.abs(x), axis=axis, keepdims=True)
+        inside = inside & (jnp.abs(total) <= _tolerance(x) * size)
+    return _all(inside, -min(axes))
+
+
+def _unit_norm(x: Array) -> Array:
+    return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
+
+
+def _angle(x: Array) -> Array:
+    pi = jnp.asarray(math.pi, x.dtype)
+    return (x > -pi) & (x <= pi)
+
+
+def _triangular(diagonal: Predicate, x: Array) -> Array:
+    lower = _all(jnp.isfinite(x) & (x == jnp.tril(x)), 2)
+    return lower & _all(diagonal(jnp.diagonal(x, axis1=-2, axis2=-1)), 1)
+
+
+def _correlation_factor(x: Array) -> Array:
+    return _triangular(lambda d: d > 0, x) & _all(_unit_norm(x), 1)
+
+
+def _positive_matrix(x: Array) -> Array:
+    size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True, initial=0.0)
+    symmetric = jnp.abs(x - jnp.swapaxes(x, -1, -2)) <= _tolerance(x) * size
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    factor = jnp.linalg.cholesky(wide, symmetrize_input=True)
+    return _all(symmetric, 2) & _all(jnp.isfinite(factor), 2)
+
+
+def _correlation(x: Array) -> Array:
+    diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)
+    ones = jnp.abs(diagonal - 1) <= _tolerance(x)
+    return _positive_matrix(x) & _all(ones, 1)

@@ -1,0 +1,106 @@
+"""Parts that sum to 1."""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..numerics import softplus
+from ..substrate import tfb
+from .arguments import _axis_from_end, _one_of
+from .reshaping import _AlongAxis
+from .zero_sum import zero_sum_forward, zero_sum_inverse
+
+
+def _ilr(y: Array) -> tuple[Array, Array]:
+    """Softmax of an isometric zero-sum vector, and its log-det in the first K−1 parts."""
+    z = zero_sum_forward(y)
+    top = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
+    e = jnp.exp(z - top)
+    total = jnp.sum(e, axis=-1, keepdims=True)
+    size = z.shape[-1]
+    # Σ log xᵢ = Σ zᵢ − K log Σ exp zᵢ, and the z sum to 0
+    log_det = 0.5 * math.log(size) - size * (top + jnp.log(total))
+    return e / total, log_det[..., 0]
+
+
+def _stick_breaking(y: Array) -> tuple[Array, Array]:
+    size = y.shape[-1] + 1
+    offset = jnp.asarray(np.log(np.arange(size - 1, 0, -1.0)), y.dtype)
+    minus_log_rest, log_part = softplus(y - offset)  # −log(1 − z) and log z
+    zero = jnp.zeros_like(y, shape=(*y.shape[:-1], 1))
+    log_stick = jnp.concatenate([zero, -jnp.cumsum(minus_log_rest, axis=-1)], axis=-1)
+    log_x = log_stick + jnp.concatenate([log_part, zero], axis=-1)
+    # Σₖ log stickₖ + log zₖ + log(1 − zₖ): the last remainder is the last part
+    return jnp.exp(log_x), jnp.sum(log_x, axis=-1)
+
+
+def _stick_breaking_inverse(x: Array) -> Array:
+    size = x.shape[-1]
+    offset = jnp.asarray(np.log(np.arange(size - 1, 0, -1.0)), x.dtype)
+    # what is left of the stick, summed from its end: 1 − Σx would cancel
+    rest = jax.lax.cumsum(x, axis=x.ndim - 1, reverse=True)[..., 1:]
+    return jnp.log(x[..., :-1]) - jnp.log(rest) + offset
+
+
+class Simplex(_AlongAxis):
+    """Vectors of positive parts that sum to 1 along an axis."""
+
+    def __init__(self, axis: int = -1, via: str = "ilr", name: str = "simplex"):
+        parameters = dict(locals())
+        self.axis = axis
+        self.via = via
+        super().__init__(parameters)
+
+    def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
+        parts, log_det = _ilr(x) if self.via == "ilr" else _stick_breaking(x)
+        return jnp.moveaxis(parts, -1, self.axis), self._over_event(log_det)
+
+    def _inverse(self, y: Array) -> Array:
+        self._free_shape(y.shape)
+        parts = jnp.moveaxis(y, self.axis, -1)
+        if self.via != "ilr":
+            return _stick_breaking_inverse(parts)
+        log = jnp.log(parts)
+        return zero_sum_inverse(log - jnp.mean(log, axis=-1, keepdims=True))
+
+
+def simplex(
+    *, axis: int = -1, via: Literal["ilr", "stick_breaking"] = "ilr"
+) -> tfb.Bijector:
+    """Vectors of K positive parts that sum to 1, from K − 1 free coordinates.
+
+    By default the inverse of the isometric log-ratio transform: z is the zero-sum
+    vector of y (see `zero_sum`), x = exp(z)/Σ exp(z), and the log-det in the chart of
+    the first K − 1 parts is Σ log xᵢ + ½ log K (Stan, "Unit simplex", since 2.37;
+    Egozcue et al. 2003, Mathematical Geology 35, eq. 20).
+
+    With `via="stick_breaking"`, Stan's map before 2.37: a part zₖ =
+    σ(yₖ − log(K − k)) of what is left of a stick of length 1; log-det Σ log xᵢ.
+
+    A density over the parts integrates to 1 over free space, unlike through TFP's
+    `SoftmaxCentered`, whose log-det is that of the embedding.
+
+    Args:
+        axis: the axis that sums to 1, counted from the end. The free array has it
+            last: a column-stochastic matrix (`axis=-2`) of shape (K, M) has the free
+            shape (M, K − 1), which is Stan's order.
+        via: the map.
+
+    Returns:
+        A bijector of the axes from `axis` on; those before are batches.
+
+    Raises:
+        ValueError: `axis` is not negative or `via` is unknown; on use, an empty axis.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> print(bt.simplex().forward(jnp.zeros(3)))
+        [0.25 0.25 0.25 0.25]
+    """
+    _axis_from_end(axis)
+    _one_of(via, "via", ("ilr", "stick_breaking"))
+    return Simplex(axis, via)
