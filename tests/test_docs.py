@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import bijectree
-from bijectree import _spec
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,7 +40,7 @@ def docstring(name: str) -> str:
     """The docstring of a public name; that of a value stands under it in the source."""
     value = getattr(bijectree, name)
     if name == "frozen":
-        source = Path(inspect.getfile(_spec)).read_text()
+        source = Path(inspect.getfile(spec_items)).read_text()
         return re.search(r'^frozen = [^\n]*\n"""(.*?)"""', source, re.M | re.S).group(1)
     return inspect.getdoc(value) or ""
 

@@ -23,18 +23,8 @@ from ._optimizer import eval_params as eval_params, reparameterize as reparamete
 from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
-from ._reparam import Reparam as Reparam, SupportError as SupportError
 from ._sample import sample_blackjax as sample_blackjax
-from ._spec import (
-    dependent as dependent,
-    frozen as frozen,
-    joint as joint,
-    location_scale as location_scale,
-    spec_from_fields as spec_from_fields,
-    tied as tied,
-)
 from ._spec_from_prior import spec_from_prior as spec_from_prior
-from ._summary import summary as summary
 from .constraints import (
     Support as Support,
     affine as affine,
@@ -55,6 +45,17 @@ from .constraints import (
     support as support,
     unit_interval as unit_interval,
     zero_sum as zero_sum,
+)
+from .reparam import (
+    Reparam as Reparam,
+    SupportError as SupportError,
+    dependent as dependent,
+    frozen as frozen,
+    joint as joint,
+    location_scale as location_scale,
+    spec_from_fields as spec_from_fields,
+    summary as summary,
+    tied as tied,
 )
 from .substrate import tfb as tfb, tfd as tfd
 from .trees import by_path as by_path

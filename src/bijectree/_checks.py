@@ -11,13 +11,11 @@ from jaxtyping import PyTree
 
 from . import substrate
 from ._dtypes import check_dtypes
-from ._leaves import model_leaves, same_array, tie_fault
 from ._log_det import check_log_det
-from ._plan import Row
-from ._reparam import Reparam
 from ._report import ERRORS, Findings, LeafReport, Report
 from ._saturation import check_room
 from .constraints import support
+from .reparam import Reparam, Row, model_leaves, same_array, tie_fault
 from .substrate import Kind
 from .trees import Fixed, at_hand, describe, raise_all, short
 

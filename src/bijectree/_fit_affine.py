@@ -14,8 +14,8 @@ from ._fit_chains import Window, listed
 from ._fit_report import FitReport, fisher_divergence
 from ._modes import find_map
 from ._posterior import Posterior
-from ._reparam import Reparam
 from ._target import Target, negative_hessian
+from .reparam import Reparam
 from .trees import describe
 
 _HELD_OUT = 200  # draws of those at hand whose gradients are looked at

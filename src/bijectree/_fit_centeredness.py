@@ -13,12 +13,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from . import _affine_map, _fit_bound, _fit_chains, substrate
 from ._fit_bound import Bound
 from ._fit_report import FitReport
-from ._plan import Plan, Row
 from ._posterior import Posterior
-from ._reparam import Reparam, of_rows
-from ._rows import Rows
-from ._spec import LocationScale
 from ._target import Target
+from .reparam import LocationScale, Plan, Reparam, Row, Rows, of_rows
 from .substrate import split
 from .trees import leaf_at
 

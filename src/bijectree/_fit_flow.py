@@ -13,8 +13,8 @@ from ._fit_bound import Bound
 from ._fit_report import FitReport
 from ._flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
 from ._posterior import Posterior
-from ._reparam import Reparam
 from ._target import Target
+from .reparam import Reparam
 from .substrate import Number
 
 

@@ -8,12 +8,10 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from ._leaves import kept_leaves
 from ._lookup import bijector_for
-from ._plan import Row
 from ._priors import PriorPlan
-from ._reparam import Reparam
 from .constraints import Support, support
+from .reparam import Reparam, Row, kept_leaves
 
 # Standard deviations of the free coordinates that are tried.
 _SPREADS = (0.3, 1.0, 3.0)

@@ -14,8 +14,8 @@ from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
 from . import numerics
 from ._params import Arrays, absent, arrays_of, put
-from ._reparam import Reparam
 from ._steps import Steps
+from .reparam import Reparam
 from .trees import is_array
 
 

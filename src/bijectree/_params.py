@@ -7,10 +7,7 @@ import jax
 import jax.tree_util as jtu
 from jaxtyping import Array, PyTree
 
-from ._leaves import model_leaves
-from ._plan import Plan
-from ._reparam import Reparam, of_rows
-from ._rows import Rows
+from .reparam import Plan, Reparam, Rows, model_leaves, of_rows
 from .trees import describe, is_array, raise_all
 
 # Arrays by the position of their leaf in the model; `None` where there is none.

@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from ._draws import Draws, condition_number, optional_import
-from ._plan import owner
+from .reparam import owner
 from .trees import Paths, describe, path_string, raise_all
 
 _POINTS = 2000  # in a panel; more hide each other

@@ -9,9 +9,8 @@ from jaxtyping import Array
 
 from . import _priors
 from ._draws import optional_import
-from ._plan import Row
 from ._posterior import Posterior
-from ._reparam import Reparam
+from .reparam import Reparam, Row
 from .trees import Paths, describe
 
 _DRAWS = 4000  # of the prior, to find where it lies

@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import _priors, _starts
-from ._leaves import model_leaves
 from ._mismatch import warn_mismatch
-from ._reparam import Reparam
+from .reparam import Reparam, model_leaves
 from .substrate import map_to_scalars
 from .trees import Fixed, Structure, describe
 

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from . import substrate
 from ._lookup import bijector_for, without_density
-from ._plan import Plan, Row
 from .constraints import off_the_edge
+from .reparam import Plan, Row
 from .substrate import Structure, tfd
 from .trees import Fixed, broadcast, describe, raise_all
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from . import _priors
-from ._reparam import Reparam
+from .reparam import Reparam
 
 
 class Proposal(eqx.Module):

@@ -12,12 +12,10 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
 from . import substrate
-from ._leaves import free_leaves
 from ._params import Arrays, without
-from ._plan import Row, owner
-from ._reparam import Reparam
 from .constraints import Add, interval_of, settle, step_inside
 from .numerics import add_exactly, mark
+from .reparam import Reparam, Row, free_leaves, owner
 from .substrate import Kind, map_alike, map_to_scalars
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from . import substrate
 from ._posterior import Posterior
-from ._reparam import Reparam
+from .reparam import Reparam
 
 
 class Target(eqx.Module):

@@ -12,13 +12,14 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from . import substrate
-from ._plan import Plan, Row, build_bijector, dependent_numbers
-from ._spec import LocationScale
-from .constraints import support
-from .numerics import cut, ravel
-from .substrate import Kind, map_alike
-from .trees import raise_all
+from .. import substrate
+from ..constraints import support
+from ..numerics import cut, ravel
+from ..substrate import Kind, map_alike
+from ..trees import raise_all
+from .dependence import build_bijector, dependent_numbers
+from .location_scale import LocationScale
+from .plan import Plan, Row
 
 # What `_tfp` needs to map a leaf.
 Call = tuple[Kind, tuple[Any, ...]]

@@ -13,10 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ._leaves import model_leaves
-from ._plan import Row
-from ._reparam import Reparam
-from .trees import is_array, is_spread, plain
+from ..trees import is_array, is_spread, plain
+from .leaves import model_leaves
+from .plan import Row
+from .reparam import Reparam
 
 # A cell is cut here, so that a row stays one line.
 _WIDEST = 40

@@ -10,9 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from ._plan import Plan, Row
-from .substrate import ROUND_TRIP_TOLERANCE
-from .trees import (
+from ..substrate import ROUND_TRIP_TOLERANCE
+from ..trees import (
     Fixed,
     at_hand,
     broadcast,
@@ -23,6 +22,7 @@ from .trees import (
     raise_all,
     short,
 )
+from .plan import Plan, Row
 
 
 def model_leaves(plan: Plan, model: PyTree) -> list[Any]:

@@ -1,6 +1,5 @@
 """Binding a spec to a model: who maps what, and every fault of it at once."""
 
-import collections
 import dataclasses
 import graphlib
 import math
@@ -11,19 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ._leaves import tie_fault
-from ._plan import Plan, Row, owner, trace
-from ._spec import Dependent, Joint, LocationScale, Tied, frozen, is_spec_leaf
-from .constraints import dtype_fault
-from .substrate import (
-    BIND_ERRORS,
-    Kind,
-    Structure as BijectorStructure,
-    bind,
-    is_bijector,
-    split,
-)
-from .trees import (
+from ..constraints import dtype_fault
+from ..substrate import BIND_ERRORS, Kind, Structure as BijectorStructure, bind, split
+from ..trees import (
     Fixed,
     Paths,
     Structure,
@@ -34,6 +23,11 @@ from .trees import (
     raise_all,
     split_axes,
 )
+from .binding_faults import _ambiguous, _is_distribution, _item_name, _not_a_spec_leaf
+from .dependence import trace
+from .leaves import tie_fault
+from .plan import Plan, Row, owner
+from .spec_items import Dependent, Joint, Tied, frozen, is_spec_leaf
 
 
 def make_plan(
@@ -375,65 +369,3 @@ def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
 
 def _static(leaf: Any) -> Fixed | None:
     return None if is_array(leaf) else Fixed(leaf)
-
-
-def _item_name(item: Any) -> str:
-    if is_bijector(item):
-        return item.name
-    if isinstance(item, Joint):
-        over = f" over {', '.join(item.over)}" if item.over else ""
-        return f"the joint {_item_name(item.bijector)}{over}"
-    if isinstance(item, Dependent) and isinstance(item.function, LocationScale):
-        return "location_scale"
-    return repr(item) if item is frozen else type(item).__name__.lower()
-
-
-def _is_distribution(x: Any) -> bool:
-    """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
-    return any(cls.__name__ == "Distribution" for cls in type(x).__mro__)
-
-
-def _not_a_spec_leaf(value: Any) -> str:
-    expected = "expected a TFP bijector, None (identity), bt.frozen or another item of bt"
-    if _is_distribution(value):
-        return (
-            f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
-            "bt.Posterior"
-        )
-    if callable(value):
-        name = getattr(value, "__name__", type(value).__name__)
-        return f"got the function {name}; {expected}. Call it: {name}()"
-    return f"got {describe(value)}; {expected}"
-
-
-def _ambiguous(rows: list[Row]) -> list[str]:
-    """Faults for leaves that no path string, or no label, could tell apart."""
-    faults = [
-        f"{count} leaves have the path '{path}'; rename a key"
-        for path, count in collections.Counter(row.path for row in rows).items()
-        if count > 1
-    ]
-    faults += [
-        f"the path '{row.path}' has an empty part, as the root has; rename the key ''"
-        for row in rows
-        if len(rows) > 1 and "" in row.path.split(".")
-    ]
-    # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
-    ndims = {
-        row.path: len(
-            row.shape if row.members or row.owner is not None else row.free_shape
-        )
-        for row in rows
-        if row.role == "free"
-    }
-    for path, ndim in ndims.items():
-        base, _, index = path.rpartition(".")
-        while index.isdecimal():
-            ndim += 1
-            if ndims.get(base) == ndim:
-                faults.append(
-                    f"'{path}' and the elements of '{base}' have the same labels; "
-                    "rename a key"
-                )
-            base, _, index = base.rpartition(".")
-    return faults

@@ -13,20 +13,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from . import substrate
-from ._binding import make_plan
-from ._leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
-from ._plan import Plan
-from ._rows import Rows
-from .numerics import ravel, widest
-from .substrate import BIND_ERRORS
-from .trees import describe, raise_all, short, whole
-
-
-class SupportError(ValueError):
-    """Values of a model lie outside the support of their bijectors."""
-
-    __module__ = "bijectree"  # as users import it, and as tracebacks name it
+from .. import substrate
+from ..numerics import ravel, widest
+from ..substrate import BIND_ERRORS
+from ..trees import describe, raise_all, short, whole
+from .binding import make_plan
+from .bound import Rows
+from .leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
+from .outside import SupportError, _error_if
+from .plan import Plan
 
 
 class Reparam(eqx.Module):
@@ -363,18 +358,6 @@ class Reparam(eqx.Module):
                 f"the coordinates {', '.join(found)} of the model are outside what "
                 f"{name}, given to `then`, maps onto"
             )
-
-
-def _error_if(leaf: Array, mask: Array, message: str) -> Array:
-    """A leaf, or an error; where there are several devices, NaN for it.
-
-    What one of them raised would leave the others waiting for it. And `eqx.error_if`
-    brings all that it is given to one device, so it gets a scalar.
-    """
-    wrong = mask.any()
-    if jax.device_count() == 1:
-        wrong = eqx.error_if(jnp.zeros((), bool), wrong, message)
-    return jnp.where(wrong, jnp.asarray(jnp.nan, leaf.dtype), leaf)
 
 
 def of_rows(rows: Rows) -> Reparam:

@@ -1,0 +1,25 @@
+"""A spec bound to a model: a pair of maps with a log-det."""
+
+from .bound import Rows as Rows
+from .leaves import (
+    free_leaves as free_leaves,
+    kept_leaves as kept_leaves,
+    model_leaves as model_leaves,
+    same_array as same_array,
+    tie_fault as tie_fault,
+)
+from .location_scale import (
+    LocationScale as LocationScale,
+    location_scale as location_scale,
+)
+from .outside import SupportError as SupportError
+from .plan import Plan as Plan, Row as Row, owner as owner
+from .reparam import Reparam as Reparam, of_rows as of_rows
+from .spec_from_fields import spec_from_fields as spec_from_fields
+from .spec_items import (
+    dependent as dependent,
+    frozen as frozen,
+    joint as joint,
+    tied as tied,
+)
+from .summary import summary as summary

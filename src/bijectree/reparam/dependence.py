@@ -1,0 +1,116 @@
+"""Bijectors that depend on other leaves: what their functions read and make."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array, PyTree
+
+from ..substrate import Structure as BijectorStructure, is_bijector, split
+from ..trees import Structure, describe
+from .plan import Plan, Row
+
+
+def build_bijector(
+    plan: Plan, row: Row, numbers: tuple[Any, ...], leaves: Sequence[Any]
+) -> Any:
+    """The bijector of a row: from its numbers, and what it depends on in `leaves`."""
+    if row.function is None:
+        assert row.kind is not None
+        return row.kind.structure.build(numbers)
+    shown = view(plan.structure, plan.rows, {i: leaves[i] for i in row.on})
+    return row.function.build(numbers)(shown)
+
+
+def dependent_numbers(
+    plan: Plan, row: Row, numbers: tuple[Any, ...], leaves: Sequence[Any]
+) -> tuple[Array, ...]:
+    """The numbers of a row's bijector, from the leaves that it depends on."""
+
+    def make(numbers: tuple[Any, ...], on: list[Any]) -> tuple[Array, ...]:
+        at = dict(zip(row.on, on, strict=True))
+        structure, found = split(
+            build_bijector(plan, row, numbers, [at.get(i) for i in range(len(leaves))])
+        )
+        if row.kind is None or structure != row.kind.structure:
+            raise ValueError(
+                f"the function of '{row.path}' made another sort of bijector than when "
+                "it was bound; only its numbers may depend on the model"
+            )
+        return found
+
+    on = [leaves[i] for i in row.on]
+    if any(isinstance(x, Tracer) for x in jax.tree_util.tree_leaves((numbers, on))):
+        return make(numbers, on)
+    # A bound that has run into another must not raise here, in a function that looks at
+    # concrete values, where the same map under `jit` goes on. `vmap` hides them.
+    many = jax.tree_util.tree_map(lambda x: jnp.asarray(x)[None], (numbers, on))
+    return tuple(x[0] for x in jax.vmap(make)(*many))
+
+
+def view(structure: Structure, rows: Sequence[Row], seen: Mapping[int, Any]) -> PyTree:
+    """The model for a function that reads only the leaves `seen`."""
+    shown = []
+    for i, row in enumerate(rows):
+        if row.value is not None:
+            shown.append(row.value.value)
+        elif i in seen:
+            shown.append(seen[i])
+        elif isinstance(row.dtype, np.dtype):  # never used, as was seen when bound
+            shown.append(np.broadcast_to(np.zeros((), row.dtype), row.shape))
+        else:  # nor is a PRNG key
+            shown.append(None)
+    return structure.treedef.unflatten(shown)
+
+
+def trace(
+    structure: Structure,
+    rows: Sequence[Row],
+    function: BijectorStructure,
+    numbers: tuple[Any, ...],
+) -> tuple[BijectorStructure, tuple[Any, ...], list[int]]:
+    """Find what the function of a dependent bijector makes, from shapes alone.
+
+    Returns:
+        The structure of its bijector, the shapes of that one's numbers, and the arrays
+        of the model that it reads.
+
+    Raises:
+        TypeError: it makes no bijector, or one that cannot be split, or another at
+            each call.
+    """
+    avals = {
+        i: jax.ShapeDtypeStruct(row.shape, row.dtype)
+        for i, row in enumerate(rows)
+        if row.value is None
+    }
+    made: list[BijectorStructure] = []
+
+    def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
+        bijector = function.build(numbers)(view(structure, rows, arrays))
+        if not is_bijector(bijector):
+            raise TypeError(f"its function returned {describe(bijector)}, not a bijector")
+        found, result = split(bijector)
+        if found.opaque:
+            raise TypeError(
+                f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; "
+                "derive its class from tfb.AutoCompositeTensorBijector"
+            )
+        again, _ = split(function.build(numbers)(view(structure, rows, arrays)))
+        if found != again:
+            raise TypeError(
+                f"its function makes another {bijector.name} at each call, such as one "
+                "that holds a new function; only numbers may depend on the model"
+            )
+        made.append(found)
+        return result
+
+    jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, avals)
+    # What is left after dead code is what is read, within nested functions too.
+    _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+    pairs = zip(sorted(avals), used[-len(avals) :], strict=True)
+    return made[0], shapes, [i for i, read in pairs if read]

@@ -1,0 +1,187 @@
+"""What may stand in a spec beside TFP's bijectors."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, PyTree
+
+from ..substrate import is_bijector
+from ..trees import describe
+
+
+class _Frozen:
+    """The type of `frozen`."""
+
+    def __repr__(self) -> str:
+        return "frozen"
+
+    def __reduce__(self) -> str:
+        return "frozen"
+
+
+frozen = _Frozen()
+
+
+"""In a spec: hold a leaf fixed. It has a value but no free coordinate.
+
+Example:
+    >>> import bijectree as bt, jax.numpy as jnp
+    >>> model = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    >>> bt.Reparam(model, {"a": bt.frozen, "b": None}).dim
+    3
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Joint:
+    """The type of `joint`."""
+
+    bijector: Any
+    over: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dependent:
+    """The type of `dependent`."""
+
+    function: Callable[[PyTree], Any]
+    on: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tied:
+    """The type of `tied`."""
+
+    source: str
+    function: Callable[[Array], Array]
+
+
+def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
+    """One bijector over the concatenation of several leaves.
+
+    The leaves that this one object stands at or above, each raveled, form one vector,
+    and so do their free coordinates, which lie in `free` where the first leaf of the
+    model among them does. Placed by one rule at several leaves or nodes, it is one joint
+    over all of them; another call makes another joint. Leaves that are not inexact
+    arrays are passed over, and each leaf keeps its dtype.
+
+    Args:
+        bijector: a TFP bijector, or a `dependent`, of a vector. Its free size may
+            differ from its size.
+        over: paths or globs from the model's root that name the leaves and give their
+            order. Without it, the leaves beneath come in JAX's order (a dict's by
+            sorted key). Leaves beneath that `over` does not name keep their own
+            coordinates. Where the joint stands does not matter then.
+
+    Returns:
+        A leaf of a spec.
+
+    Raises:
+        TypeError: neither a bijector nor a `dependent` is given.
+        ValueError: from `Reparam`, that the paths name nothing, or leaves that have
+            something else in the spec, or that the bijector does not fit the vector.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"low": jnp.array(1.0), "high": jnp.array(3.0)}
+        >>> spec = bt.joint(bt.tfb.Ascending(), over=("low", "high"))
+        >>> reparam = bt.Reparam(model, spec)
+        >>> print(reparam.inverse(model)["high"])  # 1, log(3 - 1)
+        [1.        0.6931472]
+    """
+    over = (over,) if isinstance(over, str) else tuple(over)
+    if not is_bijector(bijector) and not isinstance(bijector, Dependent):
+        raise TypeError(f"joint takes a TFP bijector, got {describe(bijector)}")
+    return Joint(bijector, over)
+
+
+def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> Dependent:
+    """A bijector whose numbers depend on other leaves of the model.
+
+    Leaves are mapped in the order of their dependencies, so the Jacobian is block
+    triangular and its log-det the sum of the leaves' own.
+
+    Args:
+        function: takes the model in constrained coordinates and returns a bijector,
+            always of the same sort: only its numbers may depend on the model. It may
+            read only the leaves that `on` names, their shapes and dtypes aside; reading
+            another is an error. It is called with traced values, also outside `jit`. A
+            function that is a pytree (an `eqx.Module` with `__call__`) may hold arrays
+            of numbers, which may change without a new trace, while numbers in a closure
+            may not. A newly made lambda is a new function, and retraces.
+        on: paths or globs, from the model's root, of the leaves that `function` reads.
+
+    Returns:
+        A leaf of a spec.
+
+    Raises:
+        TypeError: `function` is not callable.
+        ValueError: `on` is empty. From `Reparam`: `on` names what is not there, the
+            function reads what `on` does not name, or returns no bijector or one that
+            does not fit the leaf, or leaves depend on each other in a cycle.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"alpha": jnp.array(0.3), "beta": jnp.array(0.5)}
+        >>> below = bt.dependent(lambda m: bt.interval(0.0, 1.0 - m["alpha"]), "alpha")
+        >>> spec = {"alpha": bt.unit_interval(), "beta": below}
+        >>> reparam = bt.Reparam(model, spec)
+        >>> print(f"{reparam.inverse(model)['beta']:.5f}")  # logit(0.5 / 0.7)
+        0.91629
+    """
+    on = (on,) if isinstance(on, str) else tuple(on)
+    if not callable(function) or is_bijector(function):
+        raise TypeError(f"dependent takes a function, got {describe(function)}")
+    if not on:
+        raise ValueError("dependent: `on` must name the leaves that the function reads")
+    return Dependent(function, on)
+
+
+class _Identity(eqx.Module):
+    def __call__(self, x: Array) -> Array:
+        return x
+
+
+def tied(source: str, fn: Callable[[Array], Array] | None = None) -> Tied:
+    """A leaf whose value is that of another leaf, or a function of it.
+
+    It has no free coordinate, no log-det and no prior of its own; gradients of both
+    uses add up at the source. A leaf tied to a frozen one is frozen too.
+
+    Args:
+        source: the path of the other leaf.
+        fn: maps the source's value to this leaf's, the identity by default.
+
+    Returns:
+        A leaf of a spec.
+
+    Raises:
+        TypeError: `source` is no string, or `fn` no function.
+        ValueError: from `Reparam`, that `source` is not the path of one array of
+            floats, that `fn` does not give the leaf's shape, a cycle of ties, or frozen
+            leaves that disagree; from `Reparam.inverse`, leaves that disagree.
+
+    Example:
+        >>> import bijectree as bt, jax.numpy as jnp
+        >>> model = {"embed": jnp.ones((3, 2)), "head": jnp.ones((2, 3))}
+        >>> spec = {"embed": None, "head": bt.tied("embed", jnp.transpose)}
+        >>> bt.Reparam(model, spec).dim
+        6
+    """
+    if not isinstance(source, str):
+        raise TypeError(f"tied takes the path of a leaf, got {describe(source)}")
+    if fn is not None and not callable(fn):
+        raise TypeError(f"tied takes a function, got {describe(fn)}")
+    return Tied(source, _Identity() if fn is None else fn)
+
+
+def is_spec_leaf(x: Any) -> bool:
+    """Whether `x` stands at a leaf of a spec, or above many of the model's."""
+    return (
+        x is None
+        or x is frozen
+        or isinstance(x, (Joint, Dependent, Tied))
+        or is_bijector(x)
+    )
