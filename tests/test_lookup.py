@@ -648,7 +648,7 @@ def test_what_is_no_prior_is_a_type_error(thing):
 
 
 def test_register_serves_subclasses_too(monkeypatch):
-    monkeypatch.setattr("bijectree._lookup._table", dict(bt._lookup._table))
+    monkeypatch.setattr("bijectree.priors.lookup._table", dict(bt.priors.lookup._table))
 
     class Percentage:
         pass

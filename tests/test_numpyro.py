@@ -2,7 +2,7 @@ import numpyro.distributions as nd
 import pytest
 from numpyro.distributions import transforms as nt
 
-from bijectree import _numpyro
+from bijectree.priors.numpyro_images import _flat, states_support
 
 # The densities of what is looked up are in test_lookup.py.
 
@@ -19,12 +19,12 @@ from bijectree import _numpyro
 def test_which_classes_state_their_support(distribution, states):
     if isinstance(distribution, type):
         distribution = distribution(nd.Normal(0.0, 1.0), nt.ExpTransform())
-    assert _numpyro.states_support(distribution) is states
+    assert states_support(distribution) is states
 
 
 def test_compositions_and_their_inverses_are_taken_apart():
     exp, affine = nt.ExpTransform(), nt.AffineTransform(1.0, 2.0)
     inner = nt.IndependentTransform(nt.ComposeTransform([exp, affine]), 1)
-    assert _numpyro._flat([inner]) == [exp, affine]
-    first, second = _numpyro._flat([inner.inv, exp])[:2]
+    assert _flat([inner]) == [exp, affine]
+    first, second = _flat([inner.inv, exp])[:2]
     assert (first.inv, second.inv) == (affine, exp)

@@ -16,7 +16,8 @@ from jaxtyping import Array
 from scipy.special import expit, gammaln, logsumexp
 
 import bijectree as bt
-from bijectree import _priors, tfb, tfd
+from bijectree import tfb, tfd
+from bijectree.priors.distribution import _FINITE_AT_THE_EDGE
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "eight_schools.json").read_text())
 
@@ -809,7 +810,7 @@ def test_a_bound_that_bfloat16_rounds_out_of_the_support_is_on_its_edge(prior, f
     ids=lambda prior: type(prior).__name__,
 )
 def test_where_a_density_without_a_pole_ends(prior):
-    assert type(prior) in _priors._FINITE_AT_THE_EDGE
+    assert type(prior) in _FINITE_AT_THE_EDGE
     value, gradient = jax.value_and_grad(prior.log_prob)(jnp.zeros(()))
     assert np.isfinite(value)
     assert np.isfinite(gradient)

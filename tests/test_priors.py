@@ -338,7 +338,7 @@ def _state_space():
     ids=["ramp", "improper", "state-space"],
 )
 def test_priors_that_jax_or_a_sampler_cannot_look_into(make, shape, getkey, monkeypatch):
-    monkeypatch.setattr("bijectree._lookup._table", dict(bt._lookup._table))
+    monkeypatch.setattr("bijectree.priors.lookup._table", dict(bt.priors.lookup._table))
     bt.register(Ramp, lambda prior: bt.positive())
     model, prior = {"a": jnp.ones(shape)}, {"a": make()}
     posterior = bt.Posterior(

@@ -12,7 +12,6 @@ from ._fit_affine import fit_affine as fit_affine
 from ._fit_centeredness import fit_centeredness as fit_centeredness
 from ._fit_flow import fit_flow as fit_flow
 from ._fit_report import FitReport as FitReport
-from ._lookup import bijector_for as bijector_for, register as register
 from ._modes import (
     Laplace as Laplace,
     Mode as Mode,
@@ -24,7 +23,6 @@ from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
 from ._posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from ._sample import sample_blackjax as sample_blackjax
-from ._spec_from_prior import spec_from_prior as spec_from_prior
 from .constraints import (
     Support as Support,
     affine as affine,
@@ -45,6 +43,11 @@ from .constraints import (
     support as support,
     unit_interval as unit_interval,
     zero_sum as zero_sum,
+)
+from .priors import (
+    bijector_for as bijector_for,
+    register as register,
+    spec_from_prior as spec_from_prior,
 )
 from .reparam import (
     Reparam as Reparam,

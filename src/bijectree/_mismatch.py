@@ -8,9 +8,9 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from ._lookup import bijector_for
 from ._priors import PriorPlan
 from .constraints import Support, support
+from .priors import bijector_for
 from .reparam import Reparam, Row, kept_leaves
 
 # Standard deviations of the free coordinates that are tried.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from . import _priors
+from . import priors
 from ._draws import optional_import
 from ._posterior import Posterior
 from .reparam import Reparam, Row
@@ -149,9 +149,9 @@ def _draw(structure: Any, numbers: Any, row: Row, name: str) -> np.ndarray:
             f"plot_prior: the prior of '{row.path}', {name}, has no method sample, by "
             "which to find where it lies"
         )
-    dtype = _priors.compute_dtype(row.dtype)
+    dtype = priors.compute_dtype(row.dtype)
     shape = (_DRAWS, *row.shape)
-    draws = _priors.sample(structure, dtype, numbers, shape, jax.random.key(0))
+    draws = priors.sample(structure, dtype, numbers, shape, jax.random.key(0))
     return np.asarray(draws, np.float64).reshape(_DRAWS, -1)
 
 
@@ -162,7 +162,7 @@ def _curves(
 
     Each is of shape (points, elements). Last, which draws the bijector maps onto.
     """
-    dtype = _priors.compute_dtype(row.dtype)
+    dtype = priors.compute_dtype(row.dtype)
 
     def through(points: int) -> Reparam:
         return Reparam(jax.ShapeDtypeStruct((points, *row.shape), dtype), bijector)
@@ -183,7 +183,7 @@ def _curves(
     @jax.jit
     def density(grid: Array) -> tuple[Array, Array, Array, Array]:
         x, slope = jax.jvp(forward, (grid,), (jnp.ones_like(grid),))
-        log_prob = _priors._log_probs(structure, dtype, numbers, x)
+        log_prob = priors.log_probs(structure, dtype, numbers, x)
         if log_prob.shape != x.shape:
             raise ValueError(
                 f"plot_prior: the prior of '{row.path}' is of events, of several "

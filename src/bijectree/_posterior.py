@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _priors, _starts
+from . import _priors, _starts, priors
 from ._mismatch import warn_mismatch
 from .reparam import Reparam, model_leaves
 from .substrate import map_to_scalars
@@ -199,7 +199,7 @@ class Posterior(eqx.Module):
             return jnp.zeros((), dtype)
 
         def term(structure: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
-            return _priors.log_prob(structure, numbers, leaf).astype(dtype)
+            return priors.log_prob(structure, numbers, leaf).astype(dtype)
 
         return jnp.sum(map_to_scalars(term, calls, leaves))
 
@@ -214,7 +214,7 @@ class Posterior(eqx.Module):
         calls, leaves = self._prior_calls(model)
         paths = [term.path for term in self._plan.terms]
         return {
-            path: _priors.log_prob(*call, leaf)
+            path: priors.log_prob(*call, leaf)
             for path, call, leaf in zip(paths, calls, leaves, strict=True)
         }
 
@@ -440,7 +440,7 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
 
     A tree written by hand with the class of the model may be callable, as the model is.
     """
-    if prior is None or not callable(prior) or _priors.is_distribution(prior):
+    if prior is None or not callable(prior) or priors.is_distribution(prior):
         return False
     data = reparam._rows.plan.structure.treedef.node_data()
     return data is None or type(prior) is not data[0]

@@ -12,7 +12,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _priors
+from . import _priors, priors
 from .reparam import Reparam
 
 
@@ -68,9 +68,9 @@ class Proposal(eqx.Module):
         keys = jax.random.split(key, max(len(self.plan.terms), 1))
         for term, key_of_leaf in zip(self.plan.terms, keys, strict=False):
             leaf = leaves[term.position]
-            draw = _priors.sample(
+            draw = priors.sample(
                 self.plan.structures[term.slot],
-                _priors.compute_dtype(leaf.dtype),
+                priors.compute_dtype(leaf.dtype),
                 self.numbers[term.slot],
                 leaf.shape,
                 key_of_leaf,

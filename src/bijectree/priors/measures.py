@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .constraints import support
-from .substrate import all_links, tfb
+from ..constraints import support
+from ..substrate import all_links, tfb
 
 # In the measure of the space around the set.
 _EMBEDDED = {

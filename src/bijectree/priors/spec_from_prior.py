@@ -9,9 +9,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from . import _priors, substrate
-from ._lookup import bijector_for
-from .trees import broadcast, is_inexact, path_string, raise_all
+from .. import substrate
+from ..trees import broadcast, is_inexact, path_string, raise_all
+from . import distribution, fit
+from .distribution import NoDrawsError
+from .lookup import bijector_for
 
 _DRAWS = 1000
 
@@ -48,7 +50,7 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         ('positive numbers', None)
     """
     pairs, treedef = jtu.tree_flatten_with_path(model)
-    groups, faults = broadcast(prior, model, _priors.leaf_of_prior(treedef))
+    groups, faults = broadcast(prior, model, fit.leaf_of_prior(treedef))
     raise_all("spec_from_prior: the prior's structure is not the model's", faults)
     spec: list[Any] = [None] * len(pairs)
     made: dict[int, tuple[Any, str]] = {}
@@ -57,14 +59,12 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
             continue
         where = ", ".join(f"'{path_string(pairs[i][0])}'" for i in positions[:3])
         covered = [i for i in positions if is_inexact(pairs[i][1])]
-        if not _priors.is_distribution(value):
-            faults.append(
-                f"at {where or 'a node without leaves'}: {_priors.refuse(value)}"
-            )
+        if not distribution.is_distribution(value):
+            faults.append(f"at {where or 'a node without leaves'}: {fit.refuse(value)}")
             continue
         if not covered:
             faults.append(
-                f"{_priors.name(value)} stands where no inexact array is: "
+                f"{distribution.name(value)} stands where no inexact array is: "
                 f"{where or 'no leaf at all'}"
             )
             continue
@@ -74,10 +74,10 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         if fault:
             faults.append(f"at {where}: {fault}")
             continue
-        structure, numbers = _priors.split(value)
+        structure, numbers = distribution.split(value)
         for i in covered:
             leaf = pairs[i][1]
-            fault = _priors.misfit(value, structure, numbers, leaf.shape, leaf.dtype)
+            fault = fit.misfit(value, structure, numbers, leaf.shape, leaf.dtype)
             if fault:
                 faults.append(f"at '{path_string(pairs[i][0])}': {fault}")
             spec[i] = bijector
@@ -91,7 +91,7 @@ def _bijector(distribution: Any) -> tuple[Any, str]:
         bijector = bijector_for(distribution)
     except (ValueError, TypeError) as error:
         return None, str(error)
-    numbers = (*_priors.split(distribution)[1], *jtu.tree_leaves(bijector))
+    numbers = (*distribution.split(distribution)[1], *jtu.tree_leaves(bijector))
     if any(isinstance(x, Tracer) for x in numbers):
         return bijector, ""  # the numbers are not known, so there is nothing to draw
     return bijector, _missed(distribution, bijector)
@@ -101,16 +101,16 @@ def _missed(distribution: Any, bijector: Any) -> str:
     """Why draws of a distribution are not in the image of a bijector; "" if all are."""
     # Double precision, so that what is found missing is not just rounded away.
     with jax.enable_x64(True):
-        structure, numbers = _priors.split(distribution)
-        shape = _priors.sample_shape(distribution, _DRAWS)
+        structure, numbers = distribution.split(distribution)
+        shape = distribution.sample_shape(distribution, _DRAWS)
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
         try:
-            draws = _priors.sample(structure, dtype, numbers, shape, key)
-        except _priors.NoDrawsError:
+            draws = distribution.sample(structure, dtype, numbers, shape, key)
+        except NoDrawsError:
             return ""  # such as an improper prior
         structure, numbers = substrate.split(bijector)
-        name = f"{_priors.name(distribution)} (bijector {bijector.name})"
+        name = f"{distribution.name(distribution)} (bijector {bijector.name})"
         try:
             kind = substrate.bind(structure, numbers, shape, dtype)
         except (ValueError, TypeError) as error:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .constraints import Range, Support, interval_of, support
-from .substrate import tfb
+from ..constraints import Range, Support, interval_of, support
+from ..substrate import tfb
 
 # Monotone maps of numbers and their inverses, `(transform, array module, x) -> y`; NaN
 # off the domain.

@@ -1,0 +1,16 @@
+"""Anybody's distribution: its density, its draws, the bijector onto its support."""
+
+# Imported for what they register.
+from . import numpyro as numpyro, tfp_table as tfp_table
+from .distribution import (
+    compute_dtype as compute_dtype,
+    is_distribution as is_distribution,
+    log_prob as log_prob,
+    log_probs as log_probs,
+    name as name,
+    sample as sample,
+    split as split,
+)
+from .fit import leaf_of_prior as leaf_of_prior, misfit as misfit, refuse as refuse
+from .lookup import bijector_for as bijector_for, register as register
+from .spec_from_prior import spec_from_prior as spec_from_prior

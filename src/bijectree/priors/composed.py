@@ -1,0 +1,216 @@
+"""The supports of distributions that are made of others."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ..constraints import (
+    Elementwise,
+    Range,
+    corr_cholesky,
+    corr_matrix,
+    greater_than,
+    interval,
+    interval_of,
+    less_than,
+    lower_cholesky,
+    ordered_vector,
+    positive,
+    positive_definite,
+    real,
+    simplex,
+    sphere,
+    support,
+)
+from ..substrate import tfb, tfd
+from .lookup import _wrong_density, bijector_for
+from .measures import other_measure
+
+# Distributions made of others.
+
+
+def _same(attribute: str) -> Callable[[Any], tfb.Bijector]:
+    return lambda prior: bijector_for(getattr(prior, attribute))
+
+
+def _map_bounds(bijector: tfb.Bijector, change: Callable) -> tfb.Bijector:
+    """Apply `change` to the bounds that are arrays; scalars fit any shape."""
+    arrays = [leaf for leaf in jax.tree.leaves(bijector) if np.ndim(leaf)]
+    if not arrays:
+        return bijector
+    if not isinstance(bijector, Elementwise):
+        raise ValueError(f"{bijector.name} with array parameters cannot be reshaped")
+    return jax.tree.map(lambda leaf: change(leaf) if np.ndim(leaf) else leaf, bijector)
+
+
+def _sample(prior: Any) -> tfb.Bijector:
+    """Bounds have the batch's axes, which come before those of the sample."""
+    extra = len(np.ravel(prior.sample_shape))
+    events = len(prior.distribution.event_shape)
+
+    def change(bound: Any) -> Any:
+        place = np.ndim(bound) - events
+        return bound.reshape(*bound.shape[:place], *[1] * extra, *bound.shape[place:])
+
+    return _map_bounds(bijector_for(prior.distribution), change)
+
+
+def _batch_reshape(prior: Any) -> tfb.Bijector:
+    inner = prior.distribution
+    events = tuple(inner.event_shape)
+
+    def change(bound: Any) -> Any:
+        whole = jnp.broadcast_to(bound, (*inner.batch_shape, *events))
+        return whole.reshape(*prior.batch_shape, *events)
+
+    return _map_bounds(bijector_for(inner), change)
+
+
+def onto(span: Range) -> tfb.Bijector:
+    """The bijector onto an open interval."""
+    if span.everything:
+        return real()
+    if span.is_to(math.inf):
+        return positive() if span.is_from(0) else _half_line(greater_than, span.lower)
+    if span.is_from(-math.inf):
+        return _half_line(less_than, span.upper)
+    return interval(span.lower, span.upper)
+
+
+def _half_line(make: Callable, bound: Any) -> tfb.Bijector:
+    known = not isinstance(bound, Tracer)
+    if known and not np.all(np.isfinite(bound)):
+        return interval(
+            *((bound, math.inf) if make is greater_than else (-math.inf, bound))
+        )
+    return make(bound)
+
+
+def _hull(spans: list[Range | None], axis: int | None = None) -> tfb.Bijector | None:
+    """The bijector onto the smallest interval that holds several, elementwise.
+
+    With an axis, those along it are held too, where the bounds have that axis.
+    """
+    if any(span is None for span in spans):
+        return None
+    ends = []
+    for attribute, pick in (("lower", "min"), ("upper", "max")):
+        bounds = [getattr(span, attribute) for span in spans]
+        xp = jnp if any(isinstance(b, Tracer) for b in bounds) else np
+        if axis is not None:
+            reduce = getattr(xp, pick)
+            bounds = [reduce(b, axis=axis) if np.ndim(b) >= -axis else b for b in bounds]
+        end = bounds[0]
+        for bound in bounds[1:]:
+            end = getattr(xp, pick + "imum")(end, bound)
+        ends.append(end)
+    return onto(Range(*ends))
+
+
+def _mixture(prior: Any, components: list[Any], axis: int | None = None) -> tfb.Bijector:
+    parts = [bijector_for(component) for component in components]
+    spans = [interval_of(part) for part in parts]
+    hull = _hull(spans, axis)
+    names = ", ".join(support(part).description for part in parts)
+    if hull is not None:
+        alike = all(_alike(span, spans[0], axis) for span in spans)
+        if not alike and not all(_zero_outside(component) for component in components):
+            raise _wrong_density(
+                prior,
+                f"its components have unlike supports ({names}), and not all of their "
+                "densities are zero outside of their own. Where TFP's distribution has "
+                "force_probs_to_zero_outside_support, set it; or use components of one "
+                "support",
+            )
+        return hull
+    if all(part == parts[0] for part in parts[1:]):
+        return parts[0]
+    raise ValueError(f"the components of a mixture have unlike supports: {names}")
+
+
+def _alike(span: Range | None, first: Range | None, axis: int | None) -> bool:
+    """Whether two intervals are known to be the same, and all of them along an axis."""
+    assert span is not None
+    assert first is not None
+    for a, b in ((span.lower, first.lower), (span.upper, first.upper)):
+        if a is b and (axis is None or np.ndim(a) < -axis):
+            continue
+        if isinstance(a, Tracer) or isinstance(b, Tracer):
+            return False
+        if axis is not None and np.ndim(a) >= -axis:
+            b = np.take(b, [0], axis=axis)
+        if not np.all(a == b):
+            return False
+    return True
+
+
+# Their log-density is −∞ off the support; that of others is often a number there.
+_ZERO_OUTSIDE = {
+    *("Bates", "ContinuousBernoulli", "HalfCauchy", "HalfNormal", "HalfStudentT"),
+    *("Pareto", "Triangular", "TruncatedCauchy", "TruncatedNormal", "Uniform"),
+}
+
+
+def _zero_outside(component: Any) -> bool:
+    while type(component) in (tfd.Independent, tfd.BatchBroadcast, tfd.Sample):
+        component = component.distribution
+    if type(component) in (getattr(tfd, name, None) for name in _ZERO_OUTSIDE):
+        return True
+    span = interval_of(bijector_for(component))
+    forced = getattr(component, "force_probs_to_zero_outside_support", False)
+    return bool(forced) or (span is not None and span.everything)
+
+
+def _mixture_same_family(prior: Any) -> tfb.Bijector:
+    """The components are the last axis of the batch."""
+    components = prior.components_distribution
+    return _mixture(prior, [components], -1 - len(components.event_shape))
+
+
+def _transformed(prior: Any) -> tfb.Bijector:
+    base = bijector_for(prior.distribution)
+    why = other_measure(prior.bijector, base)
+    if why:
+        raise _wrong_density(prior, why)
+    chain = tfb.Chain([prior.bijector, base])
+    span = interval_of(chain)
+    if span is not None:
+        return onto(span)
+    words = support(chain).description
+    if words in _BY_WORDS:
+        return _BY_WORDS[words]()
+    _same_measure(prior)
+    return chain
+
+
+def _same_measure(prior: Any) -> None:
+    """See that TFP's density of a scaled set is one over minimal coordinates.
+
+    Raises:
+        ValueError: it counts all entries, as it does of all sets but a simplex.
+    """
+    base = support(bijector_for(prior.distribution))
+    simplex = base.description.startswith("positive parts that sum to 1")
+    moved = type(prior.bijector) in (tfb.Identity, tfb.Shift)
+    scaled = not moved and prior.bijector.forward_min_event_ndims == 0
+    if scaled and base.event_ndims and not base._solid and not simplex:
+        raise ValueError(
+            f"TransformedDistribution: TFP's log-det of {prior.bijector.name} over "
+            f"{base.description} counts every entry, not the free coordinates; give a "
+            "prior for the value before it, as a callable"
+        )
+
+
+# The sets that TFP maps onto in another measure, or less exactly.
+_BY_WORDS = {
+    support(make()).description: make
+    for make in (
+        *(ordered_vector, simplex, sphere, corr_cholesky, corr_matrix),
+        *(lower_cholesky, positive_definite),
+    )
+}

@@ -1,0 +1,169 @@
+"""A distribution of any library: taken apart, its density of a leaf, its draws."""
+
+import functools
+import inspect
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray
+
+from .. import substrate
+from ..constraints import off_the_edge
+from ..substrate import Structure, tfd
+from ..trees import Fixed
+from .lookup import bijector_for
+
+
+def is_distribution(x: Any) -> bool:
+    """Whether `x` has a `log_prob`, whichever library made it."""
+    return hasattr(x, "log_prob") and not isinstance(x, type)
+
+
+def split(distribution: Any) -> tuple[Structure, tuple[Any, ...]]:
+    """Take a distribution apart into its structure and its numbers.
+
+    NumPyro keeps Python floats as they are: they too are numbers, which may change
+    without a new trace.
+    """
+    try:
+        leaves, treedef = jtu.tree_flatten(distribution)
+    except NotImplementedError:  # TFP registered it, but it has no flattening
+        whole = Fixed(distribution, once=True)
+        return Structure(jtu.tree_structure(0), (whole,), ()), ()
+    leaves = [np.float64(x) if type(x) is float else x for x in leaves]
+    return substrate.split(treedef.unflatten(leaves))
+
+
+def compute_dtype(leaf_dtype: Any) -> np.dtype:
+    """The dtype of a leaf's prior term: that of the leaf, but at least float32."""
+    dtype = np.dtype(jax.dtypes.canonicalize_dtype(leaf_dtype))
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+def log_prob(
+    structure: Structure, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
+) -> Float[Array, ""]:
+    """The log-density of a leaf: independent over its elements, or events, and summed."""
+    dtype = compute_dtype(leaf.dtype)
+    return _log_prob(structure, dtype, substrate.as_arrays(numbers), leaf)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_prob(
+    structure: Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+) -> Array:
+    # A derivative rule inside a third party's code runs when the derivative is taken,
+    # outside any context of ours; this one runs it within.
+    @jax.custom_jvp
+    def total(numbers: tuple[Any, ...], leaf: Array) -> Array:
+        return jnp.sum(log_probs(structure, dtype, numbers, leaf)).astype(dtype)
+
+    @total.defjvp
+    def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+        with substrate.exactly():
+            return jax.jvp(total.fun, primals, tangents)
+
+    return total(numbers, leaf)
+
+
+def log_probs(
+    structure: Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+) -> Array:
+    with substrate.exactly():
+        distribution = structure.build(substrate.cast_numbers(numbers, dtype))
+        return distribution.log_prob(_inside(distribution, leaf, dtype))
+
+
+# Where their support ends, so do the density and its slope, at finite numbers.
+_FINITE_AT_THE_EDGE = (
+    tfd.HalfCauchy,
+    tfd.HalfNormal,
+    tfd.HalfStudentT,
+)
+
+
+def _inside(distribution: Any, leaf: Array, dtype: np.dtype) -> Array:
+    """A leaf in the dtype of its prior; moved inside where its map has saturated.
+
+    A density may have a pole there, as that of Beta(½, ½), which a sampler would never
+    leave; the log-det, which is not rounded, still falls. The gradient of what was
+    moved is that of the log-det alone, which points inwards.
+    """
+    place = leaf.astype(dtype)
+    if leaf.dtype == dtype and type(distribution) in _FINITE_AT_THE_EDGE:
+        return place
+    try:
+        return off_the_edge(bijector_for(distribution), place, leaf.dtype)
+    except (TypeError, ValueError):  # its support is not known
+        return place
+
+
+def sample(
+    structure: Structure,
+    dtype: np.dtype,
+    numbers: tuple[Any, ...],
+    shape: tuple[int, ...],
+    key: PRNGKeyArray,
+) -> Inexact[Array, "..."]:
+    """Draw a leaf of a shape from its prior, independent over elements or events."""
+    with substrate.exactly():
+        distribution = structure.build(substrate.cast_numbers(numbers, dtype))
+        event = _as_shape(getattr(distribution, "event_shape", ())) or ()
+        batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
+        lead = shape[: len(shape) - len(event)]
+        if lead[len(lead) - len(batch) :] == batch:
+            return _draw(distribution, lead[: len(lead) - len(batch)], key).astype(dtype)
+        # The batch broadcasts along the leaf: draw for each pair, keep those that match.
+        draws = _draw(distribution, lead, key)
+        here = np.indices(lead)
+        ofs = zip(here[len(lead) - len(batch) :], batch, strict=True)
+        return draws[(*here, *(0 * i if n == 1 else i for i, n in ofs))].astype(dtype)
+
+
+def sample_shape(distribution: Any, n: int) -> tuple[int, ...]:
+    """The shape of `n` draws, each of the distribution's own shape."""
+    batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
+    event = _as_shape(getattr(distribution, "event_shape", ())) or ()
+    return (n, *batch, *event)
+
+
+class NoDrawsError(ValueError):
+    """A distribution has a density but no draws."""
+
+
+def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
+    """Sample, whichever library made the distribution."""
+    none = f"{name(distribution)} cannot be drawn from"
+    if not hasattr(distribution, "sample"):
+        raise NoDrawsError(f"{none}: it has no `sample`")
+    with warnings.catch_warnings():
+        # TFP's samplers use what newer JAX is about to drop, and ask for int64.
+        warnings.simplefilter("ignore")
+        try:
+            if "seed" in inspect.signature(distribution.sample).parameters:
+                return distribution.sample(sample_shape=shape, seed=key)  # TFP, distrax
+            return distribution.sample(key, shape)  # NumPyro, flowjax
+        except NotImplementedError as error:
+            raise NoDrawsError(f"{none}: {_words(error)}") from error
+
+
+def name(distribution: Any) -> str:
+    """What to call a distribution."""
+    return type(distribution).__name__.removeprefix("_")
+
+
+def _as_shape(shape: Any) -> tuple[int, ...] | None:
+    """A shape as a tuple of integers, `None` if it is that of several parts."""
+    try:
+        return tuple(int(n) for n in shape)
+    except (TypeError, ValueError):
+        return None
+
+
+def _words(error: Exception) -> str:
+    """What an error says; its type where it says nothing, as a bare `assert`."""
+    return str(error) or type(error).__name__

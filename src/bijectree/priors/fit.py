@@ -1,0 +1,150 @@
+"""Whether a distribution can stand at a leaf."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import substrate
+from ..substrate import Structure
+from ..trees import describe
+from .distribution import (
+    _as_shape,
+    _words,
+    compute_dtype,
+    is_distribution,
+    log_probs,
+    name,
+)
+from .lookup import without_density
+
+
+@functools.lru_cache(maxsize=4096)
+def _abstract_log_probs(
+    structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
+) -> jax.ShapeDtypeStruct:
+    numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
+    leaf = jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(functools.partial(log_probs, structure, dtype), numbers, leaf)
+
+
+# What TFP and NumPyro raise when shapes or dtypes do not suit them.
+_ERRORS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+)
+
+
+def misfit(
+    distribution: Any,
+    structure: Structure,
+    numbers: tuple[Any, ...],
+    shape: tuple[int, ...],
+    leaf_dtype: Any,
+) -> str:
+    """Why a distribution cannot stand at a leaf, from shapes alone; "" if it can."""
+    what = name(distribution)
+    leaf = f"the leaf's shape {shape}"
+    if _is_discrete(distribution):
+        return f"{what} is discrete, the leaf is continuous"
+    why = without_density(distribution)
+    if why:
+        return f"{what} has no density there: {why}"
+    expected: tuple[int, ...] | None = None
+    if hasattr(distribution, "event_shape"):
+        event = _as_shape(distribution.event_shape)
+        batch = _as_shape(distribution.batch_shape)
+        if event is None or batch is None:
+            return f"{what} is a distribution of several parts; one leaf takes one part"
+        cut = len(shape) - len(event)
+        if cut < 0 or shape[cut:] != event:
+            return (
+                f"{what} has events of shape {event}, which are not the last axes of "
+                f"{leaf}"
+            )
+        expected = shape[:cut]
+        if not _broadcasts(batch, expected):
+            return (
+                f"{what} has the batch shape {batch}, which does not fit {expected}, "
+                f"{leaf} without the event: a leaf is never broadcast to more elements"
+            )
+    dtype = compute_dtype(leaf_dtype)
+    avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    try:
+        result = _abstract_log_probs(structure, avals, shape, dtype)
+    except _ERRORS as error:
+        return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {_words(error)}"
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        return f"{what} gives a log-density of dtype {result.dtype} there"
+    got = tuple(result.shape)
+    fits = got == expected if expected is not None else got == shape[: len(got)]
+    if not fits:
+        return f"{what} gives log-densities of shape {got} for {leaf}"
+    return ""
+
+
+def describe_leaf(shape: tuple[int, ...], dtype: Any) -> str:
+    """A leaf in words."""
+    return describe(jax.ShapeDtypeStruct(shape, dtype))
+
+
+def refuse(value: Any) -> str:
+    """What a message should say of a value that is no distribution."""
+    expected = "expected a distribution (anything with log_prob) or None (flat)"
+    if isinstance(value, type):
+        return (
+            f"got the class {value.__name__}; {expected}. Call it: {value.__name__}(...)"
+        )
+    if callable(value):
+        name = getattr(value, "__name__", type(value).__name__)
+        return (
+            f"got the function {name}; {expected}. A prior that is a function takes the "
+            f"whole model: prior={name}"
+        )
+    if hasattr(value, "logpdf"):
+        return f"got {describe(value)}, which has logpdf; {expected}"
+    return f"got {describe(value)}; {expected}"
+
+
+def _broadcasts(batch: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a batch shape broadcasts to exactly `shape`."""
+    try:
+        return np.broadcast_shapes(batch, shape) == shape
+    except ValueError:
+        return False
+
+
+def _is_discrete(distribution: Any) -> bool:
+    if getattr(getattr(distribution, "support", None), "is_discrete", False):
+        return True
+    dtype = getattr(distribution, "dtype", None)
+    try:
+        return dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+    except TypeError:  # a distribution of several parts has several dtypes
+        return False
+
+
+def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
+    """What counts as a leaf of a prior beside a model of some structure.
+
+    A model, or a node of it, may have a `log_prob` of its own.
+    """
+    nodes = _node_types(treedef)
+
+    def is_leaf(x: Any) -> bool:
+        return type(x) not in nodes and (is_distribution(x) or substrate.is_bijector(x))
+
+    return is_leaf
+
+
+def _node_types(treedef: Any) -> set[type]:
+    data = treedef.node_data()
+    found = set() if data is None else {data[0]}
+    return found.union(*(_node_types(child) for child in treedef.children()))
