@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from ._posterior import Posterior
+from .posterior import Posterior
 from .trees import describe
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, section 2

@@ -13,8 +13,7 @@ from ._draws import Draws, condition_number
 from ._fit_chains import Window, listed
 from ._fit_report import FitReport, fisher_divergence
 from ._modes import find_map
-from ._posterior import Posterior
-from ._target import Target, negative_hessian
+from .posterior import Posterior, Target, negative_hessian
 from .reparam import Reparam
 from .trees import describe
 

@@ -12,12 +12,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _fit_chains, substrate
+from . import _fit_chains, posterior, substrate
 from ._affine_map import AffineMap
 from ._draws import condition_number
 from ._fit_chains import Window
 from ._fit_report import fisher_divergence
-from ._target import Target
+from .posterior import Target
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
 
@@ -111,7 +111,7 @@ def maximise(
     optimizer = optax.adam(schedule, b2=0.99)
     key, key_held = jax.random.split(key)
     dim = bound.target.posterior.dim
-    held = jax.random.normal(key_held, (_DRAWS, dim), _fit_chains.dtype_of(bound.target))
+    held = jax.random.normal(key_held, (_DRAWS, dim), posterior.dtype_of(bound.target))
     with substrate.standard_promotion():
         state = optimizer.init(numbers)
     start = numbers
@@ -236,7 +236,7 @@ def _advance(
     samples: int,
     project: Callable[[PyTree], PyTree],
 ) -> tuple[PyTree, PyTree, Array]:
-    dim, dtype = bound.target.posterior.dim, _fit_chains.dtype_of(bound.target)
+    dim, dtype = bound.target.posterior.dim, posterior.dtype_of(bound.target)
 
     def loss(numbers: PyTree, key: PRNGKeyArray) -> Array:
         half = jax.random.normal(key, (-(-samples // 2), dim), dtype)

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from . import _affine_map, _fit_bound, _fit_chains, substrate
 from ._fit_bound import Bound
 from ._fit_report import FitReport
-from ._posterior import Posterior
-from ._target import Target
+from .posterior import Posterior, Target
 from .reparam import LocationScale, Plan, Reparam, Row, Rows, of_rows
 from .substrate import split
 from .trees import leaf_at

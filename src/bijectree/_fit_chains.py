@@ -14,8 +14,7 @@ from rich.progress import Progress
 from . import substrate
 from ._affine_map import AffineMap
 from ._draws import optional_import
-from ._posterior import Posterior
-from ._target import Target
+from .posterior import Posterior, Target, dtype_of
 from .trees import describe, raise_all
 
 CHUNK = 25  # steps of one compiled call
@@ -189,16 +188,6 @@ def windows(total: int) -> Iterator[int]:
         left -= now
         size *= 2
     yield last * CHUNK
-
-
-def dtype_of(target: Target) -> np.dtype:
-    """The dtype of the vectors of free coordinates."""
-    posterior = target.posterior
-    shapes = jax.eval_shape(
-        lambda x: posterior.reparam.ravel(posterior.reparam.unravel(x)),
-        jax.ShapeDtypeStruct((posterior.dim,), jnp.result_type(float)),
-    )
-    return shapes.dtype
 
 
 @eqx.filter_jit

@@ -12,8 +12,7 @@ from . import _affine_map, _fit_bound, _fit_chains
 from ._fit_bound import Bound
 from ._fit_report import FitReport
 from ._flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
-from ._posterior import Posterior
-from ._target import Target
+from .posterior import Posterior, Target
 from .reparam import Reparam
 from .substrate import Number
 

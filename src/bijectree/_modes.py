@@ -14,8 +14,7 @@ from rich.progress import Progress
 
 from . import substrate
 from ._draws import Draws
-from ._posterior import Posterior
-from ._target import Target, negative_hessian
+from .posterior import Posterior, Target, negative_hessian
 from .trees import is_inexact, path_string, short
 
 _CHUNKS = 20  # movements of the progress bar

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from . import priors
 from ._draws import optional_import
-from ._posterior import Posterior
+from .posterior import Posterior
 from .reparam import Reparam, Row
 from .trees import Paths, describe
 

@@ -16,8 +16,7 @@ from rich.progress import Progress
 from . import _devices, substrate
 from ._draws import Draws, optional_import
 from ._fit_chains import checked, require_counts
-from ._posterior import Posterior
-from ._target import Target
+from .posterior import Posterior, Target
 
 _CHUNKS = 20  # movements of the progress bar
 

@@ -12,8 +12,9 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _priors, priors
-from .reparam import Reparam
+from .. import priors
+from ..reparam import Reparam
+from .prior_terms import PriorPlan
 
 
 class Proposal(eqx.Module):
@@ -21,7 +22,7 @@ class Proposal(eqx.Module):
 
     reparam: Reparam
     numbers: tuple[tuple[Any, ...], ...]
-    plan: _priors.PriorPlan = eqx.field(static=True)
+    plan: PriorPlan = eqx.field(static=True)
     from_prior: bool = eqx.field(static=True)
     start: PyTree | None
     jitter: Float[Array, ""]
@@ -29,7 +30,7 @@ class Proposal(eqx.Module):
     def __init__(
         self,
         reparam: Reparam,
-        plan: _priors.PriorPlan,
+        plan: PriorPlan,
         numbers: tuple[tuple[Any, ...], ...],
         *,
         strategy: Any,

@@ -5,11 +5,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
-from . import substrate
-from ._posterior import Posterior
-from .reparam import Reparam
+from .. import substrate
+from ..reparam import Reparam
+from .posterior import Posterior
 
 
 class Target(eqx.Module):
@@ -32,3 +34,13 @@ def negative_hessian(target: Target, vector: Array) -> Array:
     """Minus the Hessian of the log-density."""
     with substrate.standard_promotion():
         return -jax.hessian(target)(vector)
+
+
+def dtype_of(target: Target) -> np.dtype:
+    """The dtype of the vectors of free coordinates."""
+    posterior = target.posterior
+    shapes = jax.eval_shape(
+        lambda x: posterior.reparam.ravel(posterior.reparam.unravel(x)),
+        jax.ShapeDtypeStruct((posterior.dim,), jnp.result_type(float)),
+    )
+    return shapes.dtype

@@ -8,10 +8,10 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from ._priors import PriorPlan
-from .constraints import Support, support
-from .priors import bijector_for
-from .reparam import Reparam, Row, kept_leaves
+from ..constraints import Support, support
+from ..priors import bijector_for
+from ..reparam import Reparam, Row, kept_leaves
+from .prior_terms import PriorPlan
 
 # Standard deviations of the free coordinates that are tried.
 _SPREADS = (0.3, 1.0, 3.0)

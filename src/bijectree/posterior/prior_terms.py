@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from .priors import is_distribution, leaf_of_prior, misfit, name, refuse, split
-from .reparam import Plan, Row
-from .substrate import Structure
-from .trees import broadcast, describe, raise_all
+from ..priors import is_distribution, leaf_of_prior, misfit, name, refuse, split
+from ..reparam import Plan, Row
+from ..substrate import Structure
+from ..trees import broadcast, describe, raise_all
 
 
 @dataclasses.dataclass(frozen=True)

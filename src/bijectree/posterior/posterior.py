@@ -10,33 +10,15 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from . import _priors, _starts, priors
-from ._mismatch import warn_mismatch
-from .reparam import Reparam, model_leaves
-from .substrate import map_to_scalars
-from .trees import Fixed, Structure, describe
-
-
-class _Function(eqx.Module):
-    """A function as a pytree: its arrays are leaves, the rest is compared by value."""
-
-    arrays: tuple[Any, ...]
-    structure: Structure = eqx.field(static=True)
-    fixed: tuple[Fixed | None, ...] = eqx.field(static=True)
-
-    def __init__(self, function: Callable[..., Any]):
-        leaves, treedef = jtu.tree_flatten(function)
-        array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
-        pairs = list(zip(leaves, array, strict=True))
-        self.arrays = tuple(x for x, yes in pairs if yes)
-        self.structure = Structure(treedef)
-        self.fixed = tuple(None if yes else Fixed(x) for x, yes in pairs)
-
-    def build(self) -> Callable[..., Any]:
-        """The function that was given."""
-        arrays = iter(self.arrays)
-        leaves = [next(arrays) if f is None else f.value for f in self.fixed]
-        return self.structure.treedef.unflatten(leaves)
+from .. import priors
+from ..reparam import Reparam, model_leaves
+from ..substrate import map_to_scalars
+from ..trees import describe
+from . import prior_terms, starts
+from .function import Function, _is_function, _scalar
+from .mismatch import warn_mismatch
+from .prior_terms import PriorPlan
+from .starts import Proposal
 
 
 class Posterior(eqx.Module):
@@ -96,9 +78,9 @@ class Posterior(eqx.Module):
     """
 
     reparam: Reparam
-    _log_likelihood: _Function | None
-    _prior: _Function | None
-    _plan: _priors.PriorPlan = eqx.field(static=True)
+    _log_likelihood: Function | None
+    _prior: Function | None
+    _plan: PriorPlan = eqx.field(static=True)
     _numbers: tuple[tuple[Any, ...], ...]
 
     def __init__(
@@ -117,13 +99,15 @@ class Posterior(eqx.Module):
         self.reparam = reparam
         self._log_likelihood = None
         if log_likelihood is not None:
-            self._log_likelihood = _Function(log_likelihood)
+            self._log_likelihood = Function(log_likelihood)
         self._prior = None
-        self._plan, self._numbers = _priors.PriorPlan(), ()
+        self._plan, self._numbers = PriorPlan(), ()
         if _is_function(prior, reparam):
-            self._prior = _Function(prior)
+            self._prior = Function(prior)
         else:
-            self._plan, self._numbers = _priors.make_prior_plan(prior, reparam._rows.plan)
+            self._plan, self._numbers = prior_terms.make_prior_plan(
+                prior, reparam._rows.plan
+            )
             warn_mismatch(reparam, self._plan, self._numbers)
 
     __hash__ = object.__hash__
@@ -290,12 +274,12 @@ class Posterior(eqx.Module):
                 "strategy='prior': the prior is a function, which cannot be drawn from; "
                 "use 'uniform' or a model"
             )
-        propose = _starts.Proposal(
+        propose = Proposal(
             self.reparam, self._plan, self._numbers, strategy=strategy, jitter=jitter
         )
         if propose.start is not None and jitter == 0:
             tries = 1
-        found, ok = _starts.search(
+        found, ok = starts.search(
             propose,
             self.log_density,
             self.reparam.forward_log_det_jacobian,
@@ -319,9 +303,9 @@ class Posterior(eqx.Module):
         one = jax.tree.map(lambda x: x[0], found.free)
         ignored = self._ignored(jax.tree.map(lambda x: x.all(axis=0), found.ignored))
         if ignored:
-            nearby = _starts.flat_nearby(self.log_density, one, key, data)
+            nearby = starts.flat_nearby(self.log_density, one, key, data)
             nearby = set(self._ignored(nearby))
-            _starts.warn_ignored([label for label in ignored if label in nearby])
+            starts.warn_ignored([label for label in ignored if label in nearby])
         return one if n is None else found.free
 
     def _faults(self, free: PyTree, gradient: PyTree, data: tuple[Any, ...]) -> list[str]:
@@ -331,7 +315,7 @@ class Posterior(eqx.Module):
         for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
             if not np.isfinite(leaf).all():
                 faults.append(
-                    f"the free coordinate of '{path}' {_starts.not_finite(leaf)}: its "
+                    f"the free coordinate of '{path}' {starts.not_finite(leaf)}: its "
                     "prior has draws outside the support of its bijector"
                 )
         model = self.reparam.forward(free)
@@ -344,10 +328,10 @@ class Posterior(eqx.Module):
         for name, value in values.items():
             if not np.isfinite(value):
                 faults.append(f"{name} is {value}")
-        faults += _starts.bad_data(data)
+        faults += starts.bad_data(data)
         for path, leaf in zip(paths, jtu.tree_leaves(gradient), strict=True):
             if not np.isfinite(leaf).all():
-                faults.append(f"the gradient at '{path}' {_starts.not_finite(leaf)}")
+                faults.append(f"the gradient at '{path}' {starts.not_finite(leaf)}")
         return faults
 
     def _ignored(self, zeros: PyTree) -> list[str]:
@@ -435,17 +419,6 @@ class FlatPosterior(eqx.Module):
         return reparam.ravel(reparam.inverse(model))
 
 
-def _is_function(prior: Any, reparam: Reparam) -> bool:
-    """Whether a prior is a function of the model rather than a tree.
-
-    A tree written by hand with the class of the model may be callable, as the model is.
-    """
-    if prior is None or not callable(prior) or priors.is_distribution(prior):
-        return False
-    data = reparam._rows.plan.structure.treedef.node_data()
-    return data is None or type(prior) is not data[0]
-
-
 @jax.custom_jvp
 def _never_infinite(log_density: Array) -> Array:
     """−∞ for +∞, which a sampler would never leave, nor an optimiser look for more."""
@@ -464,18 +437,3 @@ def _dtype(leaves: list[Any]) -> np.dtype:
     with jax.numpy_dtype_promotion("standard"):
         widest = jnp.result_type(*([np.float32, *dtypes] if dtypes else [float]))
     return np.dtype(jnp.finfo(widest).dtype)
-
-
-def _scalar(value: Any, what: str) -> Array:
-    """A number that a user's function returned, or an error that says what it did."""
-    shape = jnp.shape(value)
-    if shape != ():
-        raise ValueError(
-            f"{what} must return a scalar, got an array of shape {shape}: sum over "
-            "observations, as in `.sum()`"
-        )
-    value = jnp.asarray(value)
-    if jnp.issubdtype(value.dtype, jnp.complexfloating):
-        raise ValueError(f"{what} must return a real number, got {value.dtype}")
-    wide = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize >= 4
-    return value if wide else value.astype(jnp.float32)

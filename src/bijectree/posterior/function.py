@@ -1,0 +1,63 @@
+"""A user's function as a pytree."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array
+
+from .. import priors
+from ..reparam import Reparam
+from ..trees import Fixed, Structure
+
+
+class Function(eqx.Module):
+    """A function as a pytree: its arrays are leaves, the rest is compared by value."""
+
+    arrays: tuple[Any, ...]
+    structure: Structure = eqx.field(static=True)
+    fixed: tuple[Fixed | None, ...] = eqx.field(static=True)
+
+    def __init__(self, function: Callable[..., Any]):
+        leaves, treedef = jtu.tree_flatten(function)
+        array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
+        pairs = list(zip(leaves, array, strict=True))
+        self.arrays = tuple(x for x, yes in pairs if yes)
+        self.structure = Structure(treedef)
+        self.fixed = tuple(None if yes else Fixed(x) for x, yes in pairs)
+
+    def build(self) -> Callable[..., Any]:
+        """The function that was given."""
+        arrays = iter(self.arrays)
+        leaves = [next(arrays) if f is None else f.value for f in self.fixed]
+        return self.structure.treedef.unflatten(leaves)
+
+
+def _is_function(prior: Any, reparam: Reparam) -> bool:
+    """Whether a prior is a function of the model rather than a tree.
+
+    A tree written by hand with the class of the model may be callable, as the model is.
+    """
+    if prior is None or not callable(prior) or priors.is_distribution(prior):
+        return False
+    data = reparam._rows.plan.structure.treedef.node_data()
+    return data is None or type(prior) is not data[0]
+
+
+def _scalar(value: Any, what: str) -> Array:
+    """A number that a user's function returned, or an error that says what it did."""
+    shape = jnp.shape(value)
+    if shape != ():
+        raise ValueError(
+            f"{what} must return a scalar, got an array of shape {shape}: sum over "
+            "observations, as in `.sum()`"
+        )
+    value = jnp.asarray(value)
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise ValueError(f"{what} must return a real number, got {value.dtype}")
+    wide = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize >= 4
+    return value if wide else value.astype(jnp.float32)
