@@ -18,7 +18,6 @@ from ._modes import (
     find_map as find_map,
     laplace as laplace,
 )
-from ._optimizer import eval_params as eval_params, reparameterize as reparameterize
 from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
 from ._sample import sample_blackjax as sample_blackjax
@@ -43,6 +42,7 @@ from .constraints import (
     unit_interval as unit_interval,
     zero_sum as zero_sum,
 )
+from .optimizer import eval_params as eval_params, reparameterize as reparameterize
 from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from .priors import (
     bijector_for as bijector_for,

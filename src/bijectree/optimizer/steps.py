@@ -11,12 +11,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
-from . import substrate
-from ._params import Arrays, without
-from .constraints import Add, interval_of, settle, step_inside
-from .numerics import add_exactly, mark
-from .reparam import Reparam, Row, free_leaves, owner
-from .substrate import Kind, map_alike, map_to_scalars
+from .. import substrate
+from ..constraints import Add, interval_of, settle, step_inside
+from ..numerics import add_exactly, mark
+from ..reparam import Reparam, Row, free_leaves, owner
+from ..substrate import Kind, map_alike, map_to_scalars
+from .partial_model import Arrays, without
 
 
 class Steps:

@@ -7,8 +7,8 @@ import jax
 import jax.tree_util as jtu
 from jaxtyping import Array, PyTree
 
-from .reparam import Plan, Reparam, Rows, model_leaves, of_rows
-from .trees import describe, is_array, raise_all
+from ..reparam import Plan, Reparam, Rows, model_leaves, of_rows
+from ..trees import describe, is_array, raise_all
 
 # Arrays by the position of their leaf in the model; `None` where there is none.
 Arrays = list[Array | None]

@@ -1,0 +1,144 @@
+"""Optax optimizers of free coordinates, for parameters in the model's coordinates."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optax
+from jaxtyping import Array, PyTree, UInt32
+
+from .. import numerics
+from ..reparam import Reparam
+from ..trees import is_array
+from .extra_arguments import _Crossing
+from .line_searches import _all, forget_searches
+from .partial_model import absent, arrays_of, put
+from .steps import Steps
+
+
+class ReparameterizedState(NamedTuple):
+    """The state of `reparameterize`.
+
+    Attributes:
+        inner: the state of the inner optimizer, in free coordinates.
+        free: the free coordinates. They are carried exactly; the parameters follow.
+        marks: by which a change of the parameters from outside is noticed.
+    """
+
+    inner: optax.OptState
+    free: PyTree
+    marks: UInt32[Array, " watched"]
+
+
+def reparameterize(
+    optimizer: optax.GradientTransformation, reparam: Reparam
+) -> optax.GradientTransformationExtraArgs:
+    """Optimize in free coordinates what is kept in the model's own.
+
+    Parameters, gradients and updates are in the model's coordinates, as with any optax
+    optimizer; the trajectory is that of `optimizer` on the free coordinates. The free
+    coordinates are carried in the state, so the parameters may saturate without harm:
+    where they would reach the boundary of their support, or where adding the update
+    would round onto it, they are the nearest number inside that the sum can give (of a
+    vector or a matrix, at worst where they were), and the free value is not altered. A
+    place inside that one sum cannot reach, the sums of later updates do.
+
+    Parameters that were changed from outside, such as by a restored checkpoint or
+    `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
+    depend on them; all others are never inverted, so that nothing drifts. A change into
+    what is not the support gives NaN. A tied leaf follows its source, whatever was done
+    to it. With another Reparam, such as one of other bounds, start with a new state.
+
+    The update of a frozen leaf, and of an element that does not move, is −0.0: adding it
+    changes no bit (but XLA may flush subnormal numbers to zero). NaN in the gradient of a
+    leaf stays in that leaf, in those that its bijector depends on, and in those that
+    depend on them. `update` cannot be differentiated in reverse mode.
+
+    Extra arguments of `update` are passed on in free coordinates: `grad` is pulled back,
+    `value_fn`, `obj_fn` and `grad_fn` take the parameters as ever. After each update a
+    line search's stored value is infinite, so that `optax.value_and_grad_from_state`
+    evaluates again, in the model's coordinates.
+
+    Args:
+        optimizer: sees free coordinates: decay, trust ratios or averages are of these.
+        reparam: of the model. The parameters may be the model or a part of it, with
+            `None` or `optax.MaskedNode` at other leaves.
+
+    Returns:
+        An optimizer. `init` and `update` need the parameters; `update` takes gradients
+        as `eqx.filter_grad` gives them.
+
+    Raises:
+        SupportError: from `init`, parameters outside their support (under `jit`, as
+            `Reparam.error_if_outside`).
+        ValueError: parameters or gradients that do not fit the Reparam; `update` without
+            parameters.
+        TypeError: from `update`, a function among the extra arguments whose coordinates
+            are not known.
+
+    Example:
+        >>> import bijectree as bt, jax, jax.numpy as jnp, optax
+        >>> params = {"scale": jnp.array(2.0)}
+        >>> reparam = bt.Reparam(params, bt.positive())
+        >>> optimizer = bt.reparameterize(optax.sgd(1.0), reparam)
+        >>> state = optimizer.init(params)
+        >>> grads = {"scale": jnp.array(100.0)}
+        >>> updates, state = optimizer.update(grads, state, params)
+        >>> params = optax.apply_updates(params, updates)
+        >>> print(f"{state.free['scale']:.2f}", params["scale"] > 0)
+        -199.31 True
+    """
+    inner = optax.with_extra_args_support(optimizer)
+    part_of = functools.cache(functools.partial(Steps, reparam))
+
+    def init(params: PyTree) -> ReparameterizedState:
+        if type(params).__name__ == "_ParamsPlaceholder":  # of optax.tree_map_params
+            marks = jnp.zeros(1, jnp.uint32)
+            return ReparameterizedState(inner.init(params), params, marks)
+        arrays = arrays_of(reparam, params, "params")
+        steps = part_of(absent(arrays))
+        free = steps.start(arrays)
+        inner_state = forget_searches(inner.init(free), params)
+        state = ReparameterizedState(inner_state, free, steps.marks(arrays))
+        return numerics.beside(state, (arrays, free))
+
+    def update(
+        updates: PyTree,
+        state: Any,
+        params: PyTree | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, ReparameterizedState]:
+        if params is None:
+            raise ValueError(
+                "a reparameterized optimizer needs the parameters: "
+                "optimizer.update(grads, state, params)"
+            )
+        arrays = arrays_of(reparam, params, "params")
+        steps = part_of(absent(arrays))
+        free = steps.refresh(state.free, state.marks, arrays)
+        cross = _Crossing(steps, params, arrays)
+        before, gradient = cross.pull_back(updates, free)
+        extra = cross.arguments(extra, free)
+        inner_state = forget_searches(state.inner, gradient)
+        free_updates, inner_state = inner.update(gradient, inner_state, free, **extra)
+        before, free = steps.done_with(before, free)
+        new_free = optax.apply_updates(free, free_updates)
+        changes, marks = steps.land(arrays, before, new_free, free_updates)
+        inner_state = forget_searches(inner_state, params)
+        updates = put(reparam, _hold(params), changes)
+        return updates, ReparameterizedState(inner_state, new_free, marks)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _hold(params: PyTree) -> PyTree:
+    """Updates of parameters that all stay what they are."""
+
+    def hold(x: Any) -> Any:
+        if not is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.extended):
+            return x if isinstance(x, optax.MaskedNode) else None
+        return _all(x, -0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0)
+
+    return jtu.tree_map(hold, params, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
