@@ -6,7 +6,6 @@ from ._bridges import (
     potential_fn as potential_fn,
     target_log_prob_fn as target_log_prob_fn,
 )
-from ._checks import check as check
 from ._draws import Draws as Draws
 from ._fit_affine import fit_affine as fit_affine
 from ._fit_centeredness import fit_centeredness as fit_centeredness
@@ -21,6 +20,7 @@ from ._modes import (
 from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
 from ._sample import sample_blackjax as sample_blackjax
+from .checks import check as check
 from .constraints import (
     Support as Support,
     affine as affine,

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .trees import is_array, plain, raise_all
+from ..trees import is_array, plain, raise_all
 
 # What a user's own bijector may raise when it is called. The row then says so.
 ERRORS = (

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _jacobian, substrate
-from ._dtypes import parts
-from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
-from ._report import ERRORS, Findings
-from .constraints import circular, sphere
-from .substrate import Kind
-from .trees import short
+from .. import substrate
+from ..constraints import circular, sphere
+from ..substrate import Kind
+from ..trees import short
+from . import jacobian
+from .dtypes import parts
+from .jacobian import MOST_COORDINATES, MOST_ENTRIES, Linearised
+from .report import ERRORS, Findings
 
 # More free coordinates than a chart has; their log-det is an auxiliary density.
 _AUGMENTED = (type(sphere()), type(circular()))
@@ -41,7 +42,7 @@ def _points(free: np.ndarray) -> np.ndarray:
 _HERE, _SMALL = 0, 3
 
 
-def _where(point: int, found: _jacobian.Linearised) -> str:
+def _where(point: int, found: Linearised) -> str:
     if point == _HERE:
         return "at the model's own value"
     text = np.array2string(
@@ -50,19 +51,17 @@ def _where(point: int, found: _jacobian.Linearised) -> str:
     return f"at free {' '.join(text.split())}"
 
 
-def _linearise(
-    kind: Kind, numbers: tuple[Any, ...], points: np.ndarray
-) -> _jacobian.Linearised:
+def _linearise(kind: Kind, numbers: tuple[Any, ...], points: np.ndarray) -> Linearised:
     """In float64 if the bijector takes it, else in the precision it is used in."""
     try:
         with jax.enable_x64(True):
             wide = points.astype(np.float64)
-            return _jacobian.linearise(kind, numbers, wide, most=MOST_COORDINATES)
+            return jacobian.linearise(kind, numbers, wide, most=MOST_COORDINATES)
     except ERRORS:
         if kind.compute_dtype == np.float64:
             raise
         narrow = points.astype(kind.compute_dtype)
-        return _jacobian.linearise(kind, numbers, narrow, most=MOST_COORDINATES)
+        return jacobian.linearise(kind, numbers, narrow, most=MOST_COORDINATES)
 
 
 def check_log_det(
@@ -73,7 +72,7 @@ def check_log_det(
     findings: Findings,
 ) -> None:
     """Round trips at random points, rank, and the log-det against autodiff's."""
-    events, inputs = _jacobian.shapes(kind)
+    events, inputs = jacobian.shapes(kind)
     size = max(events * inputs, events * inputs * (math.prod(kind.shape) // events))
     if inputs > MOST_COORDINATES or size > MOST_ENTRIES:
         findings.cells["log_det"] = "not checked (size)"
@@ -135,7 +134,7 @@ def check_log_det(
     _log_det_in_use(kind, numbers, points, found, findings)
 
 
-def _singular(found: _jacobian.Linearised) -> np.ndarray:
+def _singular(found: Linearised) -> np.ndarray:
     """At which points the Jacobian of an event has not full rank, or is not finite."""
     values = found.singular_values
     threshold = 16 * found.eps * max(found.inputs, found.outputs)
@@ -144,7 +143,7 @@ def _singular(found: _jacobian.Linearised) -> np.ndarray:
     return ~np.asarray(regular.all(axis=1))
 
 
-def _there_and_back(found: _jacobian.Linearised, findings: Findings) -> None:
+def _there_and_back(found: Linearised, findings: Findings) -> None:
     """Go free → model → free, within what the conditioning of the map leaves of it."""
     smallest = found.singular_values[..., -1:]
     size = np.abs(found.model).max(axis=2, keepdims=True)
@@ -168,7 +167,7 @@ def _there_and_back(found: _jacobian.Linearised, findings: Findings) -> None:
 
 
 def _log_det(
-    found: _jacobian.Linearised,
+    found: Linearised,
     rows: list[int],
     singular: np.ndarray,
     findings: Findings,
@@ -199,7 +198,7 @@ def _log_det(
 
 
 def _embedded(
-    found: _jacobian.Linearised, off: np.ndarray, usable: np.ndarray, findings: Findings
+    found: Linearised, off: np.ndarray, usable: np.ndarray, findings: Findings
 ) -> None:
     """The log-det is ½ log det JᵀJ: wrong by how much, or right by convention."""
     if np.allclose(found.singular_values[usable], 1.0, atol=64 * math.sqrt(found.eps)):
@@ -222,7 +221,7 @@ def _embedded(
     )
 
 
-def _mend(found: _jacobian.Linearised) -> str:
+def _mend(found: Linearised) -> str:
     """Which of our constraints has the same support, judged by its values."""
     if found.outputs == found.inputs:
         return ""
@@ -252,7 +251,7 @@ def _log_det_in_use(
     kind: Kind,
     numbers: tuple[Any, ...],
     points: np.ndarray,
-    found: _jacobian.Linearised,
+    found: Linearised,
     findings: Findings,
 ) -> None:
     """Compare the log-det in the leaf's precision with that in float64."""

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import substrate
-from ._report import ERRORS, Findings
-from .substrate import Kind
-from .trees import short
+from .. import substrate
+from ..substrate import Kind
+from ..trees import short
+from .report import ERRORS, Findings
 
 
 def check_dtypes(

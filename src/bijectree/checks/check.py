@@ -9,15 +9,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from . import substrate
-from ._dtypes import check_dtypes
-from ._log_det import check_log_det
-from ._report import ERRORS, Findings, LeafReport, Report
-from ._saturation import check_room
-from .constraints import support
-from .reparam import Reparam, Row, model_leaves, same_array, tie_fault
-from .substrate import Kind
-from .trees import Fixed, at_hand, describe, raise_all, short
+from .. import substrate
+from ..constraints import support
+from ..reparam import Reparam, Row, model_leaves, same_array, tie_fault
+from ..substrate import Kind
+from ..trees import Fixed, at_hand, describe, raise_all, short
+from .dtypes import check_dtypes
+from .log_det import check_log_det
+from .report import ERRORS, Findings, LeafReport, Report
+from .saturation import check_room
 
 
 def check(reparam: Reparam, model: PyTree) -> Report:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from . import substrate
-from .substrate import Kind
+from .. import substrate
+from ..substrate import Kind
 
 # Events with more free coordinates, and leaves with more entries of Jacobian, are too
 # large to differentiate here.

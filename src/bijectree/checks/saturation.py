@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _jacobian, substrate
-from ._jacobian import MOST_COORDINATES, MOST_ENTRIES
-from ._report import Findings
-from .substrate import Kind
-from .trees import short
+from .. import substrate
+from ..substrate import Kind
+from ..trees import short
+from . import jacobian
+from .jacobian import MOST_COORDINATES, MOST_ENTRIES
+from .report import Findings
 
 # Saturation is looked for this far from the leaf's free value.
 _FURTHEST = 1024.0
@@ -26,7 +27,7 @@ def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
     The answer is for all events together, one for each free coordinate of an event and
     each step; the direction of a step is its sign.
     """
-    events, inputs = _jacobian.shapes(kind)
+    events, inputs = jacobian.shapes(kind)
     wide = free.astype(kind.compute_dtype)
     eps = float(jnp.finfo(kind.dtype).eps)
 
@@ -54,11 +55,11 @@ def check_room(
     kind: Kind, numbers: tuple[Any, ...], free: np.ndarray, findings: Findings
 ) -> None:
     """How far the free value may move before the map no longer follows."""
-    events, inputs = _jacobian.shapes(kind)
+    events, inputs = jacobian.shapes(kind)
     if inputs > MOST_COORDINATES or events * inputs**2 > MOST_ENTRIES or not inputs:
         findings.cells["room"] = "not checked (size)" if inputs else ""
         return
-    run = _jacobian.compiled_once(_alive, (0,))
+    run = jacobian.compiled_once(_alive, (0,))
     low, high = 0.0, _FURTHEST
     grid = np.concatenate([[0.0], np.geomspace(_FURTHEST / 2**14, _FURTHEST, 15)])
     for _ in range(3):

@@ -1,0 +1,3 @@
+"""Every bijector held to its promises."""
+
+from .check import check as check
