@@ -29,7 +29,7 @@ import numpy as np
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree._draws import diagnose
+from bijectree.inference.diagnostics import diagnose
 
 jax.config.update("jax_enable_x64", val=True)
 

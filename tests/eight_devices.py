@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree._devices import chain_mesh
+from bijectree.inference.chains_on_devices import chain_mesh
 from bijectree.numerics.fingerprint import _mark_by_parts, mark
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes

@@ -15,7 +15,7 @@ import scipy.stats as st
 
 import bijectree as bt
 from bijectree import tfb, tfd
-from bijectree._draws import diagnose
+from bijectree.inference.diagnostics import diagnose
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "eight_schools.json").read_text())
 Y, SIGMA = (np.array(GOLDEN[name], float) for name in ("y", "sigma"))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import bijectree as bt
-from bijectree._draws import condition_number
+from bijectree.inference.diagnostics import condition_number
 
 pytestmark = pytest.mark.usefixtures("no_window")
 

@@ -2,24 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from ._bridges import (
-    potential_fn as potential_fn,
-    target_log_prob_fn as target_log_prob_fn,
-)
-from ._draws import Draws as Draws
 from ._fit_affine import fit_affine as fit_affine
 from ._fit_centeredness import fit_centeredness as fit_centeredness
 from ._fit_flow import fit_flow as fit_flow
 from ._fit_report import FitReport as FitReport
-from ._modes import (
-    Laplace as Laplace,
-    Mode as Mode,
-    find_map as find_map,
-    laplace as laplace,
-)
 from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
-from ._sample import sample_blackjax as sample_blackjax
 from .checks import check as check
 from .constraints import (
     Support as Support,
@@ -41,6 +29,16 @@ from .constraints import (
     support as support,
     unit_interval as unit_interval,
     zero_sum as zero_sum,
+)
+from .inference import (
+    Draws as Draws,
+    Laplace as Laplace,
+    Mode as Mode,
+    find_map as find_map,
+    laplace as laplace,
+    potential_fn as potential_fn,
+    sample_blackjax as sample_blackjax,
+    target_log_prob_fn as target_log_prob_fn,
 )
 from .optimizer import eval_params as eval_params, reparameterize as reparameterize
 from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior

@@ -7,12 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_chains
+from . import _affine_map, _fit_chains, inference
 from ._affine_map import AffineMap
-from ._draws import Draws, condition_number
-from ._fit_chains import Window, listed
+from ._fit_chains import Window
 from ._fit_report import FitReport, fisher_divergence
-from ._modes import find_map
+from .inference import Draws, condition_number, find_map, listed
 from .posterior import Posterior, Target, negative_hessian
 from .reparam import Reparam
 from .trees import describe
@@ -84,13 +83,13 @@ def fit_affine(
         >>> fitted.inverse({"rate": jnp.exp(jnp.full(3, 2.0))})["rate"].round(0) + 0.0
         Array([0., 0., 0.], dtype=float32)
     """
-    _fit_chains.checked(posterior, "fit_affine")
+    inference.checked(posterior, "fit_affine")
     whole = isinstance(rank, int | np.integer) and not isinstance(rank, bool)
     if rank is not None and not (whole and rank >= 0):
         raise ValueError(
             f"fit_affine: rank must be None or an integer of at least 0, got {rank!r}"
         )
-    _fit_chains.require_counts("fit_affine", chains=chains, warm_up=warm_up)
+    inference.require_counts("fit_affine", chains=chains, warm_up=warm_up)
     if (draws is None) == (method == "draws"):
         raise ValueError(
             f"fit_affine: method='draws' takes `draws`, the others do not; got "

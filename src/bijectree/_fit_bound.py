@@ -12,11 +12,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _fit_chains, posterior, substrate
+from . import _fit_chains, inference, posterior, substrate
 from ._affine_map import AffineMap
-from ._draws import condition_number
 from ._fit_chains import Window
 from ._fit_report import fisher_divergence
+from .inference import condition_number
 from .posterior import Target
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
@@ -220,7 +220,7 @@ def _raise_not_finite(bound: Bound, draws: Array) -> None:
         labels = bound.target.posterior.labels
         raise ValueError(
             "the gradient of the log-density is not finite at "
-            f"{_fit_chains.listed(labels, bad)}: mend the likelihood or the prior there, "
+            f"{inference.listed(labels, bad)}: mend the likelihood or the prior there, "
             "or bound the coordinate"
         )
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_bound, _fit_chains, substrate
+from . import _affine_map, _fit_bound, inference, substrate
 from ._fit_bound import Bound
 from ._fit_report import FitReport
 from .posterior import Posterior, Target
@@ -84,8 +84,8 @@ def fit_centeredness(
         >>> bool((report.centeredness["theta"] < 0.2).all())
         True
     """
-    _fit_chains.checked(posterior, "fit_centeredness")
-    _fit_chains.require_counts("fit_centeredness", steps=steps, samples=samples)
+    inference.checked(posterior, "fit_centeredness")
+    inference.require_counts("fit_centeredness", steps=steps, samples=samples)
     if above := posterior.reparam._rows.outer_names():
         raise ValueError(
             f"fit_centeredness: {', '.join(above)} lies on top of the leaves, and was "

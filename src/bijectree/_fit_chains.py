@@ -1,6 +1,6 @@
 """Short runs of NUTS that fits learn from, or are held to, with their gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,9 +13,8 @@ from rich.progress import Progress
 
 from . import substrate
 from ._affine_map import AffineMap
-from ._draws import optional_import
-from .posterior import Posterior, Target, dtype_of
-from .trees import describe, raise_all
+from .inference import listed, optional_import
+from .posterior import Target, dtype_of
 
 CHUNK = 25  # steps of one compiled call
 
@@ -57,26 +56,6 @@ class Window(NamedTuple):
             gradients=self.gradients[:, -steps:],
             diverged=self.diverged[:, -steps:],
         )
-
-
-def checked(posterior: Posterior, what: str) -> None:
-    """Raise if there is nothing that a map of the free vector could be fitted to."""
-    if not isinstance(posterior, Posterior):
-        raise TypeError(f"{what}: expected a bt.Posterior, got {describe(posterior)}")
-    if posterior.dim == 0:
-        raise ValueError(f"{what}: the model has no free coordinates")
-    if jnp.issubdtype(dtype_of(Target(posterior, ())), jnp.complexfloating):
-        raise ValueError(f"{what}: a complex leaf is free; freeze it")
-
-
-def require_counts(what: str, **counts: Any) -> None:
-    """Raise for those of these that are not integers of at least 1."""
-    faults = [
-        f"`{name}` must be an integer of at least 1, got {value!r}"
-        for name, value in counts.items()
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1
-    ]
-    raise_all(f"{what}: some numbers cannot be used", faults)
 
 
 def bar(*, progress: bool) -> Progress:
@@ -168,13 +147,6 @@ def gradients(
 ) -> Float[np.ndarray, "n dim"]:
     """The gradients of the log-density at vectors."""
     return np.asarray(_gradients(target, jnp.asarray(vectors, dtype_of(target))))
-
-
-def listed(labels: Sequence[str], mask: np.ndarray) -> str:
-    """The labels that a mask picks, in quotes, the first ones."""
-    found = [f"'{labels[int(i)]}'" for i in np.flatnonzero(mask)]
-    more = [f"{len(found) - 8} more"] if len(found) > 8 else []
-    return ", ".join([*found[:8], *more])
 
 
 def windows(total: int) -> Iterator[int]:

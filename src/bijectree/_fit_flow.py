@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_bound, _fit_chains
+from . import _affine_map, _fit_bound, inference
 from ._fit_bound import Bound
 from ._fit_report import FitReport
 from ._flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
@@ -74,8 +74,8 @@ def fit_flow(
         >>> report.fisher_after < report.fisher_before
         True
     """
-    _fit_chains.checked(posterior, "fit_flow")
-    _fit_chains.require_counts(
+    inference.checked(posterior, "fit_flow")
+    inference.require_counts(
         "fit_flow",
         layers=layers,
         width=width,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from ._draws import Draws, condition_number, optional_import
+from .inference import Draws, condition_number, optional_import
 from .reparam import owner
 from .trees import Paths, describe, path_string, raise_all
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from . import priors
-from ._draws import optional_import
+from .inference import optional_import
 from .posterior import Posterior
 from .reparam import Reparam, Row
 from .trees import Paths, describe

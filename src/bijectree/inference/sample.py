@@ -13,10 +13,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from rich.console import Console
 from rich.progress import Progress
 
-from . import _devices, substrate
-from ._draws import Draws, optional_import
-from ._fit_chains import checked, require_counts
-from .posterior import Posterior, Target
+from .. import substrate
+from ..posterior import Posterior, Target
+from . import chains_on_devices
+from .arguments import checked, require_counts
+from .draws import Draws
+from .optional import optional_import
 
 _CHUNKS = 20  # movements of the progress bar
 
@@ -83,17 +85,17 @@ def sample_blackjax(
     blackjax = optional_import("blackjax")
     checked(posterior, "sample_blackjax")
     require_counts("sample_blackjax", chains=chains, warm_up=warm_up, draws=draws)
-    mesh = _devices.chain_mesh(chains, (posterior, data))
+    mesh = chains_on_devices.chain_mesh(chains, (posterior, data))
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
     starts = posterior.initial(key_start, *data, strategy=start, jitter=jitter, n=chains)
     target = Target(posterior, data)
     vectors = jax.vmap(posterior.reparam.ravel)(starts)
     if vectors.dtype.itemsize < 4:  # too coarse to take steps in
         vectors = vectors.astype(jnp.float32)
-    target = _devices.place(mesh, target, by_chain=False)
+    target = chains_on_devices.place(mesh, target, by_chain=False)
 
     def by_chain(tree: PyTree) -> PyTree:
-        return _devices.place(mesh, tree, by_chain=True)
+        return chains_on_devices.place(mesh, tree, by_chain=True)
 
     chunk = max(1, draws // _CHUNKS)
     found: list[tuple[Array, dict[str, Array]]] = []
@@ -123,11 +125,11 @@ def sample_blackjax(
             states, new = _draw(
                 blackjax, mesh, target, keys, states, tuned, chunk, max_tree_depth
             )
-            found.append(_devices.of_process(mesh, new))
+            found.append(chains_on_devices.of_process(mesh, new))
             diverged += int(np.sum(found[-1][1]["diverging"]))
             text = "sampling" if not diverged else f"sampling ({diverged} divergences)"
             bar.update(task, advance=chunk, description=text)
-    vectors, stats = _devices.of_all(
+    vectors, stats = chains_on_devices.of_all(
         mesh,
         jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :draws], *found),
     )
@@ -163,7 +165,7 @@ def _warm_up(
         return state, {name: tuned[name] for name in names}
 
     with substrate.standard_promotion():
-        return _devices.map_chains(mesh, one, target, keys, vectors)
+        return chains_on_devices.map_chains(mesh, one, target, keys, vectors)
 
 
 @eqx.filter_jit
@@ -199,4 +201,4 @@ def _draw(
         return jax.lax.scan(step, state, jax.random.split(key, n))
 
     with substrate.standard_promotion():
-        return _devices.map_chains(mesh, one, target, keys, states, tuned)
+        return chains_on_devices.map_chains(mesh, one, target, keys, states, tuned)

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
-from .posterior import Posterior
+from ..posterior import Posterior
 
 
 def potential_fn(

@@ -12,8 +12,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from .numerics import put_whole
-from .trees import whole
+from ..numerics import put_whole
+from ..trees import whole
 
 _AXIS = "chains"
 

@@ -1,0 +1,17 @@
+"""What is learnt from a posterior: draws, modes, a normal approximation."""
+
+from .arguments import (
+    checked as checked,
+    listed as listed,
+    require_counts as require_counts,
+)
+from .bridges import (
+    potential_fn as potential_fn,
+    target_log_prob_fn as target_log_prob_fn,
+)
+from .diagnostics import condition_number as condition_number
+from .draws import Draws as Draws
+from .find_map import Mode as Mode, find_map as find_map
+from .laplace import Laplace as Laplace, laplace as laplace
+from .optional import optional_import as optional_import
+from .sample import sample_blackjax as sample_blackjax

@@ -1,0 +1,37 @@
+"""Arguments that samplers and fits share, checked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..posterior import Posterior, Target, dtype_of
+from ..trees import describe, raise_all
+
+
+def checked(posterior: Posterior, what: str) -> None:
+    """Raise if there is nothing that a map of the free vector could be fitted to."""
+    if not isinstance(posterior, Posterior):
+        raise TypeError(f"{what}: expected a bt.Posterior, got {describe(posterior)}")
+    if posterior.dim == 0:
+        raise ValueError(f"{what}: the model has no free coordinates")
+    if jnp.issubdtype(dtype_of(Target(posterior, ())), jnp.complexfloating):
+        raise ValueError(f"{what}: a complex leaf is free; freeze it")
+
+
+def require_counts(what: str, **counts: Any) -> None:
+    """Raise for those of these that are not integers of at least 1."""
+    faults = [
+        f"`{name}` must be an integer of at least 1, got {value!r}"
+        for name, value in counts.items()
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1
+    ]
+    raise_all(f"{what}: some numbers cannot be used", faults)
+
+
+def listed(labels: Sequence[str], mask: np.ndarray) -> str:
+    """The labels that a mask picks, in quotes, the first ones."""
+    found = [f"'{labels[int(i)]}'" for i in np.flatnonzero(mask)]
+    more = [f"{len(found) - 8} more"] if len(found) > 8 else []
+    return ", ".join([*found[:8], *more])

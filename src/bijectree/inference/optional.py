@@ -1,0 +1,21 @@
+"""Packages that may be missing."""
+
+import importlib
+from typing import Any
+
+
+def optional_import(name: str) -> Any:
+    """Import a library that only some of bijectree needs, or name its extra."""
+    library = name.split(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in (
+            name,
+            library,
+        ):  # it is there, but something that it needs is not
+            raise
+        extra = {"arviz": "blackjax", "matplotlib": "plot"}.get(library, library)
+        raise ImportError(
+            f'{library} is not installed: pip install "bijectree[{extra}]"'
+        ) from error
