@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from law import assert_bijector
 
-from bijectree import _affine_map
-from bijectree._affine_map import AffineMap
+from bijectree.learned.low_rank import (
+    AffineMap,
+    from_scores,
+    geometric_mean,
+    padded,
+    shrunk_covariance,
+)
 
 
 def some_map(dim=5, rank=2, seed=0):
@@ -68,7 +73,7 @@ def test_host_and_bijector_are_the_same_map():
 
 def test_padding_changes_nothing():
     fitted = some_map()
-    wider = _affine_map.padded(fitted, 4)
+    wider = padded(fitted, 4)
     assert wider.directions.shape == (5, 4)
     np.testing.assert_allclose(
         wider.directions.T @ wider.directions, np.eye(4), atol=1e-14
@@ -79,14 +84,14 @@ def test_padding_changes_nothing():
 def test_geometric_mean_solves_its_equation():
     _, covariance = normal(6, 0)
     _, precision = normal(6, 5, condition=100.0)
-    found = _affine_map.geometric_mean(covariance, precision)
+    found = geometric_mean(covariance, precision)
     np.testing.assert_allclose(found @ precision @ found, covariance, rtol=1e-7)
 
 
 def test_dense_scores_of_a_normal_density_give_it_exactly():
     """Far fewer draws than a covariance would take: the gradients have the precision."""
     mean, covariance = normal(20, 0)
-    fitted = _affine_map.from_scores(*draws(mean, covariance, 30), None)
+    fitted = from_scores(*draws(mean, covariance, 30), None)
     a = matrix(fitted)
     np.testing.assert_allclose(a @ a.T, covariance, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(fitted.loc, mean, rtol=1e-6, atol=1e-6)
@@ -95,7 +100,7 @@ def test_dense_scores_of_a_normal_density_give_it_exactly():
 def test_diagonal_is_the_quotient_of_variances():
     mean, covariance = normal(6, 2)
     x, scores = draws(mean, covariance, 50)
-    fitted = _affine_map.from_scores(x, scores, 0)
+    fitted = from_scores(x, scores, 0)
     np.testing.assert_allclose(fitted.scale**2, np.sqrt(x.var(0) / scores.var(0)))
     expected = x.mean(0) + fitted.scale**2 * scores.mean(0)
     np.testing.assert_allclose(fitted.loc, expected, rtol=1e-12)
@@ -107,7 +112,7 @@ def test_no_nearby_map_has_less_divergence(rank):
     rng = np.random.default_rng(4)
     x = rng.normal(size=(400, 3)) @ np.array([[1.0, 0.5, 0.0], [0, 2, 1], [0, 0, 3]])
     scores = -np.tanh(x) + 0.1 * rng.normal(size=x.shape)
-    fitted = _affine_map.from_scores(x, scores, rank)
+    fitted = from_scores(x, scores, rank)
     loc, a = fitted.loc, matrix(fitted)
 
     def divergence(loc, a):
@@ -126,11 +131,11 @@ def test_low_rank_finds_wide_and_narrow_directions():
     q = np.linalg.qr(rng.normal(size=(60, 2)))[0]
     covariance = np.eye(60) + q * np.array([400.0, 1 / 400 - 1]) @ q.T
     x, scores = draws(np.zeros(60), covariance, 50)  # fewer than dimensions
-    fitted = _affine_map.from_scores(x, scores, 2)
+    fitted = from_scores(x, scores, 2)
     whitened = np.linalg.inv(matrix(fitted))
     values = np.linalg.eigvalsh(whitened @ covariance @ whitened.T)
     assert values[-1] / values[0] < 60  # from 160,000
-    diagonal = _affine_map.from_scores(x, scores, 0)
+    diagonal = from_scores(x, scores, 0)
     whitened = np.linalg.inv(matrix(diagonal))
     values = np.linalg.eigvalsh(whitened @ covariance @ whitened.T)
     assert values[-1] / values[0] > 1000
@@ -139,10 +144,10 @@ def test_low_rank_finds_wide_and_narrow_directions():
 def test_shrinkage_goes_with_the_number_of_draws():
     mean, covariance = normal(10, 3, condition=50.0)
     few, many = (draws(mean, covariance, n)[0] for n in (8, 20_000))
-    _, found = _affine_map.shrunk_covariance(few)
+    _, found = shrunk_covariance(few)
     assert np.linalg.eigvalsh(found)[0] > 0  # though the draws are flat
     np.testing.assert_allclose(np.diagonal(found), few.var(axis=0, ddof=1))
-    found_mean, found = _affine_map.shrunk_covariance(many)
+    found_mean, found = shrunk_covariance(many)
     sd = np.sqrt(np.diagonal(covariance))
     np.testing.assert_allclose((found_mean - mean) / sd, 0, atol=0.03)
     np.testing.assert_allclose((found - covariance) / np.outer(sd, sd), 0, atol=0.04)
@@ -150,7 +155,7 @@ def test_shrinkage_goes_with_the_number_of_draws():
 
 def test_shrinkage_of_uncorrelated_draws_is_nearly_whole():
     x = np.random.default_rng(0).normal(size=(40, 30))
-    _, found = _affine_map.shrunk_covariance(x)
+    _, found = shrunk_covariance(x)
     sd = np.sqrt(np.diagonal(found))
     off = (found / np.outer(sd, sd))[~np.eye(30, dtype=bool)]
     assert np.abs(off).max() < 0.1

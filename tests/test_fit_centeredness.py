@@ -11,7 +11,7 @@ from fitted import assert_same_density, assert_stored
 
 import bijectree as bt
 from bijectree import tfb, tfd
-from bijectree._fit_centeredness import _least
+from bijectree.learned.fit_centeredness import _least
 
 # Samplers and the likelihoods below promote as users' code does.
 pytestmark = pytest.mark.jax_defaults

@@ -3,8 +3,8 @@
 import numpy as np
 
 import bijectree as bt
-from bijectree._fit_report import fisher_divergence
 from bijectree.inference.diagnostics import condition_number
+from bijectree.learned.fit_report import fisher_divergence
 
 
 def report(**changes):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from law import assert_bijector
 
-from bijectree._flow import Flow, Weights, masked, new_weights
+from bijectree.learned.flow import Flow, Weights, masked, new_weights
 from bijectree.substrate.number import Number
 
 # A bijector that is called by itself promotes ranks; within a Reparam that is seen to.

@@ -7,8 +7,8 @@ import pytest
 
 import bijectree as bt
 from bijectree import tfb, tfd
-from bijectree._affine_map import LowRankAffine
-from bijectree._flow import Flow, new_weights
+from bijectree.learned.flow import Flow, new_weights
+from bijectree.learned.low_rank import LowRankAffine
 from bijectree.substrate.number import Number
 
 

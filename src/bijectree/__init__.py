@@ -2,10 +2,6 @@
 
 from importlib.metadata import version as _version
 
-from ._fit_affine import fit_affine as fit_affine
-from ._fit_centeredness import fit_centeredness as fit_centeredness
-from ._fit_flow import fit_flow as fit_flow
-from ._fit_report import FitReport as FitReport
 from ._plot_geometry import plot_geometry as plot_geometry
 from ._plot_prior import plot_prior as plot_prior
 from .checks import check as check
@@ -39,6 +35,12 @@ from .inference import (
     potential_fn as potential_fn,
     sample_blackjax as sample_blackjax,
     target_log_prob_fn as target_log_prob_fn,
+)
+from .learned import (
+    FitReport as FitReport,
+    fit_affine as fit_affine,
+    fit_centeredness as fit_centeredness,
+    fit_flow as fit_flow,
 )
 from .optimizer import eval_params as eval_params, reparameterize as reparameterize
 from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .substrate import FusedBijector, Number
+from ..substrate import FusedBijector, Number
 
 FlowKind = Literal["autoregressive", "coupling"]
 

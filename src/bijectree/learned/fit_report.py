@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .trees import plain
+from ..trees import plain
 
 _SHOWN = 8  # points of the trace in the table
 

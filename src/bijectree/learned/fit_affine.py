@@ -7,14 +7,15 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_chains, inference
-from ._affine_map import AffineMap
-from ._fit_chains import Window
-from ._fit_report import FitReport, fisher_divergence
-from .inference import Draws, condition_number, find_map, listed
-from .posterior import Posterior, Target, negative_hessian
-from .reparam import Reparam
-from .trees import describe
+from .. import inference
+from ..inference import Draws, condition_number, find_map, listed
+from ..posterior import Posterior, Target, negative_hessian
+from ..reparam import Reparam
+from ..trees import describe
+from . import low_rank, short_chains
+from .fit_report import FitReport, fisher_divergence
+from .low_rank import AffineMap
+from .short_chains import CHUNK, Window
 
 _HELD_OUT = 200  # draws of those at hand whose gradients are looked at
 
@@ -133,23 +134,23 @@ def _fisher(
         strategy=start,
         n=chains,
     )
-    sizes = list(_fit_chains.windows(warm_up))
-    needed = _affine_map.directions_needed(rank, posterior.dim)
+    sizes = list(short_chains.windows(warm_up))
+    needed = low_rank.directions_needed(rank, posterior.dim)
     used = (chains - 1) * sizes[-1]
     if used <= needed:
         raise ValueError(_too_few(used, needed, rank, f"warm_up={warm_up}", "warm_up"))
-    columns = _affine_map.columns_of(rank, posterior.dim)
-    fitted = _affine_map.identity(posterior.dim, columns)
+    columns = low_rank.columns_of(rank, posterior.dim)
+    fitted = low_rank.identity(posterior.dim, columns)
     x = np.asarray(jax.vmap(reparam.ravel)(free), np.float64)
     trace, spent = [], chains  # one gradient at each start
-    with _fit_chains.bar(progress=progress) as bar:
+    with short_chains.bar(progress=progress) as bar:
         task = bar.add_task("warm-up", total=sum(sizes))
 
         def sample(size: int, key: PRNGKeyArray) -> Window:
             now = target.through(reparam.then(fitted.bijector()))
-            window = _fit_chains.run(now, key, fitted.inverse(x), size)
+            window = short_chains.run(now, key, fitted.inverse(x), size)
             bar.update(task, advance=size)
-            window = _fit_chains.require_finite(target, fitted, window, key_probe)
+            window = short_chains.require_finite(target, fitted, window, key_probe)
             return _in_base(window, fitted)
 
         for size in sizes[:-1]:
@@ -157,12 +158,12 @@ def _fisher(
             found = sample(size, key_run)
             x, spent = found.vectors[:, -1], spent + found.spent
             # The first steps of a window still come from where the last one ended.
-            kept = found.later(max(size // 2, size - 2 * _fit_chains.CHUNK))
+            kept = found.later(max(size // 2, size - 2 * CHUNK))
             draws, scores = _pooled(kept, slice(None))
             # Too few draws for the directions are enough for the diagonal.
             now = rank if len(draws) > needed + 5 else 0
             partial = _from_scores(posterior, draws, scores, now)
-            fitted = _affine_map.padded(partial, columns)
+            fitted = low_rank.padded(partial, columns)
             trace.append(_divergence(fitted, *_pooled(found, slice(-1, None))))
         found = sample(sizes[-1], key)
     fitted = _from_scores(posterior, *_pooled(found, slice(-1)), rank)
@@ -190,10 +191,10 @@ def _draws(target: Target, rank: int | None, draws: Any) -> tuple[AffineMap, Fit
     if len(rest) <= needed:
         got = f"{x.shape[0] * x.shape[1]} draws"
         raise ValueError(_too_few(len(rest), needed, rank, got, None))
-    mean, covariance = _affine_map.shrunk_covariance(_varying(posterior, rest))
+    mean, covariance = low_rank.shrunk_covariance(_varying(posterior, rest))
     sd = np.sqrt(np.diagonal(covariance))
-    fitted = _affine_map.from_covariance(mean, covariance, sd, rank)
-    found = _fit_chains.gradients(target, held).astype(np.float64)
+    fitted = low_rank.from_covariance(mean, covariance, sd, rank)
+    found = short_chains.gradients(target, held).astype(np.float64)
     bad = np.asarray(~np.isfinite(found).all(axis=0))
     if bad.any():
         raise ValueError(
@@ -218,13 +219,13 @@ def _laplace(
     # The diagonal map with the least Fisher divergence from that normal density.
     scale = (np.diagonal(covariance) / np.diagonal(precision)) ** 0.25
     mean = np.asarray(mode.vector, np.float64)
-    fitted = _affine_map.from_covariance(mean, covariance, scale, rank)
+    fitted = low_rank.from_covariance(mean, covariance, scale, rank)
     now = target.through(posterior.reparam.then(fitted.bijector()))
     key_start, key_run, key_probe = jax.random.split(key, 3)
     z = jax.random.normal(key_start, (4, posterior.dim))
-    window = _fit_chains.run(now, key_run, z, 3 * _fit_chains.CHUNK)
-    window = _fit_chains.require_finite(target, fitted, window, key_probe)
-    found = _in_base(window, fitted).later(2 * _fit_chains.CHUNK)
+    window = short_chains.run(now, key_run, z, 3 * CHUNK)
+    window = short_chains.require_finite(target, fitted, window, key_probe)
+    found = _in_base(window, fitted).later(2 * CHUNK)
     report = _report(
         fitted,
         *_pooled(found, slice(None)),
@@ -292,7 +293,7 @@ def _from_scores(
             "fit_affine: the log-density does not curve along "
             f"{listed(posterior.labels, flat)}: its gradient is the same at all draws"
         )
-    return _affine_map.from_scores(_varying(posterior, x), scores, rank)
+    return low_rank.from_scores(_varying(posterior, x), scores, rank)
 
 
 def _varying(posterior: Posterior, x: np.ndarray) -> np.ndarray:

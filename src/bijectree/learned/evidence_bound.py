@@ -12,12 +12,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from . import _fit_chains, inference, posterior, substrate
-from ._affine_map import AffineMap
-from ._fit_chains import Window
-from ._fit_report import fisher_divergence
-from .inference import condition_number
-from .posterior import Target
+from .. import inference, posterior, substrate
+from ..inference import condition_number
+from ..posterior import Target
+from . import short_chains
+from .fit_report import fisher_divergence
+from .low_rank import AffineMap
+from .short_chains import Window
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
 
@@ -63,7 +64,7 @@ class Maximum(NamedTuple):
 @contextlib.contextmanager
 def showing(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None]]:
     """A progress bar, and what `maximise` is to call."""
-    with _fit_chains.bar(progress=progress) as bar:
+    with short_chains.bar(progress=progress) as bar:
         task = bar.add_task("evidence bound", total=steps)
 
         def advance(n: int, bound: str) -> None:
@@ -150,8 +151,8 @@ def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
     key_start, key_run, key_probe = jax.random.split(key, 3)
     near = after.through(after.posterior.reparam.then(guide.bijector()))
     start = jax.random.normal(key_start, (CHAINS, after.posterior.dim))
-    window = _fit_chains.run(near, key_run, start, _STEPS)
-    window = _fit_chains.require_finite(after, guide, window, key_probe)
+    window = short_chains.run(near, key_run, start, _STEPS)
+    window = short_chains.require_finite(after, guide, window, key_probe)
     found = window.later(_KEPT)
     return found._replace(
         vectors=guide.forward(found.vectors.astype(np.float64)),
@@ -165,7 +166,7 @@ def sample_from(
     """The same from given starts, or `None` if a chain cannot leave where it is."""
     if not np.isfinite(start).all():
         return None
-    found = _fit_chains.run(after, key, start, _STEPS)
+    found = short_chains.run(after, key, start, _STEPS)
     stuck = (found.vectors == found.vectors[:, :1]).all(axis=(1, 2))
     return None if stuck.any() else found.later(_KEPT)
 
@@ -196,7 +197,7 @@ def compare(
     if not inside.any():
         nothing = (math.nan, math.nan)
         return Figures(nothing, nothing, worse=True, draws=0, spent=0)
-    scored = [(x[inside], _fit_chains.gradients(to, x[inside])) for x, to in pairs]
+    scored = [(x[inside], short_chains.gradients(to, x[inside])) for x, to in pairs]
     (x, scores), (z, others) = scored
     group = group[inside]
     better = [
@@ -214,7 +215,7 @@ def compare(
 
 
 def _raise_not_finite(bound: Bound, draws: Array) -> None:
-    slopes = _fit_chains.gradients(bound.target, np.asarray(draws))
+    slopes = short_chains.gradients(bound.target, np.asarray(draws))
     bad = np.asarray(~np.isfinite(slopes).all(axis=0))
     if bad.any():
         labels = bound.target.posterior.labels

@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from rich.console import Console
 from rich.progress import Progress
 
-from . import substrate
-from ._affine_map import AffineMap
-from .inference import listed, optional_import
-from .posterior import Target, dtype_of
+from .. import substrate
+from ..inference import listed, optional_import
+from ..posterior import Target, dtype_of
+from .low_rank import AffineMap
 
 CHUNK = 25  # steps of one compiled call
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .substrate import FusedBijector, Number
+from ..substrate import FusedBijector, Number
 
 _RIDGE = 1e-10  # of the largest eigenvalue: what is below it is rounding
 

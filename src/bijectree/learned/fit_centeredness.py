@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_bound, inference, substrate
-from ._fit_bound import Bound
-from ._fit_report import FitReport
-from .posterior import Posterior, Target
-from .reparam import LocationScale, Plan, Reparam, Row, Rows, of_rows
-from .substrate import split
-from .trees import leaf_at
+from .. import inference, substrate
+from ..posterior import Posterior, Target
+from ..reparam import LocationScale, Plan, Reparam, Row, Rows, of_rows
+from ..substrate import split
+from ..trees import leaf_at
+from . import evidence_bound, low_rank
+from .evidence_bound import Bound
+from .fit_report import FitReport
 
 _GRID = 101
 
@@ -108,12 +109,12 @@ def fit_centeredness(
     # λ says nothing while the normal densities are elsewhere.
     first = max(1, steps // 4)
     traces, spent = [], 1
-    with _fit_bound.showing(steps, progress=progress) as advance:
+    with evidence_bound.showing(steps, progress=progress) as advance:
         for key_part, n, rates in (
             (key_guide, first, guide_alone),
             (key_fit, max(1, steps - first), None),
         ):
-            found = _fit_bound.maximise(
+            found = evidence_bound.maximise(
                 _Centred(target, at),
                 numbers,
                 key_part,
@@ -129,13 +130,13 @@ def fit_centeredness(
             traces.append(found.trace)
             spent += found.spent
     trained = target.through(_with_shares(reparam, at, numbers.shares))
-    guide = _affine_map.diagonal(
+    guide = low_rank.diagonal(
         np.asarray(numbers.loc, np.float64), np.exp(np.asarray(numbers.log_scale))
     )
-    window = _fit_bound.sample(trained, key_held, guide)
+    window = evidence_bound.sample(trained, key_held, guide)
     shares = _refined(trained, at, window.vectors[:-1])
     fitted = _with_shares(reparam, at, shares)
-    held = _fit_bound.compare(
+    held = evidence_bound.compare(
         Target(posterior, data), target.through(fitted), trained, window.vectors[-1]
     )
     notes = []

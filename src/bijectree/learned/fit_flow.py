@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from . import _affine_map, _fit_bound, inference
-from ._fit_bound import Bound
-from ._fit_report import FitReport
-from ._flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
-from .posterior import Posterior, Target
-from .reparam import Reparam
-from .substrate import Number
+from .. import inference
+from ..posterior import Posterior, Target
+from ..reparam import Reparam
+from ..substrate import Number
+from . import evidence_bound, low_rank
+from .evidence_bound import CHAINS, Bound
+from .fit_report import FitReport
+from .flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
 
 
 def fit_flow(
@@ -92,8 +93,8 @@ def fit_flow(
     loc = reparam.ravel(posterior.initial(key_start, *data, strategy=start))
     weights = new_weights(key_flow, posterior.dim, layers, width, loc.dtype)
     numbers = _Numbers(weights, loc, jnp.zeros_like(loc))
-    with _fit_bound.showing(steps, progress=progress) as advance:
-        found = _fit_bound.maximise(
+    with evidence_bound.showing(steps, progress=progress) as advance:
+        found = evidence_bound.maximise(
             _Flowed(target, flow),
             numbers,
             key_fit,
@@ -105,7 +106,7 @@ def fit_flow(
             advance=advance,
         )
     numbers = found.numbers
-    affine = _affine_map.diagonal(
+    affine = low_rank.diagonal(
         np.asarray(numbers.loc, np.float64),
         np.exp(np.asarray(numbers.log_scale, np.float64)),
     )
@@ -115,15 +116,15 @@ def fit_flow(
     if found.rising:
         notes.append("the evidence bound was still rising: give more `steps`")
     after = target.through(fitted)
-    window = _fit_bound.sample(after, key_held, _affine_map.identity(posterior.dim, 0))
+    window = evidence_bound.sample(after, key_held, low_rank.identity(posterior.dim, 0))
     key_start, key_run = jax.random.split(key_other)
-    free = posterior.initial(key_start, *data, strategy=start, n=_fit_bound.CHAINS)
-    there = _fit_bound.move(target, after, jax.vmap(reparam.ravel)(free))
-    other = _fit_bound.sample_from(after, key_run, there)
+    free = posterior.initial(key_start, *data, strategy=start, n=CHAINS)
+    there = evidence_bound.move(target, after, jax.vmap(reparam.ravel)(free))
+    other = evidence_bound.sample_from(after, key_run, there)
     windows = [window] if other is None else [window, other]
     draws = [w.vectors.reshape(-1, posterior.dim) for w in windows]
     spent = found.spent + sum(w.spent for w in windows)
-    held = _fit_bound.compare(target, after, after, *draws)
+    held = evidence_bound.compare(target, after, after, *draws)
     if other is None or held.worse:
         why = (
             f"its Fisher divergence was {held.fisher[1]:.4g}"
