@@ -2,8 +2,6 @@
 
 from importlib.metadata import version as _version
 
-from ._plot_geometry import plot_geometry as plot_geometry
-from ._plot_prior import plot_prior as plot_prior
 from .checks import check as check
 from .constraints import (
     Support as Support,
@@ -43,6 +41,7 @@ from .learned import (
     fit_flow as fit_flow,
 )
 from .optimizer import eval_params as eval_params, reparameterize as reparameterize
+from .plots import plot_geometry as plot_geometry, plot_prior as plot_prior
 from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from .priors import (
     bijector_for as bijector_for,

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from . import priors
-from .inference import optional_import
-from .posterior import Posterior
-from .reparam import Reparam, Row
-from .trees import Paths, describe
+from .. import priors
+from ..inference import optional_import
+from ..posterior import Posterior
+from ..reparam import Reparam, Row
+from ..trees import Paths, describe
 
 _DRAWS = 4000  # of the prior, to find where it lies
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from .inference import Draws, condition_number, optional_import
-from .reparam import owner
-from .trees import Paths, describe, path_string, raise_all
+from ..inference import Draws, condition_number, optional_import
+from ..reparam import owner
+from ..trees import Paths, describe, path_string, raise_all
 
 _POINTS = 2000  # in a panel; more hide each other
 
