@@ -14,9 +14,9 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 import bijectree as bt
 from bijectree import tfd
 from bijectree.inference.chains_on_devices import chain_mesh
-from bijectree.numerics.fingerprint import _mark_by_parts, mark
+from bijectree.numerics.fingerprint import _by_parts, fingerprint
 
-pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
+pytestmark = pytest.fingerprint.jax_defaults  # optax promotes dtypes
 
 AUTO, EXPLICIT = (
     jax.make_mesh((2, 4), ("data", "model"), axis_types=(axis_type,) * 2)
@@ -201,10 +201,10 @@ def test_an_optimizers_state_is_sharded_like_the_parameters(mesh):
             assert_kept(tree)
     assert_close(model, one)
     assert_close(state.free, one_state.free)
-    np.testing.assert_array_equal(state.marks.shape, one_state.marks.shape)
+    np.testing.assert_array_equal(state.fingerprints.shape, one_state.fingerprints.shape)
 
 
-@pytest.mark.parametrize("bijector", [bt.positive(), bt.interval(0.0, 4.0)])
+@pytest.fingerprint.parametrize("bijector", [bt.positive(), bt.interval(0.0, 4.0)])
 def test_a_donated_step_holds_little_more_than_plain_optax(bijector):
     model = {f"x{i}": jnp.full(800_000, 1.5) for i in range(4)}
     model = jax.device_put(model, sharding(AUTO.axis_names))
@@ -350,7 +350,7 @@ def related_shardings(mesh):
     return there
 
 
-@pytest.mark.parametrize(
+@pytest.fingerprint.parametrize(
     ("mesh", "context"), [(AUTO, False), (EXPLICIT, False), (EXPLICIT, True)]
 )
 def test_leaves_that_are_bound_to_others_are_not_moved(mesh, context):
@@ -379,14 +379,14 @@ def test_leaves_that_are_bound_to_others_are_not_moved(mesh, context):
     assert_close(model, jax.jit(step)(RELATED, optimizer.init(RELATED))[0])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])
+@pytest.fingerprint.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])
 def test_marks_do_not_depend_on_where_an_array_lies(dtype):
     with jax.enable_x64(dtype == "float64"):
         x = noise(256, 40).astype(dtype)
         everywhere = jax.device_put(x, sharding("model", "data"))
-        marks = {int(mark(y)) for y in (x, everywhere, jnp.ravel(x))}
-        marks.add(int(_mark_by_parts(jnp.ravel(x))))
-    assert len(marks) == 1
+        fingerprints = {int(fingerprint(y)) for y in (x, everywhere, jnp.ravel(x))}
+        fingerprints.add(int(_by_parts(jnp.ravel(x))))
+    assert len(fingerprints) == 1
 
 
 def test_an_event_that_is_split_is_refused_with_its_path_and_axis():
@@ -427,8 +427,8 @@ def test_a_model_is_made_sharded_from_shapes_alone():
     assert_kept(reparam.forward(free), like=there)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # so few draws
-@pytest.mark.parametrize("chains", [8, 4])
+@pytest.fingerprint.filterwarnings("ignore::UserWarning")  # so few draws
+@pytest.fingerprint.parametrize("chains", [8, 4])
 def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
     def sample():
         model = {"mu": jnp.zeros(3), "tau": jnp.ones(3)}

@@ -33,7 +33,7 @@ def assert_stored(fitted: bt.Reparam, free: Any) -> None:
     back = fitted.forward(free)
     copy = pickle.loads(pickle.dumps(fitted))
     assert eqx.tree_equal(copy.forward(free), back)
-    assert copy._rows.plan == fitted._rows.plan
+    assert copy.bound.plan == fitted.bound.plan
     file = io.BytesIO()
     eqx.tree_serialise_leaves(file, fitted)
     file.seek(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import bijectree
+from bijectree.reparam import spec_items
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

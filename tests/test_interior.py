@@ -8,7 +8,7 @@ import pytest
 
 import bijectree as bt
 from bijectree import tfb
-from bijectree.constraints.inside import settle, step_inside
+from bijectree.constraints.inside import snap_inside_interval, step_inside
 from bijectree.numerics.floats import (
     add_exactly,
     from_ordinal as _from_ordinal,
@@ -77,7 +77,7 @@ def test_the_sum_is_the_inner_number_nearest_to_the_target(name, dtype, getkey):
     noise = noise * jax.random.rademacher(getkey(), (2, 3000))
     ends = jnp.asarray([lower, upper, 0.5, -0.0, 1e9, -1e9, 1e-9, 1.0, -np.inf, np.inf])
     targets = jnp.clip(jnp.concatenate([noise[0], ends]).astype(dtype), low, high)
-    places = settle(bijector, jnp.clip(noise[1].astype(dtype), low, high))
+    places = snap_inside_interval(bijector, jnp.clip(noise[1].astype(dtype), low, high))
     places = jnp.resize(places, targets.shape)
     still = jnp.zeros(targets.shape, bool)
 

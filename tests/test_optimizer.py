@@ -415,9 +415,9 @@ def test_zero_steps_leave_saturated_values_bit_identical():
 
 
 def assert_inside(reparam: bt.Reparam, params: Any) -> None:
-    for row in reparam._rows.plan.rows:
+    for row in reparam.bound.plan.rows:
         if row.kind is not None and not row.function:
-            bijector = row.kind.structure.build(reparam._rows.numbers[row.slot])
+            bijector = row.kind.recipe.build(reparam.bound.numbers[row.slot])
             assert np.all(bt.support(bijector).contains(params[row.path])), row.path
 
 

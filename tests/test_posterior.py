@@ -612,16 +612,16 @@ def test_wrong_kinds_of_argument_are_refused():
 # Starts.
 
 
-@pytest.mark.parametrize("strategy", ["uniform", "prior"])
-def test_starts_are_finite_and_as_many_as_asked_for(strategy, getkey, precision):
+@pytest.mark.parametrize("start", ["uniform", "prior"])
+def test_starts_are_finite_and_as_many_as_asked_for(start, getkey, precision):
     posterior, _, data = line(dtype=precision)
-    free = posterior.initial(getkey(), *data, strategy=strategy, n=3)
+    free = posterior.initial(getkey(), *data, start=start, n=3)
     assert jax.tree.map(jnp.shape, free).slope == (3,)
     assert len(np.unique(free.slope)) == 3
     assert free.slope.dtype == precision
     values = jax.vmap(lambda f: posterior.log_density(f, *data))(free)
     assert jnp.isfinite(values).all()
-    one = posterior.initial(getkey(), *data, strategy=strategy)
+    one = posterior.initial(getkey(), *data, start=start)
     assert one.slope.shape == ()
 
 
@@ -632,7 +632,7 @@ def test_starts_from_the_prior_have_its_distribution(getkey):
     prior = {"a": tfd.Normal(centre, 0.1), "p": tfd.Dirichlet([5.0, 3.0, 2.0])}
     reparam = bt.Reparam(model, {"a": None, "p": bt.simplex()})
     posterior = bt.Posterior(reparam, None, prior)
-    free = posterior.initial(getkey(), strategy="prior", n=500)
+    free = posterior.initial(getkey(), start="prior", n=500)
     drawn = jax.vmap(reparam.forward)(free)
     np.testing.assert_allclose(drawn["a"].mean(0), np.tile(centre, (1, 2)), atol=0.03)
     np.testing.assert_allclose(drawn["p"].mean((0, 1)), [0.5, 0.3, 0.2], atol=0.04)
@@ -643,13 +643,13 @@ def test_starts_from_the_prior_have_its_distribution(getkey):
 def test_a_start_at_a_model_is_that_model_or_near_it(getkey):
     posterior, free, data = line()
     model = posterior.reparam.forward(free)
-    same = posterior.initial(getkey(), *data, strategy=model)
+    same = posterior.initial(getkey(), *data, start=model)
     assert same.slope == free.slope
-    near = posterior.initial(getkey(), *data, strategy=model, jitter=0.01, n=2)
+    near = posterior.initial(getkey(), *data, start=model, jitter=0.01, n=2)
     assert 0 < jnp.abs(near.slope - free.slope).max() < 0.1
     outside = eqx.tree_at(lambda m: m.scale, model, jnp.array(-1.0))
     with pytest.raises(bt.SupportError, match="scale"):
-        posterior.initial(getkey(), *data, strategy=outside)
+        posterior.initial(getkey(), *data, start=outside)
 
 
 def test_starts_are_tried_again_until_finite(getkey):
@@ -736,18 +736,18 @@ def test_coordinates_that_nothing_knows_of_are_reported(getkey):
     # A start where the likelihood is stationary says nothing.
     stationary = {"a": jnp.ones(3), "b": jnp.ones(())}
     known = lambda m: -jnp.sum((m["a"] - 1) ** 2)  # noqa: E731
-    bt.Posterior(reparam, known, prior).initial(getkey(), strategy=stationary)
+    bt.Posterior(reparam, known, prior).initial(getkey(), start=stationary)
     # With a prior everywhere there is nothing to report: warnings are errors here.
     bt.Posterior(reparam, log_likelihood, tfd.HalfNormal(1.0)).initial(getkey())
 
 
-def test_a_strategy_that_cannot_be_is_refused(getkey):
+def test_a_start_that_cannot_be_is_refused(getkey):
     posterior, _, data = line()
     with pytest.raises(ValueError, match="expected 'uniform', 'prior' or a model"):
-        posterior.initial(getkey(), *data, strategy="sideways")
+        posterior.initial(getkey(), *data, start="sideways")
     function = bt.Posterior(posterior.reparam, None, lambda m: -(m.slope**2))
     with pytest.raises(ValueError, match="which cannot be drawn from"):
-        function.initial(getkey(), strategy="prior")
+        function.initial(getkey(), start="prior")
 
 
 def test_data_without_a_likelihood_are_refused():

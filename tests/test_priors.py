@@ -278,7 +278,7 @@ def test_a_spec_from_a_prior_holds_every_draw(name, getkey):
     if name not in ("gamma", "beta", "sparse-dirichlet"):  # draws underflow in float32
         # `initial` demands that the draw, its density and gradient are finite.
         with pytest.warns(UserWarning, match="no prior stands at 'other.0'"):
-            free = posterior.initial(getkey(), strategy="prior", n=4, tries=1)
+            free = posterior.initial(getkey(), start="prior", n=4, tries=1)
         assert jnp.isfinite(jax.vmap(reparam.ravel)(free)).all()
 
 
@@ -348,7 +348,7 @@ def test_priors_that_jax_or_a_sampler_cannot_look_into(make, shape, getkey, monk
     np.testing.assert_allclose(posterior.log_prior(model), expected, rtol=1e-6)
     if make is not _state_space:
         with pytest.raises(ValueError, match=f"{type(prior['a']).__name__} cannot be dr"):
-            posterior.initial(getkey(), strategy="prior")
+            posterior.initial(getkey(), start="prior")
 
 
 def test_a_prior_that_fails_without_words_is_refused_in_words():

@@ -457,7 +457,7 @@ def test_constructors_that_check_their_numbers(bijector):
     copy = pickle.loads(pickle.dumps(reparam))
     free = {"x": jnp.array([0.1, 0.2])}
     np.testing.assert_array_equal(copy.forward(free)["x"], reparam.forward(free)["x"])
-    assert copy._rows.plan == reparam._rows.plan
+    assert copy.bound.plan == reparam.bound.plan
 
 
 def test_a_map_without_inverse_goes_forward():

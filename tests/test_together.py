@@ -225,7 +225,7 @@ def jacobians(reparam: bt.Reparam, vectors: Array) -> tuple[Array, Array]:
     def forward(vector: Array) -> Array:
         model = reparam.forward(reparam.unravel(vector))
         leaves = jax.tree.leaves(model)
-        rows = reparam._rows.plan.rows
+        rows = reparam.bound.plan.rows
         free = [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
         return jnp.concatenate([x.ravel() for x in free])
 
@@ -261,7 +261,7 @@ def test_log_det_is_that_of_the_whole_map_and_its_blocks_are_as_said(
     # Which leaf each row of the Jacobian is, and which leaves each column.
     rows = [
         row.path
-        for row in reparam._rows.plan.rows
+        for row in reparam.bound.plan.rows
         if row.role == "free"
         for _ in range(int(np.prod(row.shape)))
     ]
@@ -781,8 +781,8 @@ def test_equal_specs_and_new_numbers_do_not_retrace():
         model, reparam = make(number)
         free = reparam.inverse(model)
         results.append(total(reparam, free)[1])
-        assert reparam._rows.plan == make(number)[1]._rows.plan
-        assert hash(reparam._rows.plan) == hash(make(number)[1]._rows.plan)
+        assert reparam.bound.plan == make(number)[1].bound.plan
+        assert hash(reparam.bound.plan) == hash(make(number)[1].bound.plan)
     assert len(traces) == 1
     assert len(set(map(float, results))) == 3
 
@@ -855,7 +855,7 @@ def test_pickle(make):
     model, spec = make(jnp.float32)
     reparam = preconditioned(bt.Reparam(model, spec), jnp.float32, times=1)
     copy = pickle.loads(pickle.dumps(reparam))
-    assert copy._rows.plan == reparam._rows.plan
+    assert copy.bound.plan == reparam.bound.plan
     free = reparam.inverse(model)
     assert eqx.tree_equal(copy.inverse(model), free)
     assert eqx.tree_equal(copy.forward(free), reparam.forward(free))

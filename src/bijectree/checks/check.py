@@ -13,7 +13,7 @@ from .. import substrate
 from ..constraints import support
 from ..reparam import Reparam, Row, model_leaves, same_array, tie_fault
 from ..substrate import Kind
-from ..trees import Fixed, at_hand, describe, raise_all, short
+from ..trees import StaticLeaf, at_hand, describe, raise_all, short
 from .dtypes import check_dtypes
 from .log_det import check_log_det
 from .report import ERRORS, Findings, LeafReport, Report
@@ -62,7 +62,7 @@ def check(reparam: Reparam, model: PyTree) -> Report:
         >>> [row.path for row in report.rows if row.failures]
         ['parts']
     """
-    plan = reparam._rows.plan
+    plan = reparam.bound.plan
     leaves = model_leaves(plan, model)
     raise_all(
         "check needs the model's values",
@@ -85,25 +85,25 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
     if row.role == "free":
         name = "identity"
         if row.owner is not None:
-            name = f"joint with '{reparam._rows.plan.rows[row.owner].path}'"
+            name = f"joint with '{reparam.bound.plan.rows[row.owner].path}'"
         elif row.kind is not None:
             name = "bijector"
         if jax.dtypes.canonicalize_dtype(leaf.dtype) != row.dtype:
             findings.notes.append(f"bound as {row.dtype}, the model holds {leaf.dtype}")
     try:
         if row.role == "tied":
-            source = reparam._rows.plan.rows[row.on[0]]
-            fault = tie_fault(row, source, reparam._rows.follow(row, leaves), leaf)
+            source = reparam.bound.plan.rows[row.on[0]]
+            fault = tie_fault(row, source, reparam.bound.follow(row, leaves), leaf)
             findings.failures += [fault] if fault else []
         elif row.role != "free":
-            _held(row, leaf, reparam._rows.held[i], findings)
+            _held(row, leaf, reparam.bound.held[i], findings)
         elif row.owner is None and row.kind is None:
             _identity(leaf, findings)
         elif row.owner is None:
-            bijector = reparam._rows.bijector(row, leaves)
+            bijector = reparam.bound.bijector(row, leaves)
             name = bijector.name
-            y = reparam._rows.gather(i, row, leaves)
-            _check_map(bijector, *reparam._rows.call(row, y.dtype, leaves), y, findings)
+            y = reparam.bound.gather(i, row, leaves)
+            _check_map(bijector, *reparam.bound.call(row, y.dtype, leaves), y, findings)
     except ERRORS as error:
         findings.raised(name, error)
     return findings.report(row.path, leaf, name)
@@ -111,16 +111,16 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
 
 def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport]:
     """The bijectors over the whole vector of free coordinates (`Reparam.then`)."""
-    if not reparam._rows.plan.outer:
+    if not reparam.bound.plan.outer:
         return
     vector = None
-    for kind, slot in reparam._rows.plan.outer:
-        numbers = reparam._rows.numbers[slot]
-        bijector = kind.structure.build(numbers)
+    for kind, slot in reparam.bound.plan.outer:
+        numbers = reparam.bound.numbers[slot]
+        bijector = kind.recipe.build(numbers)
         findings = Findings()
         try:
             if vector is None:
-                found = reparam._rows.inverses(leaves)
+                found = reparam.bound.inverses(leaves)
                 vector = jnp.concatenate([x.ravel().astype(kind.dtype) for x in found])
             _check_map(bijector, kind, numbers, vector, findings)
             vector = substrate.inverse(kind, numbers, vector)
@@ -134,7 +134,7 @@ def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport
 def _held(row: Row, leaf: Any, held: Any, findings: Findings) -> None:
     """Has a leaf without coordinates the value that the Reparam was bound with?"""
     if row.value is not None:
-        same, held = row.value == Fixed(leaf), row.value.value
+        same, held = row.value == StaticLeaf(leaf), row.value.value
     else:
         same = held is None or leaf is held or same_array(leaf, held)
     if not same:

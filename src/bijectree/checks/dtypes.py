@@ -76,7 +76,7 @@ def _result_dtype(
     def call(numbers: tuple[Any, ...], x: Any) -> Any:
         if cast:
             numbers = substrate.cast_numbers(numbers, dtype)
-        return getattr(kind.structure.build(numbers), method)(x)
+        return getattr(kind.recipe.build(numbers), method)(x)
 
     with substrate.standard_promotion(), substrate.at_once(kind):
         x = jax.ShapeDtypeStruct(shape, dtype)
@@ -87,7 +87,7 @@ def _tfp_dtype(kind: Kind, numbers: tuple[Any, ...]) -> np.dtype | None:
     """The dtype that a part of a bijector insists on, if it is not the leaf's."""
     with contextlib.suppress(*ERRORS), substrate.standard_promotion():
         cast = substrate.cast_numbers(numbers, kind.compute_dtype)
-        for part in parts(kind.structure.build(cast)):
+        for part in parts(kind.recipe.build(cast)):
             if part.dtype is not None and np.dtype(part.dtype) != kind.compute_dtype:
                 return np.dtype(part.dtype)
     return None

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..trees import is_array, plain, raise_all
+from ..trees import as_text, is_array, raise_all
 
 # What a user's own bijector may raise when it is called. The row then says so.
 ERRORS = (
@@ -114,7 +114,7 @@ class Report:
 
     def __str__(self) -> str:
         """The table as plain text of its natural width."""
-        return plain(self)
+        return as_text(self)
 
 
 @dataclasses.dataclass
@@ -126,10 +126,12 @@ class Findings:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def raised(self, name: str, error: Exception) -> None:
+        """Note what a bijector raised as a failure."""
         said = " ".join(str(error).split())
         self.failures.append(f"{name} raised {type(error).__name__}: {said[:300]}")
 
     def report(self, path: str, leaf: Any, name: str) -> LeafReport:
+        """What was found, as the row of a leaf."""
         return LeafReport(
             path,
             _array(leaf),

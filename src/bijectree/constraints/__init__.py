@@ -19,8 +19,8 @@ from .half_line import (
 )
 from .inside import (
     Add as Add,
-    off_the_edge as off_the_edge,
-    settle as settle,
+    snap_inside as snap_inside,
+    snap_inside_interval as snap_inside_interval,
     step_inside as step_inside,
 )
 from .interval import interval as interval, unit_interval as unit_interval

@@ -64,7 +64,7 @@ def step_inside(
         return _shorten(support(bijector), add, jnp.where(still, minus_zero(step), step))
 
 
-def settle(bijector: Any, place: Array) -> Array:
+def snap_inside_interval(bijector: Any, place: Array) -> Array:
     """Move numbers on the boundary of an interval to the nearest inside."""
     with substrate.standard_promotion():
         interval = interval_of(bijector)
@@ -76,7 +76,7 @@ def settle(bijector: Any, place: Array) -> Array:
         return place
 
 
-def off_the_edge(bijector: Any, place: Array, held_in: Any) -> Array:
+def snap_inside(bijector: Any, place: Array, held_in: Any) -> Array:
     """Move numbers on a finite boundary of a bijector's range to the nearest inside.
 
     As `settle`, also for parts of a simplex and the diagonals of factors that are 0.

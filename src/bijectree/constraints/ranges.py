@@ -26,16 +26,20 @@ class Range:
 
     @property
     def everything(self) -> bool:
+        """Whether it is known to be the whole line."""
         return self.is_from(-math.inf) and self.is_to(math.inf)
 
     def is_from(self, bound: float) -> bool:
+        """Whether all elements are known to start at a bound."""
         return not _traced(self.lower) and bool(np.all(self.lower == bound))
 
     def is_to(self, bound: float) -> bool:
+        """Whether all elements are known to end at a bound."""
         return not _traced(self.upper) and bool(np.all(self.upper == bound))
 
     @property
     def description(self) -> str:
+        """The interval in words."""
         lower, upper = describe_number(self.lower), describe_number(self.upper)
         if self.everything:
             return "all real numbers"
@@ -47,6 +51,7 @@ class Range:
         return f"numbers between {lower} and {upper}"
 
     def contains(self, x: Array) -> Array:
+        """Whether each number is strictly inside, in its own dtype."""
         lower, upper = (jnp.asarray(b).astype(x.dtype) for b in (self.lower, self.upper))
         return jnp.isfinite(x) & (x > lower) & (x < upper)
 

@@ -270,10 +270,10 @@ def _pulled_back(part: Any, base: Support) -> Support:
     """A set of arrays under a map of single elements."""
     if type(part) is tfb.Identity:
         return base
-    structure, numbers = substrate.split(part)
+    recipe, numbers = substrate.split(part)
 
     def contains(x: Array) -> Array:
-        kind = substrate.bind(structure, numbers, x.shape, x.dtype)
+        kind = substrate.bind(recipe, numbers, x.shape, x.dtype)
         return base.contains(substrate.inverse(kind, numbers, x))
 
     words = f"{base.description}, each entry then mapped by {part.name}"
@@ -281,10 +281,10 @@ def _pulled_back(part: Any, base: Support) -> Support:
 
 
 def _round_trip(bijector: Any) -> Support:
-    structure, numbers = substrate.split(bijector)
+    recipe, numbers = substrate.split(bijector)
 
     def contains(x: Array) -> Array:
-        kind = substrate.bind(structure, numbers, x.shape, x.dtype)
+        kind = substrate.bind(recipe, numbers, x.shape, x.dtype)
         return ~substrate.inverse_and_outside(kind, numbers, x)[1]
 
     ndims = bijector.inverse_min_event_ndims

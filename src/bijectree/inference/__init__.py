@@ -1,9 +1,9 @@
 """What is learnt from a posterior: draws, modes, a normal approximation."""
 
 from .arguments import (
-    checked as checked,
     listed as listed,
     require_counts as require_counts,
+    require_free_posterior as require_free_posterior,
 )
 from .bridges import (
     potential_fn as potential_fn,

@@ -10,7 +10,7 @@ from ..posterior import Posterior, Target, dtype_of
 from ..trees import describe, raise_all
 
 
-def checked(posterior: Posterior, what: str) -> None:
+def require_free_posterior(posterior: Posterior, what: str) -> None:
     """Raise if there is nothing that a map of the free vector could be fitted to."""
     if not isinstance(posterior, Posterior):
         raise TypeError(f"{what}: expected a bt.Posterior, got {describe(posterior)}")

@@ -238,7 +238,7 @@ class Draws(eqx.Module):
     def _variables(self) -> dict[str, np.ndarray]:
         """The leaves that have coordinates, in constrained values, by path."""
         leaves = jtu.tree_leaves(self.models)
-        rows = self.posterior.reparam._rows.plan.rows
+        rows = self.posterior.reparam.bound.plan.rows
         return {
             row.path or "model": np.asarray(leaf)
             for row, leaf in zip(rows, leaves, strict=True)

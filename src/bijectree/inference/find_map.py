@@ -95,7 +95,7 @@ def find_map(
         >>> print(f"{bt.find_map(posterior, model, jacobian=True).model['rate']:.3f}")
         1.500
     """
-    free = posterior.initial(jax.random.key(0), *data, strategy=start)
+    free = posterior.initial(jax.random.key(0), *data, start=start)
     vector = posterior.reparam.ravel(free)
     if tolerance is None:
         tolerance = float(jnp.finfo(vector.dtype).eps) ** 0.5

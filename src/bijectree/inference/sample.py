@@ -16,7 +16,7 @@ from rich.progress import Progress
 from .. import substrate
 from ..posterior import Posterior, Target
 from . import chains_on_devices
-from .arguments import checked, require_counts
+from .arguments import require_counts, require_free_posterior
 from .draws import Draws
 from .optional import optional_import
 
@@ -50,7 +50,7 @@ def sample_blackjax(
         posterior: a Posterior.
         key: a PRNG key.
         *data: what its log-likelihood takes after the model.
-        start: where the chains start, the `strategy` of `Posterior.initial`.
+        start: where the chains start, the `start` of `Posterior.initial`.
         jitter: as in `Posterior.initial`; give some where `start` is a model.
         chains: how many chains.
         warm_up: how many steps adapt the step size and the diagonal mass matrix of each
@@ -83,11 +83,11 @@ def sample_blackjax(
         (4, 1000)
     """
     blackjax = optional_import("blackjax")
-    checked(posterior, "sample_blackjax")
+    require_free_posterior(posterior, "sample_blackjax")
     require_counts("sample_blackjax", chains=chains, warm_up=warm_up, draws=draws)
     mesh = chains_on_devices.chain_mesh(chains, (posterior, data))
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
-    starts = posterior.initial(key_start, *data, strategy=start, jitter=jitter, n=chains)
+    starts = posterior.initial(key_start, *data, start=start, jitter=jitter, n=chains)
     target = Target(posterior, data)
     vectors = jax.vmap(posterior.reparam.ravel)(starts)
     if vectors.dtype.itemsize < 4:  # too coarse to take steps in

@@ -32,7 +32,7 @@ _DRAWS = 32  # of the base, at which it is
 _STEPS, _KEPT = 100, 75  # of a chain that a fit is held to
 
 
-class Bound(eqx.Module):
+class EvidenceBound(eqx.Module):
     """log p(T(z)) + log |det ∇T(z)| at a draw z of a standard normal density.
 
     Its mean is the evidence lower bound, but for the entropy of z.
@@ -74,7 +74,7 @@ def showing(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None
 
 
 def maximise(
-    bound: Bound,
+    bound: EvidenceBound,
     numbers: PyTree,
     key: PRNGKeyArray,
     *,
@@ -214,7 +214,7 @@ def compare(
     )
 
 
-def _raise_not_finite(bound: Bound, draws: Array) -> None:
+def _raise_not_finite(bound: EvidenceBound, draws: Array) -> None:
     slopes = short_chains.gradients(bound.target, np.asarray(draws))
     bad = np.asarray(~np.isfinite(slopes).all(axis=0))
     if bad.any():
@@ -228,7 +228,7 @@ def _raise_not_finite(bound: Bound, draws: Array) -> None:
 
 @eqx.filter_jit
 def _advance(
-    bound: Bound,
+    bound: EvidenceBound,
     optimizer: Any,
     numbers: PyTree,
     rates: PyTree,
@@ -263,7 +263,7 @@ def _advance(
 
 
 @eqx.filter_jit
-def _mean(bound: Bound, numbers: PyTree, z: Array) -> Array:
+def _mean(bound: EvidenceBound, numbers: PyTree, z: Array) -> Array:
     with substrate.standard_promotion():
         entropy = 0.5 * z.shape[-1] * (1 + np.log(2 * np.pi))
         return jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z)) + entropy

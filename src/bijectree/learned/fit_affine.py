@@ -55,7 +55,7 @@ def fit_affine(
             map, `None` for a dense one. The ones that need it most are taken.
         draws: for "draws": `Draws` of the same model through any Reparam, or vectors of
             the present free coordinates, of shape (n, dim) or (chains, n, dim).
-        start: where the chains or the search for the mode start, the `strategy` of
+        start: where the chains or the search for the mode start, the `start` of
             `Posterior.initial`.
         chains: for "fisher": how many chains; the last is held out.
         warm_up: for "fisher": how many steps each chain takes in all, rounded to
@@ -84,7 +84,7 @@ def fit_affine(
         >>> fitted.inverse({"rate": jnp.exp(jnp.full(3, 2.0))})["rate"].round(0) + 0.0
         Array([0., 0., 0.], dtype=float32)
     """
-    inference.checked(posterior, "fit_affine")
+    inference.require_free_posterior(posterior, "fit_affine")
     whole = isinstance(rank, int | np.integer) and not isinstance(rank, bool)
     if rank is not None and not (whole and rank >= 0):
         raise ValueError(
@@ -131,7 +131,7 @@ def _fisher(
     free = posterior.initial(
         key_start,
         *target.data,
-        strategy=start,
+        start=start,
         n=chains,
     )
     sizes = list(short_chains.windows(warm_up))
@@ -210,7 +210,7 @@ def _laplace(
 ) -> tuple[AffineMap, FitReport]:
     posterior = target.posterior
     key, key_mode = jax.random.split(key)
-    free = posterior.initial(key_mode, *target.data, strategy=start)
+    free = posterior.initial(key_mode, *target.data, start=start)
     first = posterior.reparam.forward(free)
     mode = find_map(posterior, first, *target.data, jacobian=True)
     precision = np.asarray(negative_hessian(target, mode.vector), np.float64)

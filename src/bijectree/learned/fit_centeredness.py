@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from .. import inference, substrate
 from ..posterior import Posterior, Target
-from ..reparam import LocationScale, Plan, Reparam, Row, Rows, of_rows
+from ..reparam import Bound, LocationScale, Plan, Reparam, Row, of_bound
 from ..substrate import split
 from ..trees import leaf_at
 from . import evidence_bound, low_rank
-from .evidence_bound import Bound
+from .evidence_bound import EvidenceBound
 from .fit_report import FitReport
 
 _GRID = 101
@@ -51,7 +51,7 @@ def fit_centeredness(
         posterior: a Posterior whose spec has `bt.location_scale` somewhere.
         key: a PRNG key.
         *data: what its log-likelihood takes after the model.
-        start: where the means of the normal densities start, the `strategy` of
+        start: where the means of the normal densities start, the `start` of
             `Posterior.initial`.
         steps: how many steps Adam makes, rounded up to fifties.
         samples: how many draws each of its gradients is a mean of, in pairs ±z.
@@ -85,9 +85,9 @@ def fit_centeredness(
         >>> bool((report.centeredness["theta"] < 0.2).all())
         True
     """
-    inference.checked(posterior, "fit_centeredness")
+    inference.require_free_posterior(posterior, "fit_centeredness")
     inference.require_counts("fit_centeredness", steps=steps, samples=samples)
-    if above := posterior.reparam._rows.outer_names():
+    if above := posterior.reparam.bound.outer_names():
         raise ValueError(
             f"fit_centeredness: {', '.join(above)} lies on top of the leaves, and was "
             "fitted to the λ beneath it: fit the centeredness of the Reparam without it "
@@ -96,11 +96,11 @@ def fit_centeredness(
     reparam, at = _prepared(posterior.reparam)
     target = Target(posterior, data).through(reparam)
     key_start, key_guide, key_fit, key_held = jax.random.split(key, 4)
-    free = posterior.initial(key_start, *data, strategy=start)
+    free = posterior.initial(key_start, *data, start=start)
     if reparam is not posterior.reparam:
         free = reparam.inverse(posterior.reparam.forward(free))
     loc = reparam.ravel(free)
-    shares = [jnp.asarray(x, loc.dtype) for x in _shares(reparam, at)]
+    shares = [jnp.asarray(x, loc.dtype) for x in _centeredness_of(reparam, at)]
     numbers = _Numbers(shares, loc, jnp.full_like(loc, -1.0))
     guide_alone = jax.tree.map(jnp.ones_like, numbers)
     guide_alone = eqx.tree_at(
@@ -147,7 +147,7 @@ def fit_centeredness(
             "the divergence counts widths too, which a sampler's mass matrix takes up; "
             "`fit_affine` would bring them to 1"
         )
-    rows = reparam._rows.plan.rows
+    rows = reparam.bound.plan.rows
     report = FitReport(
         method="fit_centeredness",
         objective="evidence bound",
@@ -174,7 +174,7 @@ class _Numbers(eqx.Module):
     log_scale: Array
 
 
-class _Centred(Bound):
+class _Centred(EvidenceBound):
     """The bound of a normal density through a map with other λ."""
 
     target: Target
@@ -200,8 +200,8 @@ def _refined(
     found = _parts(target, at, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     shares = []
     for i, parts in zip(at, found, strict=True):
-        row = reparam._rows.plan.rows[i]
-        given = np.asarray(reparam._rows.numbers[row.slot][-1], np.float64)
+        row = reparam.bound.plan.rows[i]
+        given = np.asarray(reparam.bound.numbers[row.slot][-1], np.float64)
         shape = *draws.shape[:2], given.size
         theta, loc, scale = (np.asarray(x, np.float64).reshape(shape) for x in parts)
         least = _least(theta, loc, scale, given.ravel())
@@ -301,14 +301,14 @@ def _parts(target: Target, at: tuple[int, ...], draws: Array) -> list[Any]:
     """The leaf, its location and its scale at each draw, for each of these rows."""
     flat = target.posterior.flat()
     reparam = target.posterior.reparam
-    rows = reparam._rows.plan.rows
+    rows = reparam.bound.plan.rows
 
     def one(vector: Array) -> list[Any]:
         model = flat.forward(vector)
         found = []
         for i in at:
             row = rows[i]
-            function = _function(row, reparam._rows.numbers)
+            function = _function(row, reparam.bound.numbers)
             assert function is not None
             paths = [rows[m].path for m in row.members] or [row.path]
             leaves = [leaf_at(model, path) for path in paths]
@@ -344,8 +344,8 @@ def _prepared(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
         A Reparam of the same map, the same one where nothing had to change; and the
         rows of these leaves.
     """
-    plan = reparam._rows.plan
-    rows, numbers = list(plan.rows), list(reparam._rows.numbers)
+    plan = reparam.bound.plan
+    rows, numbers = list(plan.rows), list(reparam.bound.numbers)
     at = tuple(i for i, row in plan.free if _function(row, numbers) is not None)
     if not at:
         raise ValueError(
@@ -373,7 +373,7 @@ def _prepared(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
     if not changed:
         return reparam, at
     plan = Plan(plan.structure, tuple(rows), plan.outer)
-    return of_rows(Rows(plan, tuple(numbers), reparam._rows.held)), at
+    return of_bound(Bound(plan, tuple(numbers), reparam.bound.held)), at
 
 
 def _function(row: Row, numbers: Sequence[tuple[Any, ...]]) -> LocationScale | None:
@@ -384,10 +384,10 @@ def _function(row: Row, numbers: Sequence[tuple[Any, ...]]) -> LocationScale | N
     return function if isinstance(function, LocationScale) else None
 
 
-def _shares(reparam: Reparam, at: tuple[int, ...]) -> list[Float[Array, "..."]]:
+def _centeredness_of(reparam: Reparam, at: tuple[int, ...]) -> list[Float[Array, "..."]]:
     """λ of each of these rows: the last of their numbers."""
-    return [reparam._rows.numbers[reparam._rows.plan.rows[i].slot][-1] for i in at]
+    return [reparam.bound.numbers[reparam.bound.plan.rows[i].slot][-1] for i in at]
 
 
 def _with_shares(reparam: Reparam, at: tuple[int, ...], shares: Sequence[Any]) -> Reparam:
-    return eqx.tree_at(lambda r: _shares(r, at), reparam, list(shares))
+    return eqx.tree_at(lambda r: _centeredness_of(r, at), reparam, list(shares))

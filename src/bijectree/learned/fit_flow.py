@@ -13,7 +13,7 @@ from ..posterior import Posterior, Target
 from ..reparam import Reparam
 from ..substrate import Number
 from . import evidence_bound, low_rank
-from .evidence_bound import CHAINS, Bound
+from .evidence_bound import CHAINS, EvidenceBound
 from .fit_report import FitReport
 from .flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
 
@@ -51,7 +51,7 @@ def fit_flow(
             "coupling" (fast both ways).
         layers: how many layers it has, the order reversed between each two.
         width: the width of the hidden layer of its conditioners.
-        start: where the affine map starts, the `strategy` of `Posterior.initial`.
+        start: where the affine map starts, the `start` of `Posterior.initial`.
         steps: how many steps Adam makes at most, rounded up to fifties.
         samples: how many draws each of its gradients is a mean of, in pairs ±z.
         learning_rate: of Adam, which falls to zero along a cosine.
@@ -75,7 +75,7 @@ def fit_flow(
         >>> report.fisher_after < report.fisher_before
         True
     """
-    inference.checked(posterior, "fit_flow")
+    inference.require_free_posterior(posterior, "fit_flow")
     inference.require_counts(
         "fit_flow",
         layers=layers,
@@ -90,7 +90,7 @@ def fit_flow(
         )
     reparam, target = posterior.reparam, Target(posterior, data)
     key_start, key_flow, key_fit, key_held, key_other = jax.random.split(key, 5)
-    loc = reparam.ravel(posterior.initial(key_start, *data, strategy=start))
+    loc = reparam.ravel(posterior.initial(key_start, *data, start=start))
     weights = new_weights(key_flow, posterior.dim, layers, width, loc.dtype)
     numbers = _Numbers(weights, loc, jnp.zeros_like(loc))
     with evidence_bound.showing(steps, progress=progress) as advance:
@@ -118,7 +118,7 @@ def fit_flow(
     after = target.through(fitted)
     window = evidence_bound.sample(after, key_held, low_rank.identity(posterior.dim, 0))
     key_start, key_run = jax.random.split(key_other)
-    free = posterior.initial(key_start, *data, strategy=start, n=CHAINS)
+    free = posterior.initial(key_start, *data, start=start, n=CHAINS)
     there = evidence_bound.move(target, after, jax.vmap(reparam.ravel)(free))
     other = evidence_bound.sample_from(after, key_run, there)
     windows = [window] if other is None else [window, other]
@@ -164,7 +164,7 @@ class _Numbers(eqx.Module):
     log_scale: Array
 
 
-class _Flowed(Bound):
+class _Flowed(EvidenceBound):
     """The bound through a flow and an affine map."""
 
     target: Target

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..trees import plain
+from ..trees import as_text
 
 _SHOWN = 8  # points of the trace in the table
 
@@ -105,7 +105,7 @@ class FitReport:
 
     def __str__(self) -> str:
         """The tables as plain text of their natural width."""
-        return plain(self)
+        return as_text(self)
 
     __repr__ = __str__
 

@@ -69,12 +69,14 @@ class Flow(FusedBijector):
 
             # A pass settles the coordinates of one place from those before. What is not
             # settled stays 0: were it to overflow, a weight of 0 would make it NaN.
-            def settle(i: int, z: Array) -> Array:
+            def snap_inside_interval(i: int, z: Array) -> Array:
                 shift, log_scale = _condition(layer, z)
                 return jnp.where(place == i, (y - shift) * jnp.exp(-log_scale), z)
 
             passes = place.max() + 1
-            return jax.lax.fori_loop(0, passes, settle, jnp.zeros_like(y)), None
+            return jax.lax.fori_loop(
+                0, passes, snap_inside_interval, jnp.zeros_like(y)
+            ), None
 
         return jax.lax.scan(undo, y, self._layers(y), reverse=True)[0]
 

@@ -1,6 +1,6 @@
 """Floats, vectors and their place on devices; no bijector is known here."""
 
-from .fingerprint import mark as mark
+from .fingerprint import fingerprint as fingerprint
 from .flat_vectors import cut as cut, ravel as ravel, widest as widest
 from .floats import (
     add_exactly as add_exactly,

@@ -5,18 +5,18 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 
-def mark(x: Array) -> Array:
+def fingerprint(x: Array) -> Array:
     """A number for the bits of an array, in their order, the same on any device.
 
     Each word is scrambled, which can be undone: a change of one element always shows, one
     of several unless their words happen to sum to the same, once in 2³² times.
     """
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return jnp.uint32(3) * mark(jnp.real(x)) + mark(jnp.imag(x))
+        return jnp.uint32(3) * fingerprint(jnp.real(x)) + fingerprint(jnp.imag(x))
     # Of a sharded array, each part would come from all devices.
     if x.size < 256 * _PARTS or jax.device_count() > 1:
-        return _mark_at_once(x)
-    return _mark_by_parts(jnp.ravel(x))
+        return _at_once(x)
+    return _by_parts(jnp.ravel(x))
 
 
 # XLA's CPU compiler writes all words out before it sums them, on one core. The sums of
@@ -24,11 +24,11 @@ def mark(x: Array) -> Array:
 _PARTS = 16
 
 
-def _mark_at_once(x: Array) -> Array:
+def _at_once(x: Array) -> Array:
     return jnp.sum(_scrambled(x, 0), dtype=jnp.uint32)
 
 
-def _mark_by_parts(x: Array) -> Array:
+def _by_parts(x: Array) -> Array:
     size = x.size // _PARTS
     starts = [i * size for i in range(_PARTS)]
     sums = sum(_scrambled(x[i : i + size], i) for i in starts)

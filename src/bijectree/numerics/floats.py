@@ -34,6 +34,7 @@ def largest_number(dtype: Any) -> Array:
 
 
 def minus_zero(step: Array) -> Array:
+    """−0.0 in the dtype of a step: adding it changes no bit of any number."""
     return jnp.asarray(-0.0, step.dtype)
 
 
@@ -79,6 +80,7 @@ def int_layout(dtype: Any) -> tuple[Any, Any]:
 
 
 def ordinal(x: Array) -> Array:
+    """The place of a float in the order of its dtype, 0 for both zeros."""
     integer, skipped = int_layout(x.dtype)
     bits = jax.lax.bitcast_convert_type(x, integer)
     size = jnp.maximum((bits & np.iinfo(integer).max) - skipped, integer(0))
@@ -86,6 +88,7 @@ def ordinal(x: Array) -> Array:
 
 
 def from_ordinal(ordinal: Array, dtype: Any) -> Array:
+    """The float at a place in the order of a dtype."""
     integer, skipped = int_layout(dtype)
     size = jnp.abs(ordinal)
     bits = jnp.where(size > 0, size + skipped, integer(0)).astype(integer)

@@ -14,7 +14,7 @@ from .partial_model import Arrays, arrays_of, put
 from .steps import Steps
 
 
-class _Crossing:
+class ToFree:
     """Takes what `update` is given from the model's coordinates to free ones."""
 
     def __init__(self, steps: Steps, params: PyTree, arrays: Arrays):

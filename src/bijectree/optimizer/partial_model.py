@@ -7,7 +7,7 @@ import jax
 import jax.tree_util as jtu
 from jaxtyping import Array, PyTree
 
-from ..reparam import Plan, Reparam, Rows, model_leaves, of_rows
+from ..reparam import Bound, Plan, Reparam, model_leaves, of_bound
 from ..trees import describe, is_array, raise_all
 
 # Arrays by the position of their leaf in the model; `None` where there is none.
@@ -20,7 +20,7 @@ def without(reparam: Reparam, missing: frozenset[int]) -> Reparam:
     Raises:
         ValueError: another leaf needs one of them.
     """
-    plan = reparam._rows.plan
+    plan = reparam.bound.plan
     rows = list(plan.rows)
     gone = {i for i in missing if rows[i].role in ("free", "tied")}
     faults = []
@@ -51,7 +51,7 @@ def without(reparam: Reparam, missing: frozenset[int]) -> Reparam:
             function=None,
         )
     changed = Plan(plan.structure, tuple(rows), plan.outer)
-    return of_rows(Rows(changed, reparam._rows.numbers, reparam._rows.held))
+    return of_bound(Bound(changed, reparam.bound.numbers, reparam.bound.held))
 
 
 def absent(arrays: Arrays) -> frozenset[int]:
@@ -72,7 +72,7 @@ def arrays_of(reparam: Reparam, tree: PyTree, name: str) -> Arrays:
     """
     faults = []
     arrays: Arrays = []
-    rows = reparam._rows.plan.rows
+    rows = reparam.bound.plan.rows
     for row, leaf in zip(rows, _leaves(reparam, tree, name), strict=True):
         array = is_array(leaf) and leaf.dtype != jax.dtypes.float0
         arrays.append(leaf if array else None)
@@ -94,12 +94,12 @@ def put(reparam: Reparam, tree: PyTree, arrays: Arrays) -> PyTree:
         leaf if array is None else array
         for leaf, array in zip(_leaves(reparam, tree, "params"), arrays, strict=True)
     ]
-    return reparam._rows.plan.structure.treedef.unflatten(leaves)
+    return reparam.bound.plan.structure.treedef.unflatten(leaves)
 
 
 def _leaves(reparam: Reparam, tree: PyTree, name: str) -> list[Any]:
     """What a tree has at each leaf of the model: that leaf, or anything in its place."""
-    plan = reparam._rows.plan
+    plan = reparam.bound.plan
     try:
         return plan.structure.treedef.flatten_up_to(tree)
     except (ValueError, TypeError, KeyError) as error:

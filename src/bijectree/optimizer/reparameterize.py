@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree, UInt32
 from .. import numerics
 from ..reparam import Reparam
 from ..trees import is_array
-from .extra_arguments import _Crossing
+from .extra_arguments import ToFree
 from .line_searches import _all, forget_searches
 from .partial_model import absent, arrays_of, put
 from .steps import Steps
@@ -29,7 +29,7 @@ class ReparameterizedState(NamedTuple):
 
     inner: optax.OptState
     free: PyTree
-    marks: UInt32[Array, " watched"]
+    fingerprints: UInt32[Array, " watched"]
 
 
 def reparameterize(
@@ -95,13 +95,13 @@ def reparameterize(
 
     def init(params: PyTree) -> ReparameterizedState:
         if type(params).__name__ == "_ParamsPlaceholder":  # of optax.tree_map_params
-            marks = jnp.zeros(1, jnp.uint32)
-            return ReparameterizedState(inner.init(params), params, marks)
+            fingerprints = jnp.zeros(1, jnp.uint32)
+            return ReparameterizedState(inner.init(params), params, fingerprints)
         arrays = arrays_of(reparam, params, "params")
         steps = part_of(absent(arrays))
         free = steps.start(arrays)
         inner_state = forget_searches(inner.init(free), params)
-        state = ReparameterizedState(inner_state, free, steps.marks(arrays))
+        state = ReparameterizedState(inner_state, free, steps.fingerprints(arrays))
         return numerics.beside(state, (arrays, free))
 
     def update(
@@ -117,18 +117,18 @@ def reparameterize(
             )
         arrays = arrays_of(reparam, params, "params")
         steps = part_of(absent(arrays))
-        free = steps.refresh(state.free, state.marks, arrays)
-        cross = _Crossing(steps, params, arrays)
+        free = steps.refresh(state.free, state.fingerprints, arrays)
+        cross = ToFree(steps, params, arrays)
         before, gradient = cross.pull_back(updates, free)
         extra = cross.arguments(extra, free)
         inner_state = forget_searches(state.inner, gradient)
         free_updates, inner_state = inner.update(gradient, inner_state, free, **extra)
         before, free = steps.done_with(before, free)
         new_free = optax.apply_updates(free, free_updates)
-        changes, marks = steps.land(arrays, before, new_free, free_updates)
+        changes, fingerprints = steps.land(arrays, before, new_free, free_updates)
         inner_state = forget_searches(inner_state, params)
         updates = put(reparam, _hold(params), changes)
-        return updates, ReparameterizedState(inner_state, new_free, marks)
+        return updates, ReparameterizedState(inner_state, new_free, fingerprints)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

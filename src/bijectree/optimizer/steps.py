@@ -12,10 +12,10 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
 from .. import substrate
-from ..constraints import Add, interval_of, settle, step_inside
-from ..numerics import add_exactly, mark
+from ..constraints import Add, interval_of, snap_inside_interval, step_inside
+from ..numerics import add_exactly, fingerprint
 from ..reparam import Reparam, Row, free_leaves, owner
-from ..substrate import Kind, map_alike, map_to_scalars
+from ..substrate import Kind, map_batched, map_to_scalars
 from .partial_model import Arrays, without
 
 
@@ -28,8 +28,8 @@ class Steps:
 
     def __init__(self, reparam: Reparam, missing: frozenset[int]):
         self.reparam = without(reparam, missing)
-        self._rows = self.reparam._rows
-        self._plan = plan = self._rows.plan
+        self._bound = self.reparam.bound
+        self._plan = plan = self._bound.plan
         self._moving = [
             i for i, row in enumerate(plan.rows) if row.role in ("free", "tied")
         ]
@@ -53,7 +53,7 @@ class Steps:
         self._cheap = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self._watched
         )
-        self.marks = jax.jit(self._marks)
+        self.fingerprints = jax.jit(self._fingerprints)
         self.pull_back = jax.jit(self._pull_back)
         self.refresh = jax.jit(self._refresh)
         self.land = jax.jit(self._land)
@@ -81,7 +81,7 @@ class Steps:
         leaves = [
             row.value.value if row.value is not None else held if array is None else array
             for row, held, array in zip(
-                self._plan.rows, self._rows.held, arrays, strict=True
+                self._plan.rows, self._bound.held, arrays, strict=True
             )
         ]
         for i, row in enumerate(self._plan.rows):
@@ -92,28 +92,28 @@ class Steps:
     def values(self, free: PyTree, arrays: Arrays) -> Arrays:
         """The leaves that move, at free coordinates."""
         leaves = self._kept(arrays)
-        self._rows.fill(free_leaves(self._plan, free), leaves)
+        self._bound.fill(free_leaves(self._plan, free), leaves)
         return self._only_moving(leaves)
 
     def inside(self, free: PyTree, arrays: Arrays) -> Arrays:
         """`values`, with numbers on the boundary of an interval moved inside."""
-        rows, leaves = self._rows, self._kept(arrays)
-        rows.fill(free_leaves(self._plan, free), leaves)
+        bound, leaves = self._bound, self._kept(arrays)
+        bound.fill(free_leaves(self._plan, free), leaves)
         for i, row in self._plan.order:
             if row.role == "tied":
-                rows.place(i, row, None, leaves)
+                bound.place(i, row, None, leaves)
             elif row.kind is not None:
-                y = rows.gather(i, row, leaves)
-                kind, numbers = rows.call(row, y.dtype, leaves)
-                y = settle(kind.structure.build(numbers), y)
-                rows.place(i, row, y, leaves)
+                y = bound.gather(i, row, leaves)
+                kind, numbers = bound.call(row, y.dtype, leaves)
+                y = snap_inside_interval(kind.recipe.build(numbers), y)
+                bound.place(i, row, y, leaves)
         return self._only_moving(leaves)
 
     def _kept(self, arrays: Arrays) -> list[Any]:
         """The leaves that do not move."""
         leaves: list[Any] = []
         for row, held, array in zip(
-            self._plan.rows, self._rows.held, arrays, strict=True
+            self._plan.rows, self._bound.held, arrays, strict=True
         ):
             value = held if array is None else array
             if row.role in ("free", "tied"):
@@ -146,13 +146,13 @@ class Steps:
                     pulled[n], [_get(cotangents, j) for j in these]
                 )
             elif row.kind is not None:
-                gradient = self._rows.gather(i, row, cotangents)
+                gradient = self._bound.gather(i, row, cotangents)
                 pulled[n] = _bounded(row.kind, pulled[n], gradient)
-        return values, self._rows.free_tree(pulled)
+        return values, self._bound.free_tree(pulled)
 
     # Changes from outside.
 
-    def _marks(self, arrays: Arrays) -> UInt32[Array, " watched"]:
+    def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
         if not self._watched:
             return jnp.zeros(1, jnp.uint32)  # orbax saves no empty array
@@ -163,7 +163,7 @@ class Steps:
                 owners.append(n)
                 weights.append(pow(3, power, 2**32))
         found = map_to_scalars(
-            lambda _, __, x: mark(x),
+            lambda _, __, x: fingerprint(x),
             [((), ())] * len(places),
             [_get(arrays, m) for m in places],
         )
@@ -172,7 +172,7 @@ class Steps:
         found = found * np.asarray(weights, np.uint32)
         return jax.ops.segment_sum(found, np.asarray(owners), len(self._watched))
 
-    def _refresh(self, free: PyTree, marks: Array, arrays: Arrays) -> PyTree:
+    def _refresh(self, free: PyTree, fingerprints: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `marks` were made of."""
         found = free_leaves(self._plan, free)
         found = [
@@ -180,8 +180,8 @@ class Steps:
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
         if not self._watched:
-            return self._rows.free_tree(found)
-        these = marks != self._marks(arrays), found, arrays
+            return self._bound.free_tree(found)
+        these = fingerprints != self._fingerprints(arrays), found, arrays
         if self._cheap:
             # A GPU's host would wait in each step for what the loop's turns depend on.
             found = jax.lax.platform_dependent(
@@ -189,7 +189,7 @@ class Steps:
             )
         else:
             found = self._invert_if_any(*these)
-        return self._rows.free_tree(found)
+        return self._bound.free_tree(found)
 
     def _invert_if_any(
         self, changed: Array, free: list[Array], arrays: Arrays
@@ -214,10 +214,10 @@ class Steps:
         In a leaf that changed, the elements or events that are still where their free
         coordinates put them keep those too: near saturation many map to one value.
         """
-        rows, plan = self._rows, self._plan
+        bound, plan = self._bound, self._plan
         index = {i: n for n, (i, _) in enumerate(self._watched)}
         flags: dict[int, Array] = {}
-        inner, _ = rows.below_then(free)
+        inner, _ = bound.peel_outer(free)
         at = {i: x for (i, _), x in zip(plan.free, inner, strict=True)}
         leaves = self._kept(arrays)
         alone = self._alone - self._needed
@@ -232,20 +232,20 @@ class Steps:
                 flag = flag | flags.get(owner(plan.rows, j), jnp.zeros((), bool))
             flags[i] = flag
             if row.role == "tied":
-                rows.place(i, row, None, leaves)
+                bound.place(i, row, None, leaves)
                 continue
-            x, y = at[i], rows.gather(i, row, arrays)
+            x, y = at[i], bound.gather(i, row, arrays)
             if row.kind is None:
                 at[i] = value = jnp.where(flag, y, x)
             else:
-                kind, numbers = rows.call(row, y.dtype, leaves)
+                kind, numbers = bound.call(row, y.dtype, leaves)
                 at[i], _ = _again(kind, numbers, y, x, flag)
                 value = substrate.forward(kind, numbers, at[i])
-            rows.place(i, row, value, leaves)
+            bound.place(i, row, value, leaves)
         these = sorted(alone)
-        found, _ = map_alike(
+        found, _ = map_batched(
             _again,
-            [rows.call(plan.rows[i], _get(arrays, i).dtype, leaves) for i in these],
+            [bound.call(plan.rows[i], _get(arrays, i).dtype, leaves) for i in these],
             [_get(arrays, i) for i in these],
             [at[i] for i in these],
             changed[np.asarray([index[i] for i in these], int)],
@@ -254,7 +254,7 @@ class Steps:
         inner = [at[i] for i, _ in plan.free]
         if not plan.outer:
             return inner
-        outer, _ = rows.above_then(inner)
+        outer, _ = bound.wrap_outer(inner)
         return [
             jnp.where(jnp.any(changed), a, b) for a, b in zip(outer, free, strict=True)
         ]
@@ -271,7 +271,7 @@ class Steps:
         found = dict(zip(order, free_leaves(self._plan, free), strict=True))
         mapped = {i: x for i, x in found.items() if i not in self._own}
         before, mapped = jax.lax.optimization_barrier((before, mapped))
-        return before, self._rows.free_tree([(found | mapped)[i] for i in order])
+        return before, self._bound.free_tree([(found | mapped)[i] for i in order])
 
     def _land(
         self, arrays: Arrays, before: Arrays, free: PyTree, steps: PyTree
@@ -288,16 +288,16 @@ class Steps:
         Returns:
             What to add to each leaf that moves, and the marks of the sums.
         """
-        rows, plan = self._rows, self._plan
+        bound, plan = self._bound, self._plan
         targets = self.values(free, arrays)
         order = [i for i, _ in plan.free]
         moved = dict(zip(order, free_leaves(plan, steps), strict=True))
-        below, _ = rows.below_then(free_leaves(plan, free))
+        below, _ = bound.peel_outer(free_leaves(plan, free))
         inner = dict(zip(order, below, strict=True))
         these = sorted(self._alone)
-        found, _ = map_alike(
+        found, _ = map_batched(
             _step,
-            [rows.call(plan.rows[i], _get(arrays, i).dtype, arrays) for i in these],
+            [bound.call(plan.rows[i], _get(arrays, i).dtype, arrays) for i in these],
             *([_get(leaves, i) for i in these] for leaves in (arrays, targets, before)),
             [inner[i] for i in these],
         )
@@ -317,36 +317,36 @@ class Steps:
                 updates[i] = at[i]
             else:
                 place, target, start = (
-                    rows.gather(i, row, leaves) for leaves in (arrays, targets, before)
+                    bound.gather(i, row, leaves) for leaves in (arrays, targets, before)
                 )
-                call = *rows.call(row, place.dtype, ends), place, target, start, inner[i]
+                call = *bound.call(row, place.dtype, ends), place, target, start, inner[i]
                 if row.members:
                     add = functools.partial(self._add, i, row, arrays)
                     step, _ = _step_with(add, *call)
                 else:
                     step, _ = _step(*call)
-                rows.place(i, row, step, updates)
+                bound.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = _sum(_get(arrays, m), _get(updates, m))
-        return updates, self._marks(ends)
+        return updates, self._fingerprints(ends)
 
     def _add(self, i: int, row: Row, arrays: Arrays, step: Array) -> Array:
         """Where a step of a row ends, rounded as each of its leaves will be."""
         parts: list[Any] = [None] * len(self._plan.rows)
-        self._rows.place(i, row, step, parts)
+        self._bound.place(i, row, step, parts)
         for m in row.members or (i,):
             parts[m] = _sum(_get(arrays, m), parts[m])
-        return self._rows.gather(i, row, parts)
+        return self._bound.gather(i, row, parts)
 
     def _follow(
         self, row: Row, i: int, arrays: Arrays, updates: Arrays, ends: list[Any]
     ) -> Array:
         """The step of a tied leaf: that of its source, where this lands better."""
-        place, end = _get(arrays, i), self._rows.follow(row, ends)
+        place, end = _get(arrays, i), self._bound.follow(row, ends)
         step = add_exactly(end, -place)
-        same = self._rows.follow(row, updates)
+        same = self._bound.follow(row, updates)
         step = jnp.where(_sum(place, same) == end, same, step)
-        still = end == self._rows.follow(row, arrays)
+        still = end == self._bound.follow(row, arrays)
         return jnp.where(still, jnp.asarray(-0.0, step.dtype), step)
 
 
@@ -368,9 +368,9 @@ def _again(
     kind: Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
 ) -> tuple[Array, None]:
     """Free coordinates of `y` where it is not what `x` maps to, if the flag is up."""
-    bijector = kind.structure.build(numbers)
-    carried = settle(bijector, substrate.forward(kind, numbers, x))
-    again = substrate.inverse(kind, numbers, settle(bijector, y))
+    bijector = kind.recipe.build(numbers)
+    carried = snap_inside_interval(bijector, substrate.forward(kind, numbers, x))
+    again = substrate.inverse(kind, numbers, snap_inside_interval(bijector, y))
     return jnp.where(_by_event(kind, carried == y) | ~flag, x, again), None
 
 
@@ -393,9 +393,11 @@ def _step_with(
     free: Array,
 ) -> tuple[Array, None]:
     """`_step`, where the sum is rounded by `add`."""
-    bijector = kind.structure.build(numbers)
+    bijector = kind.recipe.build(numbers)
     # What an earlier sum did not reach, this one does, but for the boundary.
-    at = _is_at(kind, numbers, place, target, free) | (settle(bijector, target) != target)
+    at = _is_at(kind, numbers, place, target, free) | (
+        snap_inside_interval(bijector, target) != target
+    )
     still = (target == before) & at
     return step_inside(bijector, place, target, still, add), None
 
@@ -410,7 +412,7 @@ def _is_at(
     """
     with substrate.standard_promotion():
         size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
-        interval = interval_of(kind.structure.build(numbers))
+        interval = interval_of(kind.recipe.build(numbers))
         if interval is None or interval.everything:
             known = [x for x in map(jnp.asarray, numbers) if x.dtype != bool]
             ends = [jnp.max(jnp.abs(x), initial=0) for x in known]

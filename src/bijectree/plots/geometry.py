@@ -94,8 +94,8 @@ def _pick(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Free coordinates and numbers of the model, by label; of shape (chains, draws)."""
     reparam = draws.posterior.reparam
-    rows = reparam._rows.plan.rows
-    tree = Paths(reparam._rows.plan.structure.treedef.unflatten(range(len(rows))))
+    rows = reparam.bound.plan.rows
+    tree = Paths(reparam.bound.plan.structure.treedef.unflatten(range(len(rows))))
     able = {i for i, row in enumerate(rows) if row.role in ("free", "tied")}
     chosen = able if paths is None else set()
     faults = []
@@ -138,7 +138,7 @@ def _pick(
 def _arrays(draws: Draws) -> Iterator[tuple[int, np.ndarray]]:
     """The leaves of the model that have coordinates, each of (chains, draws, *shape)."""
     for i, leaf in enumerate(jtu.tree_leaves(draws.models)):
-        if draws.posterior.reparam._rows.plan.rows[i].role in ("free", "tied"):
+        if draws.posterior.reparam.bound.plan.rows[i].role in ("free", "tied"):
             yield i, np.asarray(leaf)
 
 

@@ -76,8 +76,8 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
             why = f"leaves with a prior: {with_prior}"
         raise ValueError(f"plot_prior: '{row.path}' has no prior of its own; {why}")
     term = terms[position]
-    structure, numbers = plan.structures[term.slot], posterior._numbers[term.slot]
-    bijector = posterior.reparam._rows.bijector(row, ())
+    structure, numbers = plan.recipes[term.slot], posterior._numbers[term.slot]
+    bijector = posterior.reparam.bound.bijector(row, ())
     draws = _draw(structure, numbers, row, term.name)
     (values, densities, free, free_densities), kept, inside = _curves(
         structure, numbers, row, bijector, draws
@@ -113,7 +113,7 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
 
 def _find(reparam: Reparam, path: str) -> tuple[int, Row]:
     """The row of a leaf whose elements are mapped each by itself."""
-    plan = reparam._rows.plan
+    plan = reparam.bound.plan
     tree = Paths(plan.structure.treedef.unflatten(range(len(plan.rows))))
     picked, fault = tree.pick(path)
     if fault or len(picked) > 1:
@@ -133,7 +133,7 @@ def _find(reparam: Reparam, path: str) -> tuple[int, Row]:
     elif plan.outer:
         fault = "has no free coordinate of its own: `then` mixes them all"
     elif row.kind is not None and (row.kind.event_ndims or row.free_shape != row.shape):
-        name = reparam._rows.describe(row)
+        name = reparam.bound.describe(row)
         fault = f"has the bijector {name}, which maps arrays as a whole"
     elif row.shape and not np.prod(row.shape):
         fault = f"has no elements: its shape is {row.shape}"

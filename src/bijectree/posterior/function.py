@@ -12,23 +12,23 @@ from jaxtyping import Array
 
 from .. import priors
 from ..reparam import Reparam
-from ..trees import Fixed, Structure
+from ..trees import PicklableTreedef, StaticLeaf
 
 
 class Function(eqx.Module):
     """A function as a pytree: its arrays are leaves, the rest is compared by value."""
 
     arrays: tuple[Any, ...]
-    structure: Structure = eqx.field(static=True)
-    fixed: tuple[Fixed | None, ...] = eqx.field(static=True)
+    structure: PicklableTreedef = eqx.field(static=True)
+    fixed: tuple[StaticLeaf | None, ...] = eqx.field(static=True)
 
     def __init__(self, function: Callable[..., Any]):
         leaves, treedef = jtu.tree_flatten(function)
         array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
         pairs = list(zip(leaves, array, strict=True))
         self.arrays = tuple(x for x, yes in pairs if yes)
-        self.structure = Structure(treedef)
-        self.fixed = tuple(None if yes else Fixed(x) for x, yes in pairs)
+        self.structure = PicklableTreedef(treedef)
+        self.fixed = tuple(None if yes else StaticLeaf(x) for x, yes in pairs)
 
     def build(self) -> Callable[..., Any]:
         """The function that was given."""
@@ -44,7 +44,7 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
     """
     if prior is None or not callable(prior) or priors.is_distribution(prior):
         return False
-    data = reparam._rows.plan.structure.treedef.node_data()
+    data = reparam.bound.plan.structure.treedef.node_data()
     return data is None or type(prior) is not data[0]
 
 

@@ -26,8 +26,8 @@ def warn_mismatch(
     the simplex. It is looked for at a few models; where values are traced, or a leaf
     has none, nothing can be seen.
     """
-    plan = reparam._rows.plan
-    kept = kept_leaves(plan, reparam._rows.held, None, needed=False)
+    plan = reparam.bound.plan
+    kept = kept_leaves(plan, reparam.bound.held, None, needed=False)
     missing = any(
         leaf is None and row.value is None and row.role in ("frozen", "static")
         for leaf, row in zip(kept, plan.rows, strict=True)
@@ -48,7 +48,7 @@ def warn_mismatch(
         if sort in seen and not row.on:
             continue
         seen.add(sort)
-        prior = priors.structures[term.slot].build(numbers[term.slot])
+        prior = priors.recipes[term.slot].build(numbers[term.slot])
         try:
             expected = support(bijector_for(prior))
         except (TypeError, ValueError):  # its support is not known
@@ -62,7 +62,7 @@ def warn_mismatch(
         if not all(inside):
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' has the support: "
-                f"{expected.description}; but the leaf ({reparam._rows.describe(row)}) "
+                f"{expected.description}; but the leaf ({reparam.bound.describe(row)}) "
                 "may leave it, where the density that is computed need not be zero. "
                 "Use bt.spec_from_prior, or a bijector onto that support",
                 stacklevel=5,  # Equinox's metaclasses stand between
@@ -73,7 +73,7 @@ def _own(reparam: Reparam, row: Row, leaves: list[Any]) -> Support | None:
     """What the bijector of a leaf maps onto; `None` where it is one of several leaves."""
     if row.kind is None or row.owner is not None or row.members:
         return None
-    return support(reparam._rows.bijector(row, leaves))
+    return support(reparam.bound.bijector(row, leaves))
 
 
 def _inside_or_rounded(expected: Support, own: Support | None, value: Any) -> bool:

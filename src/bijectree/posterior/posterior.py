@@ -106,7 +106,7 @@ class Posterior(eqx.Module):
             self._prior = Function(prior)
         else:
             self._plan, self._numbers = prior_terms.make_prior_plan(
-                prior, reparam._rows.plan
+                prior, reparam.bound.plan
             )
             warn_mismatch(reparam, self._plan, self._numbers)
 
@@ -117,7 +117,7 @@ class Posterior(eqx.Module):
 
     def __repr__(self) -> str:
         names = {term.path: term.name for term in self._plan.terms}
-        rows = [row for row in self.reparam._rows.plan.rows if row.role == "free"]
+        rows = [row for row in self.reparam.bound.plan.rows if row.role == "free"]
         default = "flat" if self._prior is None else "see the function"
         lines = [f"  {row.path}: {names.get(row.path, default)}" for row in rows[:20]]
         more = ["  ..."] if len(rows) > 20 else []
@@ -182,8 +182,8 @@ class Posterior(eqx.Module):
         if not calls:
             return jnp.zeros((), dtype)
 
-        def term(structure: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
-            return priors.log_prob(structure, numbers, leaf).astype(dtype)
+        def term(recipe: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
+            return priors.log_prob(recipe, numbers, leaf).astype(dtype)
 
         return jnp.sum(map_to_scalars(term, calls, leaves))
 
@@ -206,9 +206,9 @@ class Posterior(eqx.Module):
         self, model: PyTree
     ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
         """The priors of leaves, as structure and numbers, and those leaves."""
-        leaves = model_leaves(self.reparam._rows.plan, model)
-        terms, structures = self._plan.terms, self._plan.structures
-        calls = [(structures[term.slot], self._numbers[term.slot]) for term in terms]
+        leaves = model_leaves(self.reparam.bound.plan, model)
+        terms, recipes = self._plan.terms, self._plan.recipes
+        calls = [(recipes[term.slot], self._numbers[term.slot]) for term in terms]
         return calls, [jnp.asarray(leaves[term.position]) for term in terms]
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
@@ -235,7 +235,7 @@ class Posterior(eqx.Module):
         self,
         key: PRNGKeyArray,
         *data: Any,
-        strategy: Literal["uniform", "prior"] | PyTree = "uniform",
+        start: Literal["uniform", "prior"] | PyTree = "uniform",
         jitter: float = 0.0,
         n: int | None = None,
         tries: int = 100,
@@ -247,7 +247,7 @@ class Posterior(eqx.Module):
         Args:
             key: a PRNG key.
             *data: what the log-likelihood takes after the model.
-            strategy: where to look. "uniform": each free coordinate between -2 and 2,
+            start: where to look. "uniform": each free coordinate between -2 and 2,
                 as Stan does. "prior": a draw of the prior at each leaf, and as
                 "uniform" at leaves without one. A model: that model.
             jitter: the standard deviation of a normal perturbation of each free
@@ -269,13 +269,13 @@ class Posterior(eqx.Module):
             UserWarning: coordinates without a prior that the likelihood ignores: its
                 gradient is exactly zero at each start and near the first.
         """
-        if self._prior is not None and isinstance(strategy, str) and strategy == "prior":
+        if self._prior is not None and isinstance(start, str) and start == "prior":
             raise ValueError(
-                "strategy='prior': the prior is a function, which cannot be drawn from; "
+                "start='prior': the prior is a function, which cannot be drawn from; "
                 "use 'uniform' or a model"
             )
         propose = Proposal(
-            self.reparam, self._plan, self._numbers, strategy=strategy, jitter=jitter
+            self.reparam, self._plan, self._numbers, start=start, jitter=jitter
         )
         if propose.start is not None and jitter == 0:
             tries = 1
@@ -311,7 +311,7 @@ class Posterior(eqx.Module):
     def _faults(self, free: PyTree, gradient: PyTree, data: tuple[Any, ...]) -> list[str]:
         """What is not finite at free coordinates."""
         faults = []
-        paths = [row.path for _, row in self.reparam._rows.plan.free]
+        paths = [row.path for _, row in self.reparam.bound.plan.free]
         for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
             if not np.isfinite(leaf).all():
                 faults.append(
@@ -336,7 +336,7 @@ class Posterior(eqx.Module):
 
     def _ignored(self, zeros: PyTree) -> list[str]:
         """Labels of coordinates without a prior where the gradient is zero."""
-        plan = self.reparam._rows.plan
+        plan = self.reparam.bound.plan
         if self._prior is not None or plan.outer:  # no coordinate belongs to a leaf
             return []
         with_prior = {term.position for term in self._plan.terms}
@@ -361,8 +361,8 @@ class Posterior(eqx.Module):
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""
-        leaves = model_leaves(self.reparam._rows.plan, model)
-        rows = self.reparam._rows.plan.rows
+        leaves = model_leaves(self.reparam.bound.plan, model)
+        rows = self.reparam.bound.plan.rows
         return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from ..priors import is_distribution, leaf_of_prior, misfit, name, refuse, split
 from ..reparam import Plan, Row
-from ..substrate import Structure
+from ..substrate import Recipe
 from ..trees import broadcast, describe, raise_all
 
 
@@ -37,12 +37,12 @@ class PriorPlan:
 
     Attributes:
         terms: what is added, in the order of the model's leaves.
-        structures: the distinct distributions without their numbers.
+        recipes: the distinct distributions without their numbers.
         notes: what is not added, in words.
     """
 
     terms: tuple[Term, ...] = ()
-    structures: tuple[Structure, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -50,7 +50,7 @@ class PriorPlan:
             isinstance(other, PriorPlan)
             and hash(self) == hash(other)
             and self.terms == other.terms
-            and self.structures == other.structures
+            and self.recipes == other.recipes
             and self.notes == other.notes
         )
 
@@ -59,10 +59,10 @@ class PriorPlan:
 
     @functools.cached_property
     def _hash(self) -> int:
-        return hash((self.terms, self.structures, self.notes))
+        return hash((self.terms, self.recipes, self.notes))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PriorPlan, (self.terms, self.structures, self.notes)
+        return PriorPlan, (self.terms, self.recipes, self.notes)
 
 
 def make_prior_plan(
@@ -82,7 +82,7 @@ def make_prior_plan(
     raise_all("Posterior: the prior's structure is not the model's", faults)
 
     slots: dict[int, int] = {}
-    parts: list[tuple[Structure, tuple[Any, ...]]] = []
+    parts: list[tuple[Recipe, tuple[Any, ...]]] = []
     terms: list[Term] = []
     notes: list[str] = []
     for value, positions in groups:
@@ -104,10 +104,10 @@ def make_prior_plan(
         slot = slots.setdefault(id(value), len(parts))
         if slot == len(parts):
             parts.append(split(value))
-        structure, numbers = parts[slot]
+        recipe, numbers = parts[slot]
         for i in covered:
             row = rows[i]
-            fault = misfit(value, structure, numbers, row.shape, row.dtype)
+            fault = misfit(value, recipe, numbers, row.shape, row.dtype)
             if fault:
                 faults.append(f"at '{row.path}': {fault}")
             elif row.role == "free":
@@ -120,8 +120,8 @@ def make_prior_plan(
                 )
     raise_all("Posterior: the prior does not fit the model", faults)
     terms.sort(key=lambda term: term.position)
-    structures, numbers = zip(*parts, strict=True) if parts else ((), ())
-    return PriorPlan(tuple(terms), structures, tuple(notes)), numbers
+    recipes, numbers = zip(*parts, strict=True) if parts else ((), ())
+    return PriorPlan(tuple(terms), recipes, tuple(notes)), numbers
 
 
 def _stand_in(row: Row) -> Any:

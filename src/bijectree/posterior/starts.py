@@ -33,16 +33,16 @@ class Proposal(eqx.Module):
         plan: PriorPlan,
         numbers: tuple[tuple[Any, ...], ...],
         *,
-        strategy: Any,
+        start: Any,
         jitter: float,
     ):
-        if isinstance(strategy, str) and strategy not in ("uniform", "prior"):
+        if isinstance(start, str) and start not in ("uniform", "prior"):
             raise ValueError(
-                f"strategy: expected 'uniform', 'prior' or a model, got {strategy!r}"
+                f"start: expected 'uniform', 'prior' or a model, got {start!r}"
             )
         self.reparam, self.plan, self.numbers = reparam, plan, numbers
-        self.from_prior = isinstance(strategy, str) and strategy == "prior"
-        self.start = None if isinstance(strategy, str) else reparam.inverse(strategy)
+        self.from_prior = isinstance(start, str) and start == "prior"
+        self.start = None if isinstance(start, str) else reparam.inverse(start)
         self.jitter = jnp.asarray(jitter, float)
 
     def __call__(self, key: PRNGKeyArray) -> PyTree:
@@ -70,7 +70,7 @@ class Proposal(eqx.Module):
         for term, key_of_leaf in zip(self.plan.terms, keys, strict=False):
             leaf = leaves[term.position]
             draw = priors.sample(
-                self.plan.structures[term.slot],
+                self.plan.recipes[term.slot],
                 priors.compute_dtype(leaf.dtype),
                 self.numbers[term.slot],
                 leaf.shape,

@@ -21,6 +21,7 @@ class Target(eqx.Module):
     data: Sequence[Any]
 
     def __call__(self, vector: Array, *, jacobian: bool = True) -> Array:
+        """The log-density at a vector of free coordinates, a scalar."""
         flat = self.posterior.flat()
         return flat.log_density(vector, *self.data, jacobian=jacobian)
 

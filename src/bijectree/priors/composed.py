@@ -29,7 +29,7 @@ from ..constraints import (
 )
 from ..substrate import tfb, tfd
 from .lookup import _wrong_density, bijector_for
-from .measures import other_measure
+from .measures import why_not_minimal
 
 # Distributions made of others.
 
@@ -174,7 +174,7 @@ def _mixture_same_family(prior: Any) -> tfb.Bijector:
 
 def _transformed(prior: Any) -> tfb.Bijector:
     base = bijector_for(prior.distribution)
-    why = other_measure(prior.bijector, base)
+    why = why_not_minimal(prior.bijector, base)
     if why:
         raise _wrong_density(prior, why)
     chain = tfb.Chain([prior.bijector, base])

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .. import substrate
-from ..constraints import off_the_edge
-from ..substrate import Structure, tfd
-from ..trees import Fixed
+from ..constraints import snap_inside
+from ..substrate import Recipe, tfd
+from ..trees import StaticLeaf
 from .lookup import bijector_for
 
 
@@ -23,7 +23,7 @@ def is_distribution(x: Any) -> bool:
     return hasattr(x, "log_prob") and not isinstance(x, type)
 
 
-def split(distribution: Any) -> tuple[Structure, tuple[Any, ...]]:
+def split(distribution: Any) -> tuple[Recipe, tuple[Any, ...]]:
     """Take a distribution apart into its structure and its numbers.
 
     NumPyro keeps Python floats as they are: they too are numbers, which may change
@@ -32,8 +32,8 @@ def split(distribution: Any) -> tuple[Structure, tuple[Any, ...]]:
     try:
         leaves, treedef = jtu.tree_flatten(distribution)
     except NotImplementedError:  # TFP registered it, but it has no flattening
-        whole = Fixed(distribution, once=True)
-        return Structure(jtu.tree_structure(0), (whole,), ()), ()
+        whole = StaticLeaf(distribution, once=True)
+        return Recipe(jtu.tree_structure(0), (whole,), ()), ()
     leaves = [np.float64(x) if type(x) is float else x for x in leaves]
     return substrate.split(treedef.unflatten(leaves))
 
@@ -45,22 +45,22 @@ def compute_dtype(leaf_dtype: Any) -> np.dtype:
 
 
 def log_prob(
-    structure: Structure, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
+    recipe: Recipe, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]
 ) -> Float[Array, ""]:
     """The log-density of a leaf: independent over its elements, or events, and summed."""
     dtype = compute_dtype(leaf.dtype)
-    return _log_prob(structure, dtype, substrate.as_arrays(numbers), leaf)
+    return _log_prob(recipe, dtype, substrate.as_arrays(numbers), leaf)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _log_prob(
-    structure: Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+    recipe: Recipe, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
     # A derivative rule inside a third party's code runs when the derivative is taken,
     # outside any context of ours; this one runs it within.
     @jax.custom_jvp
     def total(numbers: tuple[Any, ...], leaf: Array) -> Array:
-        return jnp.sum(log_probs(structure, dtype, numbers, leaf)).astype(dtype)
+        return jnp.sum(log_probs(recipe, dtype, numbers, leaf)).astype(dtype)
 
     @total.defjvp
     def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
@@ -71,10 +71,11 @@ def _log_prob(
 
 
 def log_probs(
-    structure: Structure, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
+    recipe: Recipe, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
+    """The log-densities of a leaf: one for each element, or event."""
     with substrate.exactly():
-        distribution = structure.build(substrate.cast_numbers(numbers, dtype))
+        distribution = recipe.build(substrate.cast_numbers(numbers, dtype))
         return distribution.log_prob(_inside(distribution, leaf, dtype))
 
 
@@ -97,13 +98,13 @@ def _inside(distribution: Any, leaf: Array, dtype: np.dtype) -> Array:
     if leaf.dtype == dtype and type(distribution) in _FINITE_AT_THE_EDGE:
         return place
     try:
-        return off_the_edge(bijector_for(distribution), place, leaf.dtype)
+        return snap_inside(bijector_for(distribution), place, leaf.dtype)
     except (TypeError, ValueError):  # its support is not known
         return place
 
 
 def sample(
-    structure: Structure,
+    recipe: Recipe,
     dtype: np.dtype,
     numbers: tuple[Any, ...],
     shape: tuple[int, ...],
@@ -111,7 +112,7 @@ def sample(
 ) -> Inexact[Array, "..."]:
     """Draw a leaf of a shape from its prior, independent over elements or events."""
     with substrate.exactly():
-        distribution = structure.build(substrate.cast_numbers(numbers, dtype))
+        distribution = recipe.build(substrate.cast_numbers(numbers, dtype))
         event = _as_shape(getattr(distribution, "event_shape", ())) or ()
         batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
         lead = shape[: len(shape) - len(event)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import substrate
-from ..substrate import Structure
+from ..substrate import Recipe
 from ..trees import describe
 from .distribution import (
     _as_shape,
@@ -19,16 +19,16 @@ from .distribution import (
     log_probs,
     name,
 )
-from .lookup import without_density
+from .lookup import why_no_density
 
 
 @functools.lru_cache(maxsize=4096)
 def _abstract_log_probs(
-    structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
+    recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: np.dtype
 ) -> jax.ShapeDtypeStruct:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
     leaf = jax.ShapeDtypeStruct(shape, dtype)
-    return jax.eval_shape(functools.partial(log_probs, structure, dtype), numbers, leaf)
+    return jax.eval_shape(functools.partial(log_probs, recipe, dtype), numbers, leaf)
 
 
 # What TFP and NumPyro raise when shapes or dtypes do not suit them.
@@ -44,7 +44,7 @@ _ERRORS = (
 
 def misfit(
     distribution: Any,
-    structure: Structure,
+    recipe: Recipe,
     numbers: tuple[Any, ...],
     shape: tuple[int, ...],
     leaf_dtype: Any,
@@ -54,7 +54,7 @@ def misfit(
     leaf = f"the leaf's shape {shape}"
     if _is_discrete(distribution):
         return f"{what} is discrete, the leaf is continuous"
-    why = without_density(distribution)
+    why = why_no_density(distribution)
     if why:
         return f"{what} has no density there: {why}"
     expected: tuple[int, ...] | None = None
@@ -78,7 +78,7 @@ def misfit(
     dtype = compute_dtype(leaf_dtype)
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
     try:
-        result = _abstract_log_probs(structure, avals, shape, dtype)
+        result = _abstract_log_probs(recipe, avals, shape, dtype)
     except _ERRORS as error:
         return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {_words(error)}"
     if not jnp.issubdtype(result.dtype, jnp.floating):

@@ -115,7 +115,7 @@ class NoDensityError(ValueError):
     """A distribution has no density over a continuous leaf, or gives another one."""
 
 
-def without_density(prior: Any) -> str:
+def why_no_density(prior: Any) -> str:
     """Why `log_prob` is no density over a continuous leaf; "" if it is, or may be."""
     try:
         bijector_for(prior)

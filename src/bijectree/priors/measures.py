@@ -18,7 +18,7 @@ _EMBEDDED = {
 }
 
 
-def other_measure(bijector: Any, base: tfb.Bijector) -> str:
+def why_not_minimal(bijector: Any, base: tfb.Bijector) -> str:
     """Why the log-det of a transformed prior is none of minimal coordinates.
 
     TFP gives the log-det of each bijector by itself. That of `CholeskyOuterProduct`

@@ -74,10 +74,10 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         if fault:
             faults.append(f"at {where}: {fault}")
             continue
-        structure, numbers = distribution.split(value)
+        recipe, numbers = distribution.split(value)
         for i in covered:
             leaf = pairs[i][1]
-            fault = fit.misfit(value, structure, numbers, leaf.shape, leaf.dtype)
+            fault = fit.misfit(value, recipe, numbers, leaf.shape, leaf.dtype)
             if fault:
                 faults.append(f"at '{path_string(pairs[i][0])}': {fault}")
             spec[i] = bijector
@@ -101,18 +101,18 @@ def _missed(distribution: Any, bijector: Any) -> str:
     """Why draws of a distribution are not in the image of a bijector; "" if all are."""
     # Double precision, so that what is found missing is not just rounded away.
     with jax.enable_x64(True):
-        structure, numbers = distribution.split(distribution)
+        recipe, numbers = distribution.split(distribution)
         shape = distribution.sample_shape(distribution, _DRAWS)
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
         try:
-            draws = distribution.sample(structure, dtype, numbers, shape, key)
+            draws = distribution.sample(recipe, dtype, numbers, shape, key)
         except NoDrawsError:
             return ""  # such as an improper prior
-        structure, numbers = substrate.split(bijector)
+        recipe, numbers = substrate.split(bijector)
         name = f"{distribution.name(distribution)} (bijector {bijector.name})"
         try:
-            kind = substrate.bind(structure, numbers, shape, dtype)
+            kind = substrate.bind(recipe, numbers, shape, dtype)
         except (ValueError, TypeError) as error:
             return f"{name}: the bijector cannot take its draws: {error}"
         free, outside = substrate.inverse_and_outside(kind, numbers, draws)

@@ -1,6 +1,6 @@
 """A spec bound to a model: a pair of maps with a log-det."""
 
-from .bound import Rows as Rows
+from .bound import Bound as Bound
 from .leaves import (
     free_leaves as free_leaves,
     kept_leaves as kept_leaves,
@@ -14,7 +14,7 @@ from .location_scale import (
 )
 from .outside import SupportError as SupportError
 from .plan import Plan as Plan, Row as Row, owner as owner
-from .reparam import Reparam as Reparam, of_rows as of_rows
+from .reparam import Reparam as Reparam, of_bound as of_bound
 from .spec_from_fields import spec_from_fields as spec_from_fields
 from .spec_items import (
     dependent as dependent,

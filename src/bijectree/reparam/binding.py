@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ..constraints import dtype_fault
-from ..substrate import BIND_ERRORS, Kind, Structure as BijectorStructure, bind, split
+from ..substrate import BIND_ERRORS, Kind, Recipe, bind, split
 from ..trees import (
-    Fixed,
     Paths,
-    Structure,
+    PicklableTreedef,
+    StaticLeaf,
     broadcast,
     describe,
     is_array,
@@ -68,7 +68,7 @@ class _Binding:
 
     def __init__(self, model: PyTree):
         self.model = Paths(model)
-        self.structure = Structure(self.model.treedef)
+        self.structure = PicklableTreedef(self.model.treedef)
         self.leaves = self.model.leaves
         self.items: list[Any] = [None] * len(self.leaves)
         self.joints: dict[int, list[int]] = {}  # a joint's id: its leaves in order
@@ -82,7 +82,7 @@ class _Binding:
             else None
             for leaf in self.leaves
         ]
-        self.parts: list[tuple[BijectorStructure, tuple[Any, ...]]] = []
+        self.parts: list[tuple[Recipe, tuple[Any, ...]]] = []
         self.slots: dict[int, int] = {}
         self.made: dict[Any, Any] = {}  # what the functions of dependents make
         self.held_in: dict[tuple[int, Kind], str | None] = {}  # faults by slot and kind
@@ -240,9 +240,7 @@ class _Binding:
         name = "" if plain else f"{type(error).__name__}: "
         self.faults.append(f"{what}: {name}{error}")
 
-    def _depend(
-        self, slot: int, on: list[int]
-    ) -> tuple[BijectorStructure, tuple[Any, ...]]:
+    def _depend(self, slot: int, on: list[int]) -> tuple[Recipe, tuple[Any, ...]]:
         """The structure and numbers' shapes of what a function makes of the leaves `on`.
 
         Arrays that are not inexact need not be named, and are added to `on`.
@@ -367,5 +365,5 @@ def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
     return tuple(leaf.shape), dtype
 
 
-def _static(leaf: Any) -> Fixed | None:
-    return None if is_array(leaf) else Fixed(leaf)
+def _static(leaf: Any) -> StaticLeaf | None:
+    return None if is_array(leaf) else StaticLeaf(leaf)

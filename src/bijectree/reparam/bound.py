@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import substrate
 from ..constraints import support
 from ..numerics import cut, ravel
-from ..substrate import Kind, map_alike
+from ..substrate import Kind, map_batched
 from ..trees import raise_all
 from .dependence import build_bijector, dependent_numbers
 from .location_scale import LocationScale
@@ -33,7 +33,7 @@ Call = tuple[Kind, tuple[Any, ...]]
     meta_fields=["plan"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
+class Bound:
     """A plan, the numbers of its bijectors, and the values that have no coordinates.
 
     `leaves` is here always a list of the model's leaves by position, which may hold
@@ -72,11 +72,11 @@ class Rows:
         function: Callable[..., tuple[Array, Array | None]],
     ) -> list[Array]:
         """Fill in leaves by a function of `_tfp`; gives the log-dets it returned."""
-        free, terms = self.below_then(free, function)
+        free, terms = self.peel_outer(free, function)
         at = {i: x for (i, _), x in zip(self.plan.free, free, strict=True)}
         alone = [(i, row) for i, row in self.plan.free if row.kind and not row.on]
         calls = [self.call(row, at[i].dtype, leaves) for i, row in alone]
-        values, found = map_alike(function, calls, [at[i] for i, _ in alone])
+        values, found = map_batched(function, calls, [at[i] for i, _ in alone])
         terms += found
         raise_all(
             "forward gave other shapes than bound; a Reparam made under vmap has numbers "
@@ -96,7 +96,7 @@ class Rows:
             self.place(i, row, y, leaves)
         return terms
 
-    def below_then(
+    def peel_outer(
         self,
         free: Sequence[Array],
         function: Callable[..., tuple[Array, Array | None]] | None = None,
@@ -111,10 +111,10 @@ class Rows:
             terms += [] if term is None else [term]
         return list(free), terms
 
-    def above_then(
+    def wrap_outer(
         self, free: Sequence[Array]
     ) -> tuple[list[Array], list[tuple[Kind, int, Array]]]:
-        """Undo `below_then`, and say which coordinates each bijector cannot map onto."""
+        """Undo `peel_outer`, and say which coordinates each bijector cannot map onto."""
         masks = []
         for kind, slot in self.plan.outer:
             vector = ravel(free)
@@ -129,7 +129,7 @@ class Rows:
         found = [self.gather(i, row, leaves) for i, row in self.plan.free]
         mapped = [n for n, (_, row) in enumerate(self.plan.free) if row.kind]
         calls = [self.call(self.plan.free[n][1], found[n].dtype, leaves) for n in mapped]
-        values, _ = map_alike(_inverse, calls, [found[n] for n in mapped])
+        values, _ = map_batched(_inverse, calls, [found[n] for n in mapped])
         for n, x in zip(mapped, values, strict=True):
             found[n] = x
         return found
@@ -238,13 +238,13 @@ class Rows:
         if row.kind is None:
             return "identity"
         if row.function is None:
-            name = row.kind.structure.build(self.numbers[row.slot]).name
+            name = row.kind.recipe.build(self.numbers[row.slot]).name
         else:
             function = row.function.build(self.numbers[row.slot])
             made = isinstance(function, LocationScale)
             name = "location_scale" if made else "dependent"
             name += " on " + ", ".join(rows[i].path for i in row.on)
-            name += f", {function.shares}" if made else ""
+            name += f", {function.centeredness_words}" if made else ""
         if row.members:
             name += " joint over " + ", ".join(rows[i].path for i in row.members)
         return name
@@ -252,8 +252,7 @@ class Rows:
     def outer_names(self) -> list[str]:
         """The bijectors that `then` has put on, the first one first."""
         return [
-            kind.structure.build(self.numbers[slot]).name
-            for kind, slot in self.plan.outer
+            kind.recipe.build(self.numbers[slot]).name for kind, slot in self.plan.outer
         ]
 
     def name(self, row: Row) -> str:

@@ -10,8 +10,8 @@ from jax.core import Tracer
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
-from ..substrate import Structure as BijectorStructure, is_bijector, split
-from ..trees import Structure, describe
+from ..substrate import Recipe, is_bijector, split
+from ..trees import PicklableTreedef, describe
 from .plan import Plan, Row
 
 
@@ -21,7 +21,7 @@ def build_bijector(
     """The bijector of a row: from its numbers, and what it depends on in `leaves`."""
     if row.function is None:
         assert row.kind is not None
-        return row.kind.structure.build(numbers)
+        return row.kind.recipe.build(numbers)
     shown = view(plan.structure, plan.rows, {i: leaves[i] for i in row.on})
     return row.function.build(numbers)(shown)
 
@@ -36,7 +36,7 @@ def dependent_numbers(
         structure, found = split(
             build_bijector(plan, row, numbers, [at.get(i) for i in range(len(leaves))])
         )
-        if row.kind is None or structure != row.kind.structure:
+        if row.kind is None or structure != row.kind.recipe:
             raise ValueError(
                 f"the function of '{row.path}' made another sort of bijector than when "
                 "it was bound; only its numbers may depend on the model"
@@ -52,7 +52,9 @@ def dependent_numbers(
     return tuple(x[0] for x in jax.vmap(make)(*many))
 
 
-def view(structure: Structure, rows: Sequence[Row], seen: Mapping[int, Any]) -> PyTree:
+def view(
+    structure: PicklableTreedef, rows: Sequence[Row], seen: Mapping[int, Any]
+) -> PyTree:
     """The model for a function that reads only the leaves `seen`."""
     shown = []
     for i, row in enumerate(rows):
@@ -68,11 +70,11 @@ def view(structure: Structure, rows: Sequence[Row], seen: Mapping[int, Any]) -> 
 
 
 def trace(
-    structure: Structure,
+    structure: PicklableTreedef,
     rows: Sequence[Row],
-    function: BijectorStructure,
+    function: Recipe,
     numbers: tuple[Any, ...],
-) -> tuple[BijectorStructure, tuple[Any, ...], list[int]]:
+) -> tuple[Recipe, tuple[Any, ...], list[int]]:
     """Find what the function of a dependent bijector makes, from shapes alone.
 
     Returns:
@@ -88,7 +90,7 @@ def trace(
         for i, row in enumerate(rows)
         if row.value is None
     }
-    made: list[BijectorStructure] = []
+    made: list[Recipe] = []
 
     def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
         bijector = function.build(numbers)(view(structure, rows, arrays))

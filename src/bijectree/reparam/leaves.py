@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 
 from ..substrate import ROUND_TRIP_TOLERANCE
 from ..trees import (
-    Fixed,
+    StaticLeaf,
     at_hand,
     broadcast,
     describe,
@@ -126,7 +126,7 @@ def compare_kept(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None
     faults = []
     for row, leaf, value in zip(plan.rows, leaves, held, strict=True):
         if row.value is not None:
-            same = row.value == Fixed(leaf)
+            same = row.value == StaticLeaf(leaf)
             value = row.value.value
         else:
             same = leaf is value or value is None or same_array(leaf, value)

@@ -22,6 +22,7 @@ class LocationScale(eqx.Module):
     centeredness: Array
 
     def __call__(self, model: PyTree) -> Any:
+        """The affine map, from the location and the scale in the model."""
         loc, scale = (
             leaf_at(model, x) if isinstance(x, str) else x for x in (self.loc, self.scale)
         )
@@ -31,7 +32,7 @@ class LocationScale(eqx.Module):
             return affine(loc - multiplier * share * loc, multiplier)
 
     @property
-    def shares(self) -> str:
+    def centeredness_words(self) -> str:
         """λ in words: one number, or from the least to the greatest."""
         share = self.centeredness
         known = isinstance(share, (np.ndarray, jax.Array)) and not isinstance(

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from ..substrate import Kind, Structure as BijectorStructure
-from ..trees import Fixed, Structure
+from ..substrate import Kind, Recipe
+from ..trees import PicklableTreedef, StaticLeaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Row:
     dtype: Any = None
     kind: Kind | None = None
     slot: int = -1
-    value: Fixed | None = None
+    value: StaticLeaf | None = None
     members: tuple[int, ...] = ()
     owner: int | None = None
     on: tuple[int, ...] = ()
-    function: BijectorStructure | None = None
+    function: Recipe | None = None
 
     @property
     def free_shape(self) -> tuple[int, ...]:
@@ -69,7 +69,7 @@ class Plan:
             next to the rows, with the slots of their numbers.
     """
 
-    structure: Structure
+    structure: PicklableTreedef
     rows: tuple[Row, ...]
     outer: tuple[tuple[Kind, int], ...] = ()
 

@@ -18,7 +18,7 @@ from ..numerics import ravel, widest
 from ..substrate import BIND_ERRORS
 from ..trees import describe, raise_all, short, whole
 from .binding import make_plan
-from .bound import Rows
+from .bound import Bound
 from .leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
 from .outside import SupportError, _error_if
 from .plan import Plan
@@ -61,16 +61,16 @@ class Reparam(eqx.Module):
         0.6931
     """
 
-    _rows: Rows
+    bound: Bound
 
     def __init__(self, model: PyTree, spec: PyTree):
-        self._rows = Rows(*make_plan(model, spec))
+        self.bound = Bound(*make_plan(model, spec))
 
     def __repr__(self) -> str:
-        rows = [row for row in self._rows.plan.rows if row.role != "static"]
-        lines = [f"  {row.path}: {self._rows.describe(row)}" for row in rows[:20]]
+        rows = [row for row in self.bound.plan.rows if row.role != "static"]
+        lines = [f"  {row.path}: {self.bound.describe(row)}" for row in rows[:20]]
         more = [f"  ... {len(rows) - 20} more"] if len(rows) > 20 else []
-        more += [f"  then: {name}" for name in self._rows.outer_names()]
+        more += [f"  then: {name}" for name in self.bound.outer_names()]
         return "\n".join([f"Reparam of dimension {self.dim}", *lines, *more])
 
     __hash__ = object.__hash__
@@ -95,9 +95,9 @@ class Reparam(eqx.Module):
             ValueError: `free` does not have the structure or shapes of this Reparam, or
                 values are missing.
         """
-        leaves = kept_leaves(self._rows.plan, self._rows.held, like)
-        self._rows.fill(free_leaves(self._rows.plan, free), leaves)
-        return self._rows.plan.structure.treedef.unflatten(leaves)
+        leaves = kept_leaves(self.bound.plan, self.bound.held, like)
+        self.bound.fill(free_leaves(self.bound.plan, free), leaves)
+        return self.bound.plan.structure.treedef.unflatten(leaves)
 
     def forward_and_log_det(
         self, free: PyTree, *, like: PyTree | None = None
@@ -117,16 +117,16 @@ class Reparam(eqx.Module):
         Raises:
             ValueError: as `forward`.
         """
-        leaves = kept_leaves(self._rows.plan, self._rows.held, like)
-        log_det = self._rows.fill_and_log_det(free_leaves(self._rows.plan, free), leaves)
-        return self._rows.plan.structure.treedef.unflatten(leaves), log_det
+        leaves = kept_leaves(self.bound.plan, self.bound.held, like)
+        log_det = self.bound.fill_and_log_det(free_leaves(self.bound.plan, free), leaves)
+        return self.bound.plan.structure.treedef.unflatten(leaves), log_det
 
     def forward_log_det_jacobian(
         self, free: PyTree, *, like: PyTree | None = None
     ) -> Float[Array, ""]:
         """The log-det of `forward` at free coordinates, a scalar."""
-        leaves = kept_leaves(self._rows.plan, self._rows.held, like, needed=False)
-        return self._rows.fill_and_log_det(free_leaves(self._rows.plan, free), leaves)
+        leaves = kept_leaves(self.bound.plan, self.bound.held, like, needed=False)
+        return self.bound.fill_and_log_det(free_leaves(self.bound.plan, free), leaves)
 
     def inverse(self, model: PyTree) -> PyTree:
         """Map the model to its free coordinates.
@@ -147,16 +147,16 @@ class Reparam(eqx.Module):
                 leaf without coordinates (bind again: it does not retrace), or a tied
                 leaf that differs from what it is tied to.
         """
-        leaves = model_leaves(self._rows.plan, model)
-        compare_kept(self._rows.plan, self._rows.held, leaves)
+        leaves = model_leaves(self.bound.plan, model)
+        compare_kept(self.bound.plan, self.bound.held, leaves)
         self._compare_tied(leaves)
-        if any(isinstance(x, Tracer) for x in jtu.tree_leaves((leaves, self._rows))):
-            found = self._rows.inverses(leaves)
+        if any(isinstance(x, Tracer) for x in jtu.tree_leaves((leaves, self.bound))):
+            found = self.bound.inverses(leaves)
         else:
             found = [x for x, _ in self._look(leaves)]
-        free, masks = self._rows.above_then(found)
+        free, masks = self.bound.wrap_outer(found)
         self._raise_off_then(masks)
-        return self._rows.free_tree(free)
+        return self.bound.free_tree(free)
 
     def inverse_log_det_jacobian(self, model: PyTree) -> Float[Array, ""]:
         """The log-det of `inverse` at the model: minus that of `forward`, a scalar."""
@@ -178,23 +178,23 @@ class Reparam(eqx.Module):
             RuntimeError: from `eqx.error_if` under `jit`; it names the first path.
                 Where there are several devices, the leaf is NaN instead.
         """
-        leaves = model_leaves(self._rows.plan, model)
+        leaves = model_leaves(self.bound.plan, model)
         self._compare_tied(leaves)
         pairs = self._look(leaves)
-        for (i, row), (_, mask) in zip(self._rows.plan.free, pairs, strict=True):
+        for (i, row), (_, mask) in zip(self.bound.plan.free, pairs, strict=True):
             if isinstance(mask, Tracer):
-                expected = self._rows.support_of(row, leaves)
-                message = f"{self._rows.name(row)} is outside its support: {expected}"
+                expected = self.bound.support_of(row, leaves)
+                message = f"{self.bound.name(row)} is outside its support: {expected}"
                 leaves[i] = _error_if(leaves[i], mask, message)
-        _, masks = self._rows.above_then([x for x, _ in pairs])
+        _, masks = self.bound.wrap_outer([x for x, _ in pairs])
         self._raise_off_then(masks)
         traced = [mask.any() for *_, mask in masks if isinstance(mask, Tracer)]
         if traced:
             mask = jnp.any(jnp.stack(traced))
-            for i, _ in self._rows.plan.free:
+            for i, _ in self.bound.plan.free:
                 message = "the model is outside what `then` maps onto"
                 leaves[i] = _error_if(leaves[i], mask, message)
-        return self._rows.plan.structure.treedef.unflatten(leaves)
+        return self.bound.plan.structure.treedef.unflatten(leaves)
 
     def then(self, bijector: Any) -> "Reparam":
         """Put one more bijector over the whole vector of free coordinates.
@@ -224,7 +224,7 @@ class Reparam(eqx.Module):
         if not substrate.is_bijector(bijector):
             raise TypeError(f"then takes a TFP bijector, got {describe(bijector)}")
         structure, numbers = substrate.split(bijector)
-        dtype = widest([row.free_dtype for _, row in self._rows.plan.free])
+        dtype = widest([row.free_dtype for _, row in self.bound.plan.free])
         what = f"then: {bijector.name} does not fit a vector of {self.dim} numbers"
         try:
             kind = substrate.bind(structure, numbers, (self.dim,), dtype)
@@ -235,9 +235,9 @@ class Reparam(eqx.Module):
                 f"{what}: it has free coordinates of shape {kind.free_shape}, and must "
                 "keep their number"
             )
-        outer = (*self._rows.plan.outer, (kind, len(self._rows.numbers)))
-        plan = Plan(self._rows.plan.structure, self._rows.plan.rows, outer)
-        return of_rows(Rows(plan, (*self._rows.numbers, numbers), self._rows.held))
+        outer = (*self.bound.plan.outer, (kind, len(self.bound.numbers)))
+        plan = Plan(self.bound.plan.structure, self.bound.plan.rows, outer)
+        return of_bound(Bound(plan, (*self.bound.numbers, numbers), self.bound.held))
 
     def compose(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Turn a function of the model into one of its free coordinates.
@@ -270,7 +270,7 @@ class Reparam(eqx.Module):
     @property
     def dim(self) -> int:
         """The number of free coordinates."""
-        return sum(math.prod(row.free_shape) for _, row in self._rows.plan.free)
+        return sum(math.prod(row.free_shape) for _, row in self.bound.plan.free)
 
     @property
     def labels(self) -> list[str]:
@@ -281,11 +281,11 @@ class Reparam(eqx.Module):
         joint have the labels of its elements where there are as many, else the path
         that its leaves share. Under `then` they are those of the map within.
         """
-        return list(self._rows.plan.labels)
+        return list(self.bound.plan.labels)
 
     def ravel(self, free: PyTree) -> Inexact[Array, " dim"]:
         """Concatenate the free leaves into one vector of their widest dtype."""
-        return ravel(free_leaves(self._rows.plan, free))
+        return ravel(free_leaves(self.bound.plan, free))
 
     def unravel(self, vector: Inexact[Array, " dim"]) -> PyTree:
         """Undo `ravel`; each leaf gets the dtype that it was bound with.
@@ -298,14 +298,14 @@ class Reparam(eqx.Module):
                 f"unravel: expected a vector of shape ({self.dim},), got shape "
                 f"{np.shape(vector)}"
             )
-        dtypes = [row.free_dtype for _, row in self._rows.plan.free]
-        return self._rows.free_tree(self._rows.split(vector, dtypes))
+        dtypes = [row.free_dtype for _, row in self.bound.plan.free]
+        return self.bound.free_tree(self.bound.split(vector, dtypes))
 
     # What is wrong with a model's values.
 
     def _compare_tied(self, leaves: Sequence[Any]) -> None:
         """Raise if a tied leaf is not what it is tied to, as far as it can be seen."""
-        plan, follow = self._rows.plan, self._rows.follow
+        plan, follow = self.bound.plan, self.bound.follow
         faults = (
             tie_fault(row, plan.rows[row.on[0]], follow(row, leaves), leaves[i])
             for i, row in plan.tied
@@ -321,11 +321,11 @@ class Reparam(eqx.Module):
         Raises:
             SupportError: some are, as far as they can be looked at.
         """
-        rows = self._rows
-        pairs = [rows.inverse_and_outside(i, row, leaves) for i, row in rows.plan.free]
+        bound = self.bound
+        pairs = [bound.inverse_and_outside(i, row, leaves) for i, row in bound.plan.free]
         seen = [
             (i, row, x, mask)
-            for (i, row), (x, mask) in zip(rows.plan.free, pairs, strict=True)
+            for (i, row), (x, mask) in zip(bound.plan.free, pairs, strict=True)
             if not isinstance(mask, Tracer)
         ]
         counts = jax.device_get([jnp.count_nonzero(mask) for *_, mask in seen])
@@ -335,9 +335,9 @@ class Reparam(eqx.Module):
                 continue
             index = tuple(int(n) for n in np.argwhere(whole(mask))[0])
             where = f", index {list(index)}" if index else ""
-            value = short(whole(rows.gather(i, row, leaves))[index])
-            text = f"at {rows.name(row)}{where}: got {value}, expected "
-            text += rows.support_of(row, leaves)
+            value = short(whole(bound.gather(i, row, leaves))[index])
+            text = f"at {bound.name(row)}{where}: got {value}, expected "
+            text += bound.support_of(row, leaves)
             if row.kind is not None and np.isinf(whole(x)[index]).any():
                 text += "; on the boundary, where the free value is infinite"
             faults.append(
@@ -351,17 +351,17 @@ class Reparam(eqx.Module):
         for kind, slot, mask in masks:
             if isinstance(mask, Tracer) or not mask.any():
                 continue
-            name = kind.structure.build(self._rows.numbers[slot]).name
+            name = kind.recipe.build(self.bound.numbers[slot]).name
             off = np.flatnonzero(np.broadcast_to(mask, self.dim))
-            found = [self._rows.plan.labels[i] for i in off[:5]]
+            found = [self.bound.plan.labels[i] for i in off[:5]]
             raise SupportError(
                 f"the coordinates {', '.join(found)} of the model are outside what "
                 f"{name}, given to `then`, maps onto"
             )
 
 
-def of_rows(rows: Rows) -> Reparam:
+def of_bound(rows: Bound) -> Reparam:
     """A Reparam from its rows."""
     reparam = object.__new__(Reparam)
-    object.__setattr__(reparam, "_rows", rows)
+    object.__setattr__(reparam, "bound", rows)
     return reparam

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..trees import is_array, is_spread, plain
+from ..trees import as_text, is_array, is_spread
 from .leaves import model_leaves
 from .plan import Row
 from .reparam import Reparam
@@ -54,8 +54,8 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         <BLANKLINE>
         3 leaves: 1 free, 1 frozen, 1 static; 2 free coordinates for 3 parameters
     """
-    leaves = model_leaves(reparam._rows.plan, model)
-    rows = reparam._rows.plan.rows
+    leaves = model_leaves(reparam.bound.plan, model)
+    rows = reparam.bound.plan.rows
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("leaf", "shape", "dtype", "bijector", "support"):
         table.add_column(name, no_wrap=True)
@@ -64,7 +64,7 @@ def summary(reparam: Reparam, model: PyTree) -> str:
     for i, row in enumerate(rows):
         cells = _cells(reparam, i, row, leaves)
         table.add_row(*(Text(_cut(cell)) for cell in cells))
-    text = plain(table) + "\n\n" if rows else ""
+    text = as_text(table) + "\n\n" if rows else ""
     return text + _totals(reparam) + _outer(reparam)
 
 
@@ -76,10 +76,10 @@ def _cells(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> tuple[s
     if row.dtype is not None:
         shape, dtype = str(row.shape), str(leaf.dtype)
     if row.role != "free" or row.owner is not None:
-        return path, shape, dtype, reparam._rows.describe(row), "-", "-", value
+        return path, shape, dtype, reparam.bound.describe(row), "-", "-", value
     free = str(math.prod(row.free_shape))
     support = _support(reparam, row, leaves)
-    return path, shape, dtype, reparam._rows.describe(row), support, free, value
+    return path, shape, dtype, reparam.bound.describe(row), support, free, value
 
 
 def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
@@ -87,11 +87,11 @@ def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
         return "all real numbers"
     if any(_is_shape(leaves[i]) for i in row.on):
         return "-"  # its bijector depends on values that are not here
-    return reparam._rows.support_of(row, leaves)
+    return reparam.bound.support_of(row, leaves)
 
 
 def _totals(reparam: Reparam) -> str:
-    rows = reparam._rows.plan.rows
+    rows = reparam.bound.plan.rows
     counts = dict.fromkeys(("free", "tied", "frozen", "static"), 0)
     for row in rows:
         counts[row.role] += 1
@@ -108,7 +108,7 @@ def _totals(reparam: Reparam) -> str:
 
 def _outer(reparam: Reparam) -> str:
     """What `then` has put on top."""
-    names = reparam._rows.outer_names()
+    names = reparam.bound.outer_names()
     return "".join(f"\nthen: {name}, over all free coordinates" for name in names)
 
 

@@ -8,7 +8,7 @@ from .apply import (
     inverse as inverse,
     inverse_and_outside as inverse_and_outside,
 )
-from .batching import map_alike as map_alike, map_to_scalars as map_to_scalars
+from .batching import map_batched as map_batched, map_to_scalars as map_to_scalars
 from .bind import BIND_ERRORS as BIND_ERRORS, bind as bind, with_dtype as with_dtype
 from .contexts import (
     as_arrays as as_arrays,
@@ -21,5 +21,5 @@ from .fused import FusedBijector as FusedBijector, fused as fused
 from .kind import Kind as Kind
 from .links import all_links as all_links, scales_evenly as scales_evenly
 from .number import Number as Number, describe_number as describe_number
-from .recipe import Structure as Structure, split as split
+from .recipe import Recipe as Recipe, split as split
 from .tfp import is_bijector as is_bijector, tfb as tfb, tfd as tfd

@@ -97,7 +97,7 @@ def forward_and_log_det(
 ) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
     """Map a leaf from free to model coordinates; the log-det is one scalar."""
     with exactly(), at_once(kind):
-        bijector = kind.structure.build(cast_numbers(numbers, kind.compute_dtype))
+        bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
         y, log_det = _pair(bijector, free.astype(kind.compute_dtype))
         return y.astype(kind.dtype), log_det.astype(kind.compute_dtype)
 
@@ -112,7 +112,7 @@ def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -
 def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
     """Map a leaf from model to free coordinates."""
     with exactly(), at_once(kind):
-        bijector = kind.structure.build(cast_numbers(numbers, kind.compute_dtype))
+        bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
         return _map_inverse(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
 
 
@@ -132,7 +132,7 @@ def inverse_and_outside(
     and the effect of rounding the free value, measured by moving it that much.
     """
     exact = dataclasses.replace(kind, dtype=kind.compute_dtype)
-    bijector = kind.structure.build(cast_numbers(numbers, kind.compute_dtype))
+    bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
     compute_dtype = _narrowest(bijector, kind.compute_dtype)
     y = leaf.astype(kind.compute_dtype)
     x = inverse(exact, numbers, y)

@@ -38,7 +38,7 @@ _TOGETHER = 32
 _FEWEST = 4
 
 
-def map_alike(
+def map_batched(
     function: Map,
     calls: Sequence[tuple[Kind, tuple[Any, ...]]],
     *columns: Column,
@@ -153,7 +153,7 @@ def _groups(
     for i, ((kind, numbers), leaf) in enumerate(zip(calls, leaves, strict=True)):
         key: Any = i
         if _is_small(leaf):
-            alike = (kind.structure, kind.dtype) if _is_flat(kind, numbers) else kind
+            alike = (kind.recipe, kind.dtype) if _is_flat(kind, numbers) else kind
             key = alike, id(numbers)
         by_bijector.setdefault(key, []).append(i)
     groups = []
@@ -181,7 +181,7 @@ def _concatenated(
 ) -> tuple[list[Array], Array | None]:
     shapes = [columns[0][i].shape for i in these]
     sizes = [math.prod(shape) for shape in shapes]
-    whole = bind(kind.structure, numbers, (sum(sizes),), kind.dtype)
+    whole = bind(kind.recipe, numbers, (sum(sizes),), kind.dtype)
     vectors = [
         jnp.concatenate([jnp.ravel(column[i]) for i in these])
         if isinstance(column, list)

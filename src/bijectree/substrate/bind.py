@@ -12,11 +12,11 @@ import numpy as np
 from .apply import cast_numbers, forward_and_log_det, inverse
 from .kind import Kind
 from .links import _is_uniform
-from .recipe import Structure
+from .recipe import Recipe
 
 
 def bind(
-    structure: Structure, numbers: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
+    recipe: Recipe, numbers: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
 ) -> Kind:
     """Find the free shape of a leaf and that the bijector fits it, from shapes alone.
 
@@ -25,14 +25,14 @@ def bind(
             not give one scalar log-det; the message lacks only the leaf's path.
     """
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
-    return _bind(structure, avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
+    return _bind(recipe, avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
 
 
 def with_dtype(kind: Kind, dtype: Any, numbers: tuple[Any, ...]) -> Kind:
     """The same kind for leaves of another dtype."""
     if dtype == kind.dtype:
         return kind
-    return bind(kind.structure, numbers, kind.shape, dtype)
+    return bind(kind.recipe, numbers, kind.shape, dtype)
 
 
 # What TFP, a user's own bijector or function raises when shapes or dtypes do not suit.
@@ -49,7 +49,7 @@ BIND_ERRORS = (
 
 
 @functools.lru_cache(maxsize=4096)
-def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
+def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
     half = np.dtype(dtype).itemsize < 4
     compute_dtype = np.dtype(np.float32) if half else np.dtype(dtype)
@@ -59,7 +59,7 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
         seen: list[Any] = []
 
         def build(*numbers: Any) -> None:
-            seen.append(attribute(structure.build(cast_numbers(numbers, compute_dtype))))
+            seen.append(attribute(recipe.build(cast_numbers(numbers, compute_dtype))))
 
         jax.eval_shape(build, *numbers)
         return seen[0]
@@ -83,7 +83,7 @@ def _bind(structure: Structure, avals: tuple, shape: tuple[int, ...], dtype: Any
             f"{name} needs at least {min_ndims[1]} axes, the leaf's shape is {shape}"
         )
     kind = Kind(
-        structure=structure,
+        recipe=recipe,
         shape=shape,
         free_shape=shape,
         dtype=np.dtype(dtype),
@@ -124,9 +124,7 @@ def _shapes(kind: Kind, numbers: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     except NotImplementedError:  # a map that only goes forward
         seen: list[Any] = []
         jax.eval_shape(
-            lambda *n: seen.append(
-                kind.structure.build(n).inverse_event_shape(kind.shape)
-            ),
+            lambda *n: seen.append(kind.recipe.build(n).inverse_event_shape(kind.shape)),
             *numbers,
         )
         free = jax.ShapeDtypeStruct(seen[0], kind.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .recipe import Structure
+from .recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class Kind:
     Made by `bind`, which interns: two leaves of one kind hold the same object.
 
     Attributes:
-        structure: the bijector without its numbers.
+        recipe: the bijector without its numbers.
         shape: the leaf's shape in the model.
         free_shape: the leaf's shape in free coordinates.
         dtype: the leaf's dtype, on both sides.
@@ -29,7 +29,7 @@ class Kind:
             computed at once while it is traced.
     """
 
-    structure: Structure
+    recipe: Recipe
     shape: tuple[int, ...]
     free_shape: tuple[int, ...]
     dtype: np.dtype

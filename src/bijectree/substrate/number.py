@@ -26,10 +26,12 @@ class Number:
         self.value = value
 
     def tree_flatten(self) -> tuple[tuple[Any], None]:
+        """The value, as the one child of this node."""
         return (self.value,), None
 
     @classmethod
     def tree_unflatten(cls, aux: None, children: tuple[Any]) -> "Number":
+        """A number of any value: JAX unflattens placeholders too."""
         number = object.__new__(cls)
         (number.value,) = children
         return number

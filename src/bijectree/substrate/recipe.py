@@ -8,21 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..trees import Fixed
+from ..trees import StaticLeaf
 from .tfp import is_bijector, tfb
 
 
 @dataclasses.dataclass(frozen=True)
-class Structure:
+class Recipe:
     """A bijector without its numbers: hashable, equal when the bijectors are alike.
 
-    Integers in a bijector (a permutation, a shape) belong to the structure. An object
+    Integers in a bijector (a permutation, a shape) belong to the recipe. An object
     that is no JAX pytree may change its state, so that each `split` of it gives another
-    structure.
+    recipe.
     """
 
     treedef: Any
-    fixed: tuple[Fixed | None, ...]
+    fixed: tuple[StaticLeaf | None, ...]
     # Shapes and dtypes of the numbers that it was first seen with, which TFP's
     # constructors look at.
     avals: tuple[tuple[Any, Any], ...] = dataclasses.field(compare=False, repr=False)
@@ -40,17 +40,17 @@ class Structure:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if pickle.loads(pickle.dumps(self.treedef)) == self.treedef:
-            return Structure, (self.treedef, self.fixed, self.avals)
+            return Recipe, (self.treedef, self.fixed, self.avals)
         # Treedefs that hold Equinox modules do not survive pickling; bijectors do.
         # Nor do numbers of NumPy: `ScaleMatvecTriL` would make them part of itself.
         zeros = tuple(jnp.zeros(shape, dtype) for shape, dtype in self.avals)
         bijector = self.build(zeros)
-        if _structure_of(bijector) != self:
+        if _recipe_of(bijector) != self:
             raise pickle.PicklingError(f"{bijector!r} is not the same when made again")
-        return _structure_of, (bijector,)
+        return _recipe_of, (bijector,)
 
 
-def _structure_of(bijector: Any) -> Structure:
+def _recipe_of(bijector: Any) -> Recipe:
     return split(bijector)[0]
 
 
@@ -106,7 +106,7 @@ def _as_float(number: Any) -> Any:
 def _with_floats(part: Any) -> Any:
     """A part of a bijector whose numbers are all leaves, and floats.
 
-    Integers would be part of the structure, and TFP casts what such a bijector maps to
+    Integers would be part of the recipe, and TFP casts what such a bijector maps to
     their dtype: `Scale(jnp.array(2))` maps 0.5 to 0.
     """
     if type(part) in _MATVECS:
@@ -125,7 +125,7 @@ def _with_floats(part: Any) -> Any:
     return part
 
 
-def _plain(bijector: Any) -> Any:
+def castable(bijector: Any) -> Any:
     """A bijector all of whose numbers show as leaves that can be cast."""
     bijector = _spelled_out(bijector)
     known = _OF_NUMBERS | _MATVECS.keys()
@@ -159,13 +159,13 @@ def _maps_by_itself(cls: type) -> bool:
     return any("forward" in name or "inverse" in name for name in names)
 
 
-def split(bijector: Any) -> tuple[Structure, tuple[Any, ...]]:
-    """Take a bijector apart into its structure and its numbers (inexact arrays)."""
-    leaves, treedef = jax.tree_util.tree_flatten(_plain(bijector))
+def split(bijector: Any) -> tuple[Recipe, tuple[Any, ...]]:
+    """Take a bijector apart into its recipe and its numbers (inexact arrays)."""
+    leaves, treedef = jax.tree_util.tree_flatten(castable(bijector))
     fixed = tuple(
-        None if _is_number(leaf) else Fixed(leaf, once=_may_change(leaf))
+        None if _is_number(leaf) else StaticLeaf(leaf, once=_may_change(leaf))
         for leaf in leaves
     )
     numbers = tuple(leaf for leaf in leaves if _is_number(leaf))
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
-    return Structure(treedef, fixed, avals), numbers
+    return Recipe(treedef, fixed, avals), numbers

@@ -16,10 +16,10 @@ from .paths import (
     path_string as path_string,
 )
 from .prefix import broadcast as broadcast
-from .static import Fixed as Fixed, Structure as Structure
+from .static import PicklableTreedef as PicklableTreedef, StaticLeaf as StaticLeaf
 from .words import (
+    as_text as as_text,
     describe as describe,
-    plain as plain,
     raise_all as raise_all,
     short as short,
 )

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
+class StaticLeaf:
     """A leaf that is part of a structure: compared by value where that is possible.
 
     Attributes:
@@ -28,13 +28,13 @@ class Fixed:
         object.__setattr__(self, "key", key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fixed) and self.key == other.key
+        return isinstance(other, StaticLeaf) and self.key == other.key
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Fixed, (self.value, self.once)
+        return StaticLeaf, (self.value, self.once)
 
 
 def _key(value: Any) -> Any:
@@ -57,7 +57,7 @@ def _key(value: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Structure:
+class PicklableTreedef:
     """A tree without its leaves. Unlike a bare treedef of Equinox modules, it pickles."""
 
     treedef: Any
@@ -67,5 +67,5 @@ class Structure:
         return _structure_of, (skeleton,)
 
 
-def _structure_of(skeleton: PyTree) -> Structure:
-    return Structure(jtu.tree_structure(skeleton))
+def _structure_of(skeleton: PyTree) -> PicklableTreedef:
+    return PicklableTreedef(jtu.tree_structure(skeleton))

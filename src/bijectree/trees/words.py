@@ -27,7 +27,7 @@ def raise_all(headline: str, faults: Iterable[str], error: type = ValueError) ->
         raise error(headline + "".join(f"\n  - {line}" for line in lines))
 
 
-def plain(table: Any) -> str:
+def as_text(table: Any) -> str:
     """A rich table as text of its natural width, the same wherever it is printed."""
     file = io.StringIO()
     console = Console(
