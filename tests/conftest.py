@@ -75,3 +75,10 @@ def no_window() -> Iterator[None]:
     pyplot.switch_backend("agg")
     yield
     pyplot.close("all")
+
+
+@pytest.fixture
+def plain_environment(monkeypatch):
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch

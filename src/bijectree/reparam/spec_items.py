@@ -22,8 +22,6 @@ class _Frozen:
 
 
 frozen = _Frozen()
-
-
 """In a spec: hold a leaf fixed. It has a value but no free coordinate.
 
 Example:

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_bijectors import CATALOGUE
+from catalogue import CATALOGUE
 
 import bijectree as bt
 from bijectree import tfb

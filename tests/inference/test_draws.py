@@ -1,0 +1,117 @@
+"""`Draws`."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sampled import scale_model
+
+import bijectree as bt
+from bijectree import tfd
+from bijectree.inference.diagnostics import diagnose
+
+# Samplers and the likelihoods below promote as users' code does.
+pytestmark = pytest.mark.jax_defaults
+
+
+# Draws.
+
+
+class Named(eqx.Module):
+    """A model with a leaf of each role."""
+
+    weights: jax.Array
+    scale: jax.Array
+    held: jax.Array
+    function: object
+
+
+def named():
+    model = Named(jnp.ones(3) / 3, jnp.array(1.0), jnp.zeros(2), jnp.tanh)
+    rules = {"weights": bt.simplex(), "scale": bt.positive(), "held": bt.frozen}
+    reparam = bt.Reparam(model, bt.by_path(model, rules))
+    prior = {"weights": tfd.Dirichlet(jnp.ones(3)), "scale": tfd.LogNormal(0.0, 1.0)}
+    return bt.Posterior(reparam, None, bt.by_path(model, prior))
+
+
+def test_draws_are_models(getkey):
+    vectors = jax.random.normal(getkey(), (4, 50, 3))
+    draws = bt.Draws(named(), vectors, {"lp": jnp.zeros((4, 50))})
+    models = draws.models
+    assert models.weights.shape == (4, 50, 3)
+    assert models.held.shape == (4, 50, 2)
+    assert models.function is jnp.tanh
+    np.testing.assert_allclose(models.weights.sum(-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(models.scale, np.exp(vectors[..., 2]), rtol=1e-5)
+    predicted = draws.map(lambda m: m.function(m.weights * m.scale))
+    assert predicted.shape == (4, 50, 3)
+    assert list(draws.summary()) == ["weights.0", "weights.1", "weights.2", "scale"]
+
+
+def test_draws_become_arviz_data(getkey):
+    arviz = pytest.importorskip("arviz")
+    stats = {"diverging": jnp.zeros((4, 50), bool), "lp": jnp.zeros((4, 50))}
+    draws = bt.Draws(named(), jax.random.normal(getkey(), (4, 50, 3)), stats)
+    data = draws.to_arviz()
+    assert set(data["posterior"].data_vars) == {"weights", "scale"}
+    assert set(data["sample_stats"].data_vars) == {"diverging", "lp"}
+    weights = data["posterior"]["weights"]
+    assert weights.dims == ("chain", "draw", "weights_dim_0")
+    assert list(weights.coords["weights_dim_0"]) == [0, 1, 2]
+    np.testing.assert_array_equal(weights, draws.models.weights)
+    table = arviz.summary(data, round_to="none")
+    assert list(table.index) == ["scale", *(f"weights[{i}]" for i in range(3))] or list(
+        table.index
+    ) == [*(f"weights[{i}]" for i in range(3)), "scale"]
+
+
+@pytest.mark.parametrize("persistence", [0.0, 0.5, 0.9])
+def test_r_hat_and_effective_sample_size_are_arvizs(persistence):
+    arviz = pytest.importorskip("arviz")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 1000, 20))
+    for t in range(1, 1000):
+        x[:, t] += persistence * x[:, t - 1]
+    x[0, :, 0] += 1.0
+    r_hat, ess = diagnose(x)
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        data = arviz.from_dict({"posterior": {"x": x}})
+    else:
+        data = arviz.from_dict(posterior={"x": x})
+    expected = arviz.rhat(data)["x"], arviz.ess(data)["x"]
+    np.testing.assert_allclose(r_hat, expected[0], rtol=1e-4)
+    np.testing.assert_allclose(ess, expected[1], rtol=0.01)
+
+
+def test_what_is_wrong_with_draws_is_said_in_plain_words(getkey):
+    posterior = scale_model()
+    vectors = jax.random.normal(getkey(), (4, 400, 1))
+    assert bt.Draws(posterior, vectors).warnings() == []
+
+    apart = vectors + jnp.arange(4.0)[:, None, None]
+    (first, second) = bt.Draws(posterior, apart).warnings()
+    assert first.startswith("the chains do not agree on 1 of 1 numbers: R-hat of 'scale'")
+    assert second.startswith("too few independent draws of 1 of 1 numbers")
+
+    stats = {"diverging": jnp.arange(1600).reshape(4, 400) < 3}
+    (text,) = bt.Draws(posterior, vectors, stats).warnings()
+    assert text.startswith("3 of 1600 transitions diverged")
+    bad = bt.Draws(posterior, vectors.at[0, 0].set(jnp.nan))
+    assert "1 free coordinates of the draws are not finite" in bad.warnings()
+    assert "warning: 3 of 1600" in str(bt.Draws(posterior, vectors, stats))
+
+
+def test_a_number_that_never_changes_is_no_cause_for_alarm(getkey):
+    model = {"r": jnp.eye(2)}
+    posterior = bt.Posterior(bt.Reparam(model, bt.corr_matrix()), None)
+    draws = bt.Draws(posterior, jax.random.normal(getkey(), (4, 400, 1)))
+    assert np.isnan(draws.summary()["r.0.0"].r_hat)
+    assert draws.warnings() == []
+
+
+def test_draws_of_the_wrong_shape_are_refused():
+    with pytest.raises(ValueError, match=r"expected shape \(chains, draws, 1\)"):
+        bt.Draws(scale_model(), jnp.zeros((4, 10, 2)))
+    with pytest.raises(ValueError, match=r"stats\['lp'\]: expected leading axes"):
+        bt.Draws(scale_model(), jnp.zeros((4, 10, 1)), {"lp": jnp.zeros(10)})

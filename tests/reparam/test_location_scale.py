@@ -1,0 +1,119 @@
+"""`location_scale`: partial non-centring."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+from together import points
+
+import bijectree as bt
+from bijectree import tfd
+
+EFFECTS = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], np.float32)
+
+
+ERRORS = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], np.float32)
+
+
+def eight_schools(centeredness: Any) -> bt.Posterior:
+    """Eight schools (Rubin 1981), written once, in centred coordinates."""
+    model = {"mu": jnp.array(4.0), "tau": jnp.array(3.0), "theta": jnp.array(EFFECTS)}
+    spec = {
+        "mu": None,
+        "tau": bt.positive(),
+        "theta": bt.location_scale("mu", "tau", centeredness),
+    }
+    return bt.Posterior(bt.Reparam(model, spec), _likelihood, prior=_hierarchy)
+
+
+def _hierarchy(model: Any) -> Array:
+    return (
+        tfd.Normal(0.0, 5.0).log_prob(model["mu"])
+        + tfd.HalfCauchy(0.0, 5.0).log_prob(model["tau"])
+        + tfd.Normal(model["mu"], model["tau"]).log_prob(model["theta"]).sum()
+    )
+
+
+def _likelihood(model: Any) -> Array:
+    return tfd.Normal(EFFECTS, ERRORS).log_prob(model["theta"]).sum()
+
+
+@pytest.mark.jax_defaults
+@pytest.mark.parametrize("share", [0.0, 0.25, np.linspace(0, 1, 8)], ids=str)
+def test_centred_and_non_centred_differ_by_the_log_det(share, getkey):
+    centred, other = eight_schools(1.0), eight_schools(share)
+    vectors = points(centred, getkey(), jnp.float32)
+
+    def difference(vector: Array) -> tuple[Array, Array]:
+        free = centred.reparam.unravel(vector)
+        model = centred.reparam.forward(free)
+        moved = other.reparam.inverse(model)
+        gap = other.log_density(moved) - centred.log_density(free)
+        return gap, jnp.sum(1 - jnp.asarray(share) * jnp.ones(8)) * jnp.log(model["tau"])
+
+    gap, expected = jax.jit(jax.vmap(difference))(vectors)
+    np.testing.assert_allclose(gap, expected, atol=2e-3)
+    same = eight_schools(1.0).log_density(centred.reparam.unravel(vectors[0]))
+    assert same == centred.log_density(centred.reparam.unravel(vectors[0]))
+
+
+def exact_means() -> tuple[float, float]:
+    """Of mu and log tau, by quadrature: theta integrates out."""
+    mu, log_tau = np.meshgrid(np.linspace(-25, 35, 601), np.linspace(-9, 6, 601))
+    tau = np.exp(log_tau)[..., None]
+    variance = tau**2 + ERRORS.astype(float) ** 2
+    terms = -0.5 * (EFFECTS - mu[..., None]) ** 2 / variance - 0.5 * np.log(variance)
+    density = terms.sum(-1) - mu**2 / 50 - np.log1p(tau[..., 0] ** 2 / 25) + log_tau
+    weight = np.exp(density - density.max())
+    weight /= weight.sum()
+    return float((weight * mu).sum()), float((weight * log_tau).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.jax_defaults
+def test_eight_schools_non_centred_has_no_divergences_and_the_right_means():
+    pytest.importorskip("blackjax")
+    draws = bt.sample_blackjax(
+        eight_schools(0.0),
+        jax.random.key(1),
+        chains=2,
+        warm_up=300,
+        draws=600,
+        target_acceptance=0.98,
+        progress=False,
+    )
+    assert not np.any(draws.stats["diverging"])
+    mu, log_tau = exact_means()
+    model = draws.models
+    np.testing.assert_allclose(np.mean(model["mu"]), mu, atol=0.5)
+    np.testing.assert_allclose(np.mean(np.log(model["tau"])), log_tau, atol=0.25)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ({"centeredness": 2.0}, "centeredness must be from 0 .* got 2.0"),
+        ({"centeredness": [0.5, np.nan]}, "centeredness must be finite"),
+        ({"centeredness": "half"}, "centeredness must be a real number"),
+        ({"scale": 0.0}, "scale must be positive, got 0.0"),
+        ({"scale": jnp.array([1.0, -2.0])}, "scale must be positive"),
+        ({"loc": np.inf, "scale": "b"}, "loc must be finite"),
+    ],
+)
+def test_location_scale_takes_numbers_that_make_sense(numbers, words):
+    with pytest.raises(ValueError, match=f"location_scale: {words}"):
+        bt.location_scale(**{"loc": "a", "scale": 1.0} | numbers)
+
+
+def test_the_number_of_shares_is_held_to_the_leafs():
+    model = {"mu": jnp.zeros(()), "theta": jnp.zeros(3)}
+    spec = {"mu": None, "theta": bt.location_scale("mu", 1.0, [0.0, 1.0])}
+    with pytest.raises(ValueError, match="at 'theta': location_scale does not fit"):
+        bt.Reparam(model, spec)
+    spec["theta"] = bt.location_scale("mu", 1.0, (0.0, 0.5, 1.0))
+    reparam = bt.Reparam(model, spec)
+    assert "location_scale on mu, λ 0 to 1" in repr(reparam)
+    assert "location_scale on mu, λ" in repr(jax.eval_shape(lambda: reparam))
