@@ -6,6 +6,7 @@ from catalogue import CATALOGUE
 
 import bijectree as bt
 from bijectree import tfb
+from bijectree.constraints import SetTag
 
 WORDS = {
     "real": "all real numbers",
@@ -171,3 +172,53 @@ def test_the_tolerance_is_that_of_the_dtype(dtype):
     assert simplex.contains(parts)
     assert not simplex.contains(parts * 1.1)
     assert bt.support(bt.positive_definite()).contains(jnp.eye(3, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("bijector", "tag"),
+    [
+        (bt.positive(), SetTag.NUMBERS),
+        (tfb.Chain([tfb.Scale(2.0), tfb.Sigmoid()]), SetTag.NUMBERS),
+        (tfb.Reciprocal(), SetTag.NOT_ZERO),
+        (bt.circular(), SetTag.ANGLES),
+        (tfb.Invert(bt.corr_cholesky()), SetTag.ARRAYS),
+        (bt.simplex(axis=-2), SetTag.SIMPLEX),
+        (tfb.Chain([tfb.CholeskyOuterProduct(), tfb.FillScaleTriL()]), "PRODUCTS"),
+        (tfb.Chain([tfb.Scale(2.0), bt.simplex()]), SetTag.MAPPED),
+        (tfb.PowerTransform(0.5), SetTag.NUMBERS),
+        (tfb.SoftClip(0.0, 1.0), SetTag.UNKNOWN),
+    ],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_a_support_has_a_tag(bijector, tag):
+    found = bt.support(bijector)
+    if tag == "PRODUCTS":
+        assert found.of is not None
+        tag = SetTag.POSITIVE_DEFINITE
+    assert found.tag is tag
+
+
+def test_one_set_is_known_by_its_tag_and_not_by_its_words():
+    def same(a, b):
+        return bt.support(a).same_set(bt.support(b))
+
+    assert same(bt.positive(), tfb.Chain([tfb.Scale(2.0), tfb.Exp()]))
+    assert same(bt.interval(0.0, [1.0, 2.0]), bt.interval(0.0, [1.0, 2.0]))
+    # Words show six digits of a bound; the set has them all.
+    assert not same(bt.greater_than(1.0), bt.greater_than(1.0 + 1e-9))
+    assert same(bt.simplex(), tfb.IteratedSigmoidCentered())
+    assert not same(bt.simplex(), bt.simplex(axis=-2))
+    assert not same(bt.lower_cholesky(), bt.lower_cholesky(shape=(3, 2)))
+    fill = tfb.FillTriangular()
+    for exp in (tfb.Exp(), tfb.Softplus()):
+        factor = tfb.Chain([tfb.TransformDiagonal(exp), fill])
+        assert same(factor, bt.lower_cholesky())
+        squared = tfb.Chain([tfb.CholeskyOuterProduct(), factor])
+        assert same(squared, bt.positive_definite())
+    # A diagonal of either sign: two factors have one product.
+    signed = tfb.Chain([tfb.TransformDiagonal(tfb.Tanh()), fill])
+    assert bt.support(signed).tag is SetTag.TRIANGULAR
+    product = bt.support(tfb.Chain([tfb.CholeskyOuterProduct(), signed]))
+    assert product.tag is SetTag.UNKNOWN
+    mapped = tfb.Chain([tfb.Scale(2.0), bt.simplex()])
+    assert not same(mapped, mapped)  # made anew, and known by the bijector alone

@@ -29,6 +29,7 @@ from .ordered import (
     positive_ordered_vector as positive_ordered_vector,
 )
 from .ranges import Range as Range
+from .sets import SetTag as SetTag, Support as Support
 from .simplex import simplex as simplex
-from .support import Support as Support, interval_of as interval_of, support as support
+from .support import interval_of as interval_of, support as support
 from .zero_sum import zero_sum as zero_sum

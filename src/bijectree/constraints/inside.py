@@ -22,8 +22,9 @@ from .correlation import CorrCholesky
 from .covariance import LowerCholesky
 from .ordered import Ordered, PositiveOrdered
 from .ranges import Range
+from .sets import Support
 from .simplex import Simplex
-from .support import Support, interval_of, support
+from .support import interval_of, support
 
 Add = Callable[[Array], Array]
 

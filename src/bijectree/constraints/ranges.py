@@ -38,14 +38,32 @@ class Range:
         return not _traced(self.upper) and bool(np.all(self.upper == bound))
 
     @property
+    def positive(self) -> bool:
+        """Whether it is known to be that of the positive numbers."""
+        return self.is_from(0) and self.is_to(math.inf)
+
+    def within(self, lower: float, upper: float) -> bool:
+        """Whether it is known to lie between two numbers."""
+        known = not _traced(self.lower, self.upper)
+        return known and bool(np.all(self.lower >= lower) & np.all(self.upper <= upper))
+
+    def same_as(self, other: "Range") -> bool:
+        """Whether another interval is known to have the same bounds."""
+        pairs = ((self.lower, other.lower), (self.upper, other.upper))
+        return all(
+            a is b or (not _traced(a, b) and np.array_equal(a, b)) for a, b in pairs
+        )
+
+    @property
     def description(self) -> str:
         """The interval in words."""
         lower, upper = describe_number(self.lower), describe_number(self.upper)
         if self.everything:
             return "all real numbers"
+        if self.positive:
+            return "positive numbers"
         if self.is_to(math.inf):
-            positive = self.is_from(0)
-            return "positive numbers" if positive else f"numbers greater than {lower}"
+            return f"numbers greater than {lower}"
         if self.is_from(-math.inf):
             return f"numbers less than {upper}"
         return f"numbers between {lower} and {upper}"
