@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
-from ..substrate import standard_promotion
+from .. import substrate
 from .membership import (
     Predicate,
     _angle,
@@ -24,7 +24,7 @@ from .membership import (
     _triangular,
     _unit_norm,
 )
-from .ranges import Range
+from .ranges import POSITIVE, REALS, UNIT, Range
 
 
 class SetTag(enum.Enum):
@@ -44,6 +44,7 @@ class SetTag(enum.Enum):
     CORR_MATRIX = enum.auto()
     POSITIVE_DEFINITE = enum.auto()  # all, or L Lᵀ of the triangular ones in `Support.of`
     MAPPED = enum.auto()  # each entry of a member of `Support.of` mapped
+    PART = enum.auto()  # of `Support.of`, or of all arrays
     UNKNOWN = enum.auto()  # the range of a bijector, whatever that is
 
 
@@ -56,7 +57,7 @@ class Support:
         event_ndims: how many trailing axes make one member of the set.
         tag: which set it is.
         solid: whether it has as many dimensions as entries, unlike a simplex.
-        interval: the interval of each element, where the tag is `NUMBERS`.
+        entries: an interval that holds every entry, for each element its own.
         details: axes or shapes that tell sets of one tag apart.
         of: the set that it is made of, where its tag says so.
     """
@@ -66,9 +67,21 @@ class Support:
     _contains: Predicate = dataclasses.field(repr=False)
     tag: SetTag
     solid: bool = False
-    interval: Range | None = None
+    entries: Range = REALS
     details: tuple[Any, ...] = ()
     of: "Support | None" = None
+
+    @property
+    def interval(self) -> Range | None:
+        """The interval of each element, where the set is one."""
+        return self.entries if self.tag is SetTag.NUMBERS else None
+
+    @property
+    def everything(self) -> bool:
+        """Whether it is known to be all numbers, or all arrays."""
+        return self.tag is SetTag.ARRAYS or (
+            self.tag is SetTag.NUMBERS and self.entries.everything
+        )
 
     def contains(self, value: Inexact[Array, "..."]) -> Bool[Array, "..."]:
         """Whether each event of `value` is in the set.
@@ -89,7 +102,7 @@ class Support:
             [ True False]
         """
         # bounds broadcast against values, whatever the user has asked of JAX
-        with standard_promotion():
+        with substrate.standard_promotion():
             return self._contains(jnp.asarray(value))
 
     def same_set(self, other: "Support") -> bool:
@@ -108,10 +121,11 @@ class Support:
         """
         if self is other:
             return True
-        if self.tag is not other.tag or self.tag in (SetTag.MAPPED, SetTag.UNKNOWN):
+        own = (SetTag.MAPPED, SetTag.PART, SetTag.UNKNOWN)
+        if self.tag is not other.tag or self.tag in own:
             return False
-        if self.interval is not None and other.interval is not None:
-            return self.interval.same_as(other.interval)
+        if self.tag is SetTag.NUMBERS:
+            return self.entries.same_as(other.entries)
         if self.of is None or other.of is None:
             same = self.of is other.of
         else:
@@ -128,7 +142,7 @@ def numbers(interval: Range) -> Support:
         interval.contains,
         SetTag.NUMBERS,
         solid=True,
-        interval=interval,
+        entries=interval,
     )
 
 
@@ -147,6 +161,7 @@ POSITIVE_INCREASING = Support(
     _increasing_positive,
     SetTag.POSITIVE_INCREASING,
     solid=True,
+    entries=POSITIVE,
 )
 UNIT_VECTORS = Support("unit vectors", 1, _unit_norm, SetTag.UNIT_VECTORS)
 CORR_CHOLESKY = Support(
@@ -178,6 +193,7 @@ def simplex_along(axis: int) -> Support:
         -axis,
         functools.partial(_sums_to_one, axis),
         SetTag.SIMPLEX,
+        entries=UNIT,
         details=(axis,),
     )
 
@@ -228,7 +244,46 @@ def outer_products(factors: Support) -> Support:
     return Support(words, 2, contains, SetTag.POSITIVE_DEFINITE, of=factors)
 
 
-def event_ndims_of(bijector: Any) -> int:
-    """How many axes of the model make one event of a bijector; 0 if it has several."""
+def mapped(base: Support, bijector: Any, entries: Range) -> Support:
+    """What a map of single elements makes of a set of arrays."""
+    recipe, of_map = substrate.split(bijector)
+
+    def contains(x: Array) -> Array:
+        kind = substrate.bind(recipe, of_map, x.shape, x.dtype)
+        return base.contains(substrate.inverse(kind, of_map, x))
+
+    return Support(
+        f"{base.description}, each entry then mapped by {bijector.name}",
+        base.event_ndims,
+        contains,
+        SetTag.MAPPED,
+        solid=base.solid,
+        entries=entries,
+        of=base,
+    )
+
+
+def part_of(whole: Support | None, *, solid: bool) -> Support:
+    """A set of which no more is known than that it lies in another."""
+    return Support(
+        "an unknown set",
+        0,
+        lambda x: jnp.ones((), bool),
+        SetTag.PART,
+        solid=solid,
+        entries=REALS if whole is None else whole.entries,
+        of=whole,
+    )
+
+
+def range_of(bijector: Any) -> Support:
+    """The set of values that a bijector maps back to themselves, whatever it is."""
+    recipe, of_map = substrate.split(bijector)
+
+    def contains(x: Array) -> Array:
+        kind = substrate.bind(recipe, of_map, x.shape, x.dtype)
+        return ~substrate.inverse_and_outside(kind, of_map, x)[1]
+
     ndims = bijector.inverse_min_event_ndims
-    return int(ndims) if isinstance(ndims, (int, np.integer)) else 0
+    ndims = int(ndims) if isinstance(ndims, (int, np.integer)) else 0
+    return Support(f"the range of {bijector.name}", ndims, contains, SetTag.UNKNOWN)
