@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..substrate import tfb
+from . import sets
+from .facts import MapOntoSet, known
 from .reshaping import Reshaping, _SameShape
 
 
+@known(MapOntoSet(lambda b: sets.UNIT_VECTORS, augmented=True))
 class Sphere(_SameShape):
     """y/‖y‖, with −½‖y‖² in place of the log-det: an auxiliary density of the radius."""
 
@@ -35,6 +38,7 @@ class Sphere(_SameShape):
         return y
 
 
+@known(MapOntoSet(lambda b: sets.ANGLES, augmented=True))
 class Circular(Reshaping):
     """The angle of the vector (y₁, y₂), with −½‖y‖² in place of the log-det."""
 

@@ -10,6 +10,8 @@ from ..numerics import hyperbolic
 from ..substrate import Number, tfb
 from .arguments import _known, _real_number
 from .elementwise import Elementwise
+from .facts import MapOfNumbers, known
+from .ranges import Range, number_of
 
 
 def _between(x: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -32,6 +34,7 @@ def _between_inverse(y: Array, lower: Array, upper: Array) -> Array:
     return jnp.log((y - lower) / width) - jnp.log((upper - y) / width)
 
 
+@known(MapOfNumbers(lambda b: Range(number_of(b.lower), number_of(b.upper))))
 class Interval(Elementwise):
     """lower + (upper − lower)σ(x); an infinite bound makes a half line or the line."""
 
