@@ -17,14 +17,13 @@ from .membership import (
     _correlation_factor,
     _finite,
     _increasing,
-    _increasing_positive,
     _positive_matrix,
     _sums_to_one,
     _sums_to_zero,
     _triangular,
     _unit_norm,
 )
-from .ranges import POSITIVE, REALS, UNIT, Range
+from .ranges import REALS, UNIT, Range
 
 
 class SetTag(enum.Enum):
@@ -34,8 +33,7 @@ class SetTag(enum.Enum):
     NOT_ZERO = enum.auto()
     ANGLES = enum.auto()
     ARRAYS = enum.auto()  # all real arrays
-    INCREASING = enum.auto()
-    POSITIVE_INCREASING = enum.auto()
+    INCREASING = enum.auto()  # in `Support.entries`, along an axis
     SIMPLEX = enum.auto()
     ZERO_SUM = enum.auto()
     UNIT_VECTORS = enum.auto()
@@ -124,8 +122,9 @@ class Support:
         own = (SetTag.MAPPED, SetTag.PART, SetTag.UNKNOWN)
         if self.tag is not other.tag or self.tag in own:
             return False
-        if self.tag is SetTag.NUMBERS:
-            return self.entries.same_as(other.entries)
+        if self.tag in (SetTag.NUMBERS, SetTag.INCREASING):
+            if not self.entries.same_as(other.entries):
+                return False
         if self.of is None or other.of is None:
             same = self.of is other.of
         else:
@@ -154,15 +153,6 @@ NOT_ZERO = Support(
     solid=True,
 )
 ANGLES = Support("angles in (−π, π]", 0, _angle, SetTag.ANGLES, solid=True)
-INCREASING = Support("increasing vectors", 1, _increasing, SetTag.INCREASING, solid=True)
-POSITIVE_INCREASING = Support(
-    "increasing vectors of positive numbers",
-    1,
-    _increasing_positive,
-    SetTag.POSITIVE_INCREASING,
-    solid=True,
-    entries=POSITIVE,
-)
 UNIT_VECTORS = Support("unit vectors", 1, _unit_norm, SetTag.UNIT_VECTORS)
 CORR_CHOLESKY = Support(
     "Cholesky factors of correlation matrices",
@@ -183,6 +173,27 @@ def arrays(event_ndims: int) -> Support:
     """All real arrays."""
     contains = functools.partial(_finite, event_ndims)
     return Support("all real arrays", event_ndims, contains, SetTag.ARRAYS, solid=True)
+
+
+def increasing(interval: Range = REALS, axis: int = -1) -> Support:
+    """Vectors along an axis, counted from the end, whose entries increase.
+
+    Args:
+        interval: where the entries are; its bounds broadcast against the leaf.
+        axis: that of the vectors.
+    """
+    words = "increasing vectors"
+    if not interval.everything:
+        words += f" of {interval.description}"
+    return Support(
+        words if axis == -1 else f"{words} along axis {axis}",
+        -axis,
+        functools.partial(_increasing, interval, axis),
+        SetTag.INCREASING,
+        solid=True,
+        entries=interval,
+        details=(axis,),
+    )
 
 
 def simplex_along(axis: int) -> Support:
