@@ -18,6 +18,7 @@ from ..trees import (
     StaticLeaf,
     broadcast,
     describe,
+    fields_only,
     is_array,
     is_inexact,
     raise_all,
@@ -67,7 +68,7 @@ class _Binding:
     """A spec on its way to become a plan, with the faults found so far."""
 
     def __init__(self, model: PyTree):
-        self.model = Paths(model)
+        self.model = Paths(fields_only(model))
         self.structure = PicklableTreedef(self.model.treedef)
         self.leaves = self.model.leaves
         self.items: list[Any] = [None] * len(self.leaves)

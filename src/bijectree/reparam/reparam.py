@@ -194,7 +194,7 @@ class Reparam(eqx.Module):
             for i, _ in self.bound.plan.free:
                 message = "the model is outside what `then` maps onto"
                 leaves[i] = _error_if(leaves[i], mask, message)
-        return self.bound.plan.structure.treedef.unflatten(leaves)
+        return jtu.tree_structure(model).unflatten(leaves)
 
     def then(self, bijector: Any) -> "Reparam":
         """Put one more bijector over the whole vector of free coordinates.
