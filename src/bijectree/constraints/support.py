@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
 from .. import substrate
-from ..substrate import tfb
+from ..substrate import Number, describe_number, tfb
 from .correlation import CorrCholesky, CorrMatrix
 from .covariance import LowerCholesky, PositiveDefinite
 from .directions import Circular, Sphere
@@ -42,6 +42,7 @@ class Support:
     Attributes:
         description: the set in words, as it appears in messages.
         event_ndims: how many trailing axes make one member of the set.
+        mend: what to do about a value outside, "" where that is plain.
     """
 
     description: str
@@ -49,6 +50,7 @@ class Support:
     _contains: Predicate = dataclasses.field(repr=False, compare=False)
     # Whether it has as many dimensions as entries, unlike a simplex.
     _solid: bool = dataclasses.field(default=False, repr=False, compare=False)
+    mend: str = dataclasses.field(default="", repr=False, compare=False)
 
     def contains(self, value: Inexact[Array, "..."]) -> Bool[Array, "..."]:
         """Whether each event of `value` is in the set.
@@ -178,6 +180,19 @@ def _tall(bijector: Any) -> Support:
     return dataclasses.replace(_LOWER, description=words)
 
 
+def _angles(period: Number | None) -> Support:
+    half = math.pi if period is None else 0.5 * period.value
+    words = "π" if period is None else describe_number(half)
+    return Support(
+        f"angles in (−{words}, {words}]",
+        0,
+        functools.partial(_angle, half),
+        _solid=True,
+        mend="add or subtract a turn, or name the one that repeats: "
+        "bt.circular(period=360.0) is for degrees",
+    )
+
+
 _STRUCTURED: dict[type, Callable[[Any], Support]] = {
     Ordered: lambda b: _INCREASING,
     PositiveOrdered: lambda b: Support(
@@ -187,7 +202,7 @@ _STRUCTURED: dict[type, Callable[[Any], Support]] = {
     ZeroSum: lambda b: _zero_sum((b.axis,)),
     ZeroSumMatrix: lambda b: _zero_sum((-2, -1)),
     Sphere: lambda b: _UNIT,
-    Circular: lambda b: Support("angles in (−π, π]", 0, _angle, _solid=True),
+    Circular: lambda b: _angles(b.period),
     CorrCholesky: lambda b: _CORRELATION_FACTOR,
     CorrMatrix: lambda b: _CORRELATION,
     LowerCholesky: _tall,

@@ -19,6 +19,7 @@ from .paths import (
 )
 from .prefix import broadcast as broadcast
 from .static import PicklableTreedef as PicklableTreedef, StaticLeaf as StaticLeaf
+from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappable
 from .words import (
     as_text as as_text,
     describe as describe,
