@@ -94,24 +94,24 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
     return treedef.unflatten(spec)
 
 
-def _bijector(distribution: Any) -> tuple[Any, str]:
+def _bijector(prior: Any) -> tuple[Any, str]:
     """The bijector onto a distribution's support, or why there is none."""
     try:
-        bijector = bijector_for(distribution)
+        bijector = bijector_for(prior)
     except (ValueError, TypeError) as error:
         return None, str(error)
-    numbers = (*distribution.split(distribution)[1], *jtu.tree_leaves(bijector))
+    numbers = (*distribution.split(prior)[1], *jtu.tree_leaves(bijector))
     if any(isinstance(x, Tracer) for x in numbers):
         return bijector, ""  # the numbers are not known, so there is nothing to draw
-    return bijector, _missed(distribution, bijector)
+    return bijector, _missed(prior, bijector)
 
 
-def _missed(distribution: Any, bijector: Any) -> str:
+def _missed(prior: Any, bijector: Any) -> str:
     """Why draws of a distribution are not in the image of a bijector; "" if all are."""
     # Double precision, so that what is found missing is not just rounded away.
     with jax.enable_x64(True):
-        recipe, numbers = distribution.split(distribution)
-        shape = distribution.sample_shape(distribution, _DRAWS)
+        recipe, numbers = distribution.split(prior)
+        shape = distribution.sample_shape(prior, _DRAWS)
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
         try:
@@ -119,7 +119,7 @@ def _missed(distribution: Any, bijector: Any) -> str:
         except NoDrawsError:
             return ""  # such as an improper prior
         recipe, numbers = substrate.split(bijector)
-        name = f"{distribution.name(distribution)} (bijector {bijector.name})"
+        name = f"{distribution.name(prior)} (bijector {bijector.name})"
         try:
             kind = substrate.bind(recipe, numbers, shape, dtype)
         except (ValueError, TypeError) as error:
