@@ -51,8 +51,8 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
         >>> spec = bt.spec_from_prior(model, prior)
         >>> bt.support(spec["scale"]).description, spec["shift"]
         ('positive numbers', None)
-        >>> bt.spec_from_prior(model, prior, rest=bt.frozen)["shift"]
-        bt.frozen
+        >>> bt.spec_from_prior(model, prior, rest=bt.frozen)["shift"] is bt.frozen
+        True
     """
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, fit.leaf_of_prior(treedef))
