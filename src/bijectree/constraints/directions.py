@@ -8,10 +8,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..substrate import Number, describe_number, tfb
+from . import sets
 from .arguments import _known, finite_number
+from .facts import MapOntoSet, known
 from .reshaping import Reshaping, _SameShape
 
 
+@known(MapOntoSet(lambda b: sets.UNIT_VECTORS, augmented=True))
 class Sphere(_SameShape):
     """y/‖y‖, with −½‖y‖² in place of the log-det: an auxiliary density of the radius."""
 
@@ -37,6 +40,7 @@ class Sphere(_SameShape):
         return y
 
 
+@known(MapOntoSet(lambda b: sets.angles(b.period), augmented=True))
 class Circular(Reshaping):
     """The angle of the vector (y₁, y₂), with −½‖y‖² in place of the log-det.
 
@@ -141,7 +145,7 @@ def circular(*, period: Float[ArrayLike, "..."] = 2 * math.pi) -> tfb.Bijector:
     if isinstance(period, float) and period == 2 * math.pi:
         return Circular()
     number = finite_number(period, "period", "an angle repeats after a finite number")
-    known = _known(number)
-    if known is not None and not np.all(known[0] > 0):
+    values = _known(number)
+    if values is not None and not np.all(values[0] > 0):
         raise ValueError(f"period must be positive, got {describe_number(number)}")
     return Circular(number)

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..substrate import tfb
+from . import sets
+from .facts import MapOntoSet, known
+from .ranges import POSITIVE
 from .reshaping import _SameShape
 
 
@@ -18,6 +21,7 @@ def _cumulate(steps: Array) -> Array:
     return sums + jax.lax.stop_gradient(jnp.where(highest > sums, highest - sums, 0))
 
 
+@known(MapOntoSet(lambda b: sets.increasing()))
 class Ordered(_SameShape):
     """x₁ = y₁, xₖ = xₖ₋₁ + exp(yₖ)."""
 
@@ -34,6 +38,7 @@ class Ordered(_SameShape):
         return jnp.concatenate([y[..., :1], jnp.log(jnp.diff(y, axis=-1))], axis=-1)
 
 
+@known(MapOntoSet(lambda b: sets.increasing(POSITIVE)))
 class PositiveOrdered(_SameShape):
     """xₖ = xₖ₋₁ + exp(yₖ), from x₀ = 0."""
 
