@@ -56,8 +56,8 @@ def step_inside(
                 lowest = None
             step = step_between(place, target, lowest, highest)
             return jnp.where(still, minus_zero(step), step)
-        target, lowest = _lift(inside, target)
-        step = step_between(place, target, lowest, None)
+        target, lowest, highest = _lift(inside, target)
+        step = step_between(place, target, lowest, highest)
         return _shorten(inside, add, jnp.where(still, minus_zero(step), step))
 
 
@@ -141,34 +141,34 @@ def _is_factor(inside: Support) -> bool:
     return positive or inside.tag is SetTag.CORR_CHOLESKY
 
 
-def _lift(inside: Support, target: Array) -> tuple[Array, Array]:
-    """Move a target that has saturated inside; and what each entry must not be below."""
+def _lift(inside: Support, target: Array) -> tuple[Array, Array, Array | None]:
+    """Move a target that has saturated inside; and what entries must be between."""
     info = jnp.finfo(target.dtype)
-    tiny, lowest = jnp.asarray(info.tiny), jnp.asarray(-info.max)
+    tiny, lowest, highest = jnp.asarray(info.tiny), jnp.asarray(-info.max), None
     if inside.tag is SetTag.SIMPLEX:
         lowest = jnp.broadcast_to(tiny, target.shape)
     elif _is_factor(inside):
         diagonal = jnp.eye(*target.shape[-2:], dtype=bool)
         lowest = jnp.where(diagonal, tiny, lowest)
     elif inside.tag is SetTag.INCREASING:
-        target = _increase(target)
-    elif inside.tag is SetTag.POSITIVE_INCREASING:
-        target = _increase(jnp.maximum(target, tiny))
-        lowest = tiny
-    return target, lowest
+        largest = largest_number(target.dtype)
+        ends = _ends(inside.entries, target.dtype)
+        lowest, highest = (jnp.clip(end, -largest, largest) for end in ends)
+        target = _increase(target, lowest, highest, inside.details[0])
+    return target, lowest, highest
 
 
-def _increase(x: Array) -> Array:
-    """Move the entries of a vector that does not decrease apart, by one float each."""
-    last = x.ndim - 1
-    order = jnp.arange(x.shape[-1], dtype=int_layout(x.dtype)[0])
-    highest = ordinal(largest_number(x.dtype))
-    place = jnp.clip(ordinal(x), -highest, highest)
-    place = jax.lax.cummax(place - order, axis=last) + order
-    # the last ones may have been moved past the largest number
-    room = highest - (x.shape[-1] - 1 - order)
-    moved = from_ordinal(jnp.minimum(place, room), x.dtype)
-    return jnp.where(jnp.any(jnp.isnan(x), axis=-1, keepdims=True), x, moved)
+def _increase(x: Array, lowest: Array, highest: Array, axis: int) -> Array:
+    """Move the entries of vectors that do not decrease apart, by one float each."""
+    size = x.shape[axis]
+    order = jnp.arange(size, dtype=int_layout(x.dtype)[0])
+    order = order.reshape(size, *[1] * (-1 - axis))
+    low, high = ordinal(lowest), ordinal(highest)
+    place = jax.lax.cummax(jnp.clip(ordinal(x), low, high) - order, axis=x.ndim + axis)
+    # The last entries may have been moved past the highest number.
+    moved = jnp.minimum(place + order, high - (size - 1 - order))
+    undefined = jnp.any(jnp.isnan(x), axis=axis, keepdims=True)
+    return jnp.where(undefined, x, from_ordinal(moved, x.dtype))
 
 
 def _shorten(inside: Support, add: Add, step: Array) -> Array:

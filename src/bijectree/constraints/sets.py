@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
 from .. import substrate
+from ..substrate import Number, describe_number
 from .membership import (
     Predicate,
     _angle,
@@ -17,14 +19,13 @@ from .membership import (
     _correlation_factor,
     _finite,
     _increasing,
-    _increasing_positive,
     _positive_matrix,
     _sums_to_one,
     _sums_to_zero,
     _triangular,
     _unit_norm,
 )
-from .ranges import POSITIVE, REALS, UNIT, Range
+from .ranges import REALS, UNIT, Range
 
 
 class SetTag(enum.Enum):
@@ -34,8 +35,7 @@ class SetTag(enum.Enum):
     NOT_ZERO = enum.auto()
     ANGLES = enum.auto()
     ARRAYS = enum.auto()  # all real arrays
-    INCREASING = enum.auto()
-    POSITIVE_INCREASING = enum.auto()
+    INCREASING = enum.auto()  # in `Support.entries`, along an axis
     SIMPLEX = enum.auto()
     ZERO_SUM = enum.auto()
     UNIT_VECTORS = enum.auto()
@@ -60,6 +60,7 @@ class Support:
         entries: an interval that holds every entry, for each element its own.
         details: axes or shapes that tell sets of one tag apart.
         of: the set that it is made of, where its tag says so.
+        mend: what to do about a value outside, "" where that is plain.
     """
 
     description: str
@@ -70,6 +71,7 @@ class Support:
     entries: Range = REALS
     details: tuple[Any, ...] = ()
     of: "Support | None" = None
+    mend: str = ""
 
     @property
     def interval(self) -> Range | None:
@@ -124,8 +126,9 @@ class Support:
         own = (SetTag.MAPPED, SetTag.PART, SetTag.UNKNOWN)
         if self.tag is not other.tag or self.tag in own:
             return False
-        if self.tag is SetTag.NUMBERS:
-            return self.entries.same_as(other.entries)
+        if self.tag in (SetTag.NUMBERS, SetTag.ANGLES, SetTag.INCREASING):
+            if not self.entries.same_as(other.entries):
+                return False
         if self.of is None or other.of is None:
             same = self.of is other.of
         else:
@@ -153,16 +156,6 @@ NOT_ZERO = Support(
     SetTag.NOT_ZERO,
     solid=True,
 )
-ANGLES = Support("angles in (−π, π]", 0, _angle, SetTag.ANGLES, solid=True)
-INCREASING = Support("increasing vectors", 1, _increasing, SetTag.INCREASING, solid=True)
-POSITIVE_INCREASING = Support(
-    "increasing vectors of positive numbers",
-    1,
-    _increasing_positive,
-    SetTag.POSITIVE_INCREASING,
-    solid=True,
-    entries=POSITIVE,
-)
 UNIT_VECTORS = Support("unit vectors", 1, _unit_norm, SetTag.UNIT_VECTORS)
 CORR_CHOLESKY = Support(
     "Cholesky factors of correlation matrices",
@@ -179,10 +172,47 @@ POSITIVE_DEFINITE = Support(
 )
 
 
+def angles(period: Number | None = None) -> Support:
+    """Numbers within half a period from 0; half of 2π, if that is `None`."""
+    half: Any = math.pi if period is None else 0.5 * period.value
+    words = "π" if period is None else describe_number(half)
+    return Support(
+        f"angles in (−{words}, {words}]",
+        0,
+        functools.partial(_angle, half),
+        SetTag.ANGLES,
+        solid=True,
+        entries=Range(-half, half),
+        mend="add or subtract a turn, or name its size: bt.circular(period=360.0) is for "
+        "degrees",
+    )
+
+
 def arrays(event_ndims: int) -> Support:
     """All real arrays."""
     contains = functools.partial(_finite, event_ndims)
     return Support("all real arrays", event_ndims, contains, SetTag.ARRAYS, solid=True)
+
+
+def increasing(interval: Range = REALS, axis: int = -1) -> Support:
+    """Vectors along an axis, counted from the end, whose entries increase.
+
+    Args:
+        interval: where the entries are; its bounds broadcast against the leaf.
+        axis: that of the vectors.
+    """
+    words = "increasing vectors"
+    if not interval.everything:
+        words += f" of {interval.description}"
+    return Support(
+        words if axis == -1 else f"{words} along axis {axis}",
+        -axis,
+        functools.partial(_increasing, interval, axis),
+        SetTag.INCREASING,
+        solid=True,
+        entries=interval,
+        details=(axis,),
+    )
 
 
 def simplex_along(axis: int) -> Support:

@@ -271,7 +271,7 @@ _OF_ARRAYS = {
         ),
         MapOfArrays(),
     ),
-    tfb.Ascending: MapOntoSet(lambda b: sets.INCREASING),
+    tfb.Ascending: MapOntoSet(lambda b: sets.increasing()),
     tfb.IteratedSigmoidCentered: MapOntoSet(lambda b: sets.simplex_along(-1)),
     # In the measure of the space around the set.
     tfb.SoftmaxCentered: MapOntoSet(lambda b: sets.simplex_along(-1), minimal=False),
