@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,6 +37,9 @@ class Linearised:
         again: what `inverse` makes of `model`.
         back: what `forward` makes of `again`.
         jacobian: a matrix for each point and event.
+        invertible: whether there is an inverse; without one, `again` and `back` are
+            `free` and `model`.
+        names: what points are called that are not random.
     """
 
     dtype: np.dtype
@@ -48,6 +51,8 @@ class Linearised:
     again: Float[np.ndarray, "points events inputs"]
     back: Float[np.ndarray, "points events outputs"]
     jacobian: Float[np.ndarray, "points events outputs inputs"]
+    invertible: bool = True
+    names: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def events(self) -> int:
@@ -63,6 +68,14 @@ class Linearised:
     def outputs(self) -> int:
         """Numbers of one event in the model."""
         return self.model.shape[2]
+
+    def place(self, point: int) -> str:
+        """A point in words."""
+        if point in self.names:
+            return self.names[point]
+        x = self.free[point].ravel()
+        text = np.array2string(x, precision=3, threshold=4, edgeitems=2, separator=", ")
+        return f"at free {' '.join(text.split())}"
 
     @functools.cached_property
     def singular_values(self) -> Float[np.ndarray, "points events inputs"]:
@@ -203,10 +216,16 @@ def _differentiate(
     tangents = tangents.reshape(-1, *signs.shape)
     there = _traced(pair, points[0], tangents)
     forth = [run_in_numpy(there, x, tangents) for x in points]
-    # Another array than `forward` has given: TFP's cache would hand back the one it knows.
-    inverse = jax.make_jaxpr(lambda y: back(y + 0))(forth[0][0])
-    again = [run_in_numpy(inverse, y)[0] for y, _, _ in forth]
-    returned = [run_in_numpy(there, x, tangents)[0] for x in again]
+    try:
+        # Another array than `forward` gives: TFP's cache would hand back what it knows.
+        inverse = jax.make_jaxpr(lambda y: back(y + 0))(forth[0][0])
+    except NotImplementedError:  # a map that only goes forward
+        inverse = None
+    if inverse is None:
+        again, returned = list(points), [y for y, _, _ in forth]
+    else:
+        again = [run_in_numpy(inverse, y)[0] for y, _, _ in forth]
+        returned = [run_in_numpy(there, x, tangents)[0] for x in again]
 
     count = len(points)
     model = np.stack([y for y, _, _ in forth]).reshape(count, events, -1)
@@ -228,6 +247,7 @@ def _differentiate(
         again=np.stack(again).reshape(count, events, -1).astype(np.float64),
         back=np.stack(returned).reshape(model.shape).astype(np.float64),
         jacobian=jacobian.astype(np.float64),
+        invertible=inverse is not None,
     )
 
 
