@@ -15,8 +15,6 @@ from .diagnostics import diagnose, has_arviz_stats
 from .optional import optional_import
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, section 2
-
-
 ESS_LIMIT = 100  # per chain; the same, section 4.3
 
 

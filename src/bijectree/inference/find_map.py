@@ -166,7 +166,7 @@ class _Best(NamedTuple):
     norm: Array
     lowest: Array
 
-    def or_at(self, vector: Array, value: Array, gradient: Array) -> "_Best":
+    def or_at(self, vector: Array, value: Any, gradient: Any) -> "_Best":
         """The best of these points and one more."""
         norm = jnp.linalg.norm(gradient)
         lowest = jnp.where(value < self.lowest, value, self.lowest)

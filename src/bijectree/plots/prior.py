@@ -14,14 +14,8 @@ from ..reparam import Reparam, Row
 from ..trees import Paths, describe
 
 _DRAWS = 4000  # of the prior, to find where it lies
-
-
 _POINTS = 800  # of a curve
-
-
 _CURVES = 8  # in a panel; a leaf may have more elements
-
-
 _LOST = 0.005  # how much of a prior may be off the support without a word
 
 
