@@ -18,7 +18,11 @@ from .paths import (
     path_string as path_string,
 )
 from .prefix import broadcast as broadcast
-from .static import PicklableTreedef as PicklableTreedef, StaticLeaf as StaticLeaf
+from .static import (
+    HashedOnce as HashedOnce,
+    PicklableTreedef as PicklableTreedef,
+    StaticLeaf as StaticLeaf,
+)
 from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappable
 from .words import (
     as_text as as_text,
