@@ -40,7 +40,11 @@ from .learned import (
     fit_centeredness as fit_centeredness,
     fit_flow as fit_flow,
 )
-from .optimizer import eval_params as eval_params, reparameterize as reparameterize
+from .optimizer import (
+    carry as carry,
+    eval_params as eval_params,
+    reparameterize as reparameterize,
+)
 from .plots import plot_geometry as plot_geometry, plot_prior as plot_prior
 from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from .priors import (
