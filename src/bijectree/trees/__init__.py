@@ -17,6 +17,7 @@ from .paths import (
 )
 from .prefix import broadcast as broadcast
 from .static import PicklableTreedef as PicklableTreedef, StaticLeaf as StaticLeaf
+from .wildcards import Match as Match
 from .words import (
     as_text as as_text,
     describe as describe,
