@@ -29,6 +29,7 @@ WORDS = {
     "zero_sum_matrix": "matrices whose rows and columns sum to 0",
     "sphere": "unit vectors",
     "circular": "angles in (−π, π]",
+    "circular_degrees": "angles in (−180, 180]",
     "corr_cholesky": "Cholesky factors of correlation matrices",
     "corr_matrix": "correlation matrices",
     "lower_cholesky": "lower triangular matrices with a positive diagonal",

@@ -1,7 +1,7 @@
 """Whether arrays are members of sets of vectors and matrices."""
 
-import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -55,9 +55,10 @@ def _unit_norm(x: Array) -> Array:
     return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
 
 
-def _angle(x: Array) -> Array:
-    pi = jnp.asarray(math.pi, x.dtype)
-    return (x > -pi) & (x <= pi)
+def _angle(half: Any, x: Array) -> Array:
+    """Whether angles are within half a turn from 0, in the unit of `half`."""
+    half = jnp.asarray(half).astype(x.dtype)
+    return (x > -half) & (x <= half)
 
 
 def _triangular(diagonal: Predicate, x: Array) -> Array:

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
 from .. import substrate
+from ..substrate import Number, describe_number
 from .membership import (
     Predicate,
     _angle,
@@ -58,6 +60,7 @@ class Support:
         entries: an interval that holds every entry, for each element its own.
         details: axes or shapes that tell sets of one tag apart.
         of: the set that it is made of, where its tag says so.
+        mend: what to do about a value outside, "" where that is plain.
     """
 
     description: str
@@ -68,6 +71,7 @@ class Support:
     entries: Range = REALS
     details: tuple[Any, ...] = ()
     of: "Support | None" = None
+    mend: str = ""
 
     @property
     def interval(self) -> Range | None:
@@ -122,7 +126,7 @@ class Support:
         own = (SetTag.MAPPED, SetTag.PART, SetTag.UNKNOWN)
         if self.tag is not other.tag or self.tag in own:
             return False
-        if self.tag in (SetTag.NUMBERS, SetTag.INCREASING):
+        if self.tag in (SetTag.NUMBERS, SetTag.ANGLES, SetTag.INCREASING):
             if not self.entries.same_as(other.entries):
                 return False
         if self.of is None or other.of is None:
@@ -152,7 +156,6 @@ NOT_ZERO = Support(
     SetTag.NOT_ZERO,
     solid=True,
 )
-ANGLES = Support("angles in (−π, π]", 0, _angle, SetTag.ANGLES, solid=True)
 UNIT_VECTORS = Support("unit vectors", 1, _unit_norm, SetTag.UNIT_VECTORS)
 CORR_CHOLESKY = Support(
     "Cholesky factors of correlation matrices",
@@ -167,6 +170,22 @@ POSITIVE_DEFINITE = Support(
     _positive_matrix,
     SetTag.POSITIVE_DEFINITE,
 )
+
+
+def angles(period: Number | None = None) -> Support:
+    """Numbers within half a period from 0; half of 2π, if that is `None`."""
+    half: Any = math.pi if period is None else 0.5 * period.value
+    words = "π" if period is None else describe_number(half)
+    return Support(
+        f"angles in (−{words}, {words}]",
+        0,
+        functools.partial(_angle, half),
+        SetTag.ANGLES,
+        solid=True,
+        entries=Range(-half, half),
+        mend="add or subtract a turn, or name its size: bt.circular(period=360.0) is for "
+        "degrees",
+    )
 
 
 def arrays(event_ndims: int) -> Support:

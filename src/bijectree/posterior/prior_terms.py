@@ -8,10 +8,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ..priors import is_distribution, leaf_of_prior, misfit, name, refuse, split
+from ..priors import (
+    at_raw_number,
+    is_distribution,
+    leaf_of_prior,
+    misfit,
+    name,
+    refuse,
+    split,
+)
 from ..reparam import Plan, Row
 from ..substrate import Recipe
-from ..trees import broadcast, describe, raise_all
+from ..trees import broadcast, describe, raise_all, unwrappable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +89,7 @@ def make_prior_plan(
     groups, faults = broadcast(prior, skeleton, leaf_of_prior(plan.structure.treedef))
     raise_all("Posterior: the prior's structure is not the model's", faults)
 
+    nodes = unwrappable(skeleton)
     slots: dict[int, int] = {}
     parts: list[tuple[Recipe, tuple[Any, ...]]] = []
     terms: list[Term] = []
@@ -107,6 +116,9 @@ def make_prior_plan(
         recipe, numbers = parts[slot]
         for i in covered:
             row = rows[i]
+            if i in nodes:
+                faults.append(f"at '{row.path}': {at_raw_number(value, nodes[i])}")
+                continue
             fault = misfit(value, recipe, numbers, row.shape, row.dtype)
             if fault:
                 faults.append(f"at '{row.path}': {fault}")

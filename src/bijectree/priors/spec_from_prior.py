@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .. import substrate
-from ..trees import broadcast, is_inexact, path_string, raise_all
+from ..trees import broadcast, is_inexact, path_string, raise_all, unwrappable
 from . import distribution, fit
 from .distribution import NoDrawsError
 from .lookup import bijector_for
@@ -18,11 +18,11 @@ from .lookup import bijector_for
 _DRAWS = 1000
 
 
-def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
+def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree:
     """Build the spec that a prior asks for: a bijector onto the support of each part.
 
-    Where the prior is `None`, so is the spec: the identity. `bt.bijector_for` says which
-    bijector goes with a distribution, and `bt.register` teaches it another. The pair is
+    Where the prior is `None`, the spec is `rest`. `bt.bijector_for` says which bijector
+    goes with a distribution, and `bt.register` teaches it another. The pair is
     tried on 1,000 draws of each distribution, in float64: each must have a finite free
     value and map back to itself. (A draw that underflowed onto the boundary, such as 0
     from a gamma distribution of small shape, is let pass; so is a distribution that
@@ -32,6 +32,9 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         model: any pytree; shapes are enough.
         prior: a pytree of the model's structure, or of its upper part, with a
             distribution or `None` at each leaf, as `bt.Posterior` takes it.
+        rest: what stands in the spec at floating-point leaves without a prior: `None`
+            (free, any number), or `bt.frozen` where the model has many of which a few
+            are to be found.
 
     Returns:
         A pytree of the model's structure.
@@ -48,11 +51,14 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         >>> spec = bt.spec_from_prior(model, prior)
         >>> bt.support(spec["scale"]).description, spec["shift"]
         ('positive numbers', None)
+        >>> bt.spec_from_prior(model, prior, rest=bt.frozen)["shift"] is bt.frozen
+        True
     """
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, fit.leaf_of_prior(treedef))
     raise_all("spec_from_prior: the prior's structure is not the model's", faults)
-    spec: list[Any] = [None] * len(pairs)
+    nodes = unwrappable(model)
+    spec = [rest if is_inexact(leaf) else None for _, leaf in pairs]
     made: dict[int, tuple[Any, str]] = {}
     for value, positions in groups:
         if value is None:
@@ -76,10 +82,13 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
             continue
         recipe, numbers = distribution.split(value)
         for i in covered:
-            leaf = pairs[i][1]
+            leaf, path = pairs[i][1], path_string(pairs[i][0])
+            if i in nodes:
+                faults.append(f"at '{path}': {fit.at_raw_number(value, nodes[i])}")
+                continue
             fault = fit.misfit(value, recipe, numbers, leaf.shape, leaf.dtype)
             if fault:
-                faults.append(f"at '{path_string(pairs[i][0])}': {fault}")
+                faults.append(f"at '{path}': {fault}")
             spec[i] = bijector
     raise_all("spec_from_prior: no spec from this prior", faults)
     return treedef.unflatten(spec)
