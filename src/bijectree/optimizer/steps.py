@@ -27,6 +27,8 @@ class Steps:
 
     Attributes:
         reparam: of the whole model; leaves that the parameters lack are frozen in it.
+        watched: the rows of which a change from outside is noticed, in the order of
+            `fingerprints`.
     """
 
     def __init__(self, reparam: Reparam, missing: frozenset[int]):
@@ -45,7 +47,7 @@ class Steps:
         # What else is a coordinate itself needs no watching.
         self._own = {i for i, row in plan.free if row.kind is None and not plan.outer}
         # A frozen leaf may be changed from outside too, and others depend on it.
-        self._watched = [
+        self.watched = [
             (i, row) for i, row in plan.free if i not in self._own or i in self._needed
         ] + [
             (i, row)
@@ -54,7 +56,7 @@ class Steps:
         ]
         # Inverted on the way, in a step that reads and writes their leaves anyway.
         self._cheap = not plan.outer and all(
-            row.kind is None or row.kind.elementwise for _, row in self._watched
+            row.kind is None or row.kind.elementwise for _, row in self.watched
         )
         self.fingerprints = jax.jit(self._fingerprints)
         self.pull_back = jax.jit(self._pull_back)
@@ -157,10 +159,10 @@ class Steps:
 
     def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
-        if not self._watched:
+        if not self.watched:
             return jnp.zeros(1, jnp.uint32)  # orbax saves no empty array
         places, owners, weights = [], [], []
-        for n, (i, row) in enumerate(self._watched):
+        for n, (i, row) in enumerate(self.watched):
             for power, m in enumerate(row.members or (i,)):
                 places.append(m)
                 owners.append(n)
@@ -170,10 +172,10 @@ class Steps:
             [((), ())] * len(places),
             [_get(arrays, m) for m in places],
         )
-        if len(places) == len(self._watched):
+        if len(places) == len(self.watched):
             return found
         found = found * np.asarray(weights, np.uint32)
-        return jax.ops.segment_sum(found, np.asarray(owners), len(self._watched))
+        return jax.ops.segment_sum(found, np.asarray(owners), len(self.watched))
 
     def _refresh(self, free: PyTree, fingerprints: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `marks` were made of."""
@@ -182,7 +184,7 @@ class Steps:
             _get(arrays, i) if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
-        if not self._watched:
+        if not self.watched:
             return self._bound.free_tree(found)
         these = fingerprints != self._fingerprints(arrays), found, arrays
         if self._cheap:
@@ -218,7 +220,7 @@ class Steps:
         coordinates put them keep those too: near saturation many map to one value.
         """
         bound, plan = self._bound, self._plan
-        index = {i: n for n, (i, _) in enumerate(self._watched)}
+        index = {i: n for n, (i, _) in enumerate(self.watched)}
         flags: dict[int, Array] = {}
         inner, _ = bound.peel_outer(free)
         at = {i: x for (i, _), x in zip(plan.free, inner, strict=True)}

@@ -24,6 +24,7 @@ from .static import (
     StaticLeaf as StaticLeaf,
 )
 from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappable
+from .wildcards import Match as Match
 from .words import (
     as_text as as_text,
     describe as describe,
