@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from ..trees import as_text, is_array, raise_all
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 # What a user's own bijector may raise when it is called. The row then says so.
 ERRORS = (
@@ -83,8 +83,12 @@ class Report:
             for text in getattr(row, what):
                 yield row.path, text
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> "Table":
         """The rows as a table, then failures and notes."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for name in ("", "leaf", "array", "bijector", "event", "support"):
             table.add_column(name, no_wrap=True)
