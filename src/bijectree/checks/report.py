@@ -4,22 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..constraints import Verdict
 from ..trees import as_text, is_array, raise_all
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-
-# What a user's own bijector may raise when it is called. The row then says so.
-ERRORS = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +117,12 @@ class Findings:
     cells: dict[str, str] = dataclasses.field(default_factory=dict)
     failures: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """Take over what a judgement has found."""
+        self.failures += verdict.failures
+        self.notes += verdict.notes
+        self.cells["log_det"] = verdict.log_det
 
     def raised(self, name: str, error: Exception) -> None:
         """Note what a bijector raised as a failure."""
