@@ -1,4 +1,10 @@
-"""Any pytree, by path."""
+"""Any pytree, by path.
+
+A *path* is written as users do: `layers.0.weight`. A *rule* picks leaves by a path, a
+glob or a function of the model. An array is *spread* where it is split over processes, so
+that none of them has it whole; `whole` and `at_hand` gather it. A *static* leaf is
+compared by value, as a part of the structure.
+"""
 
 from .arrays import (
     at_hand as at_hand,

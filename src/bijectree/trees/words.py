@@ -36,7 +36,8 @@ def as_text(table: Any) -> str:
         width=1000,
         color_system=None,
         force_terminal=False,
-        force_jupyter=False,  # in a notebook rich would display it there instead
+        # In a notebook rich would otherwise display the table there.
+        force_jupyter=False,
     )
     console.print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
