@@ -40,7 +40,8 @@ def step_with(
     """`step_of_leaf`, where the sum is rounded by `add`."""
     bijector = kind.recipe.build(numbers)
     target = jnp.where(_overflows(kind, numbers, target, free), place, target)
-    # What an earlier sum did not reach, this one does, also where that is the edge.
+    # A target that an earlier sum did not reach is still to be reached, also where it is
+    # the number nearest to the boundary.
     largest = largest_number(target.dtype)
     edge = jnp.clip(snap_inside_interval(bijector, target), -largest, largest)
     at = _is_at(kind, numbers, place, target, free)
