@@ -39,6 +39,7 @@ from .inference import (
     target_log_prob_fn,
 )
 from .optimizer import (
+    carry,
     eval_params,
     reparameterize,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "affine",
     "bijector_for",
     "by_path",
+    "carry",
     "check",
     "circular",
     "corr_cholesky",

@@ -1,5 +1,6 @@
 """Optax optimizers of free coordinates, for parameters in the model's coordinates."""
 
+import collections
 import functools
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import optax
 from jaxtyping import Array, PyTree, UInt32
 
 from .. import numerics
-from ..reparam import Reparam
+from ..reparam import Plan, Reparam
 from ..trees import is_array
 from .extra_arguments import ToFree
 from .line_searches import _all, forget_searches
@@ -24,12 +25,19 @@ class ReparameterizedState(NamedTuple):
     Attributes:
         inner: the state of the inner optimizer, in free coordinates.
         free: the free coordinates. They are carried exactly; the parameters follow.
-        marks: by which a change of the parameters from outside is noticed.
+        fingerprints: by which a change of the parameters from outside is noticed.
     """
 
     inner: optax.OptState
     free: PyTree
     fingerprints: UInt32[Array, " watched"]
+
+
+# The optimizers that were made last, and of which plan, for `carry`: the state of one
+# does not tell how a leaf starts. They are few, and a plan holds no arrays.
+made: collections.deque[tuple[optax.GradientTransformation, Plan]] = collections.deque(
+    maxlen=32
+)
 
 
 def reparameterize(
@@ -45,11 +53,20 @@ def reparameterize(
     vector or a matrix, at worst where they were), and the free value is not altered. A
     place inside that one sum cannot reach, the sums of later updates do.
 
+    Where a free value is so large that its map overflows, the parameter is about the
+    largest number of its dtype, which `inverse` accepts, and the gradient pulled back
+    there is finite, so that later steps come back. A vector or a matrix that overflows
+    may stay where it was; its free coordinates are then those of that place.
+
+    Where a model has leaves that are no arrays of floats, such as integers or strings,
+    use `eqx.apply_updates(params, updates)`: `optax.apply_updates` cannot add to them.
+
     Parameters that were changed from outside, such as by a restored checkpoint or
     `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
     depend on them; all others are never inverted, so that nothing drifts. A change into
     what is not the support gives NaN. A tied leaf follows its source, whatever was done
-    to it. With another Reparam, such as one of other bounds, start with a new state.
+    to it. Under another Reparam, such as one of other bounds or with a part unfrozen, the
+    state goes on by `bt.carry`.
 
     The update of a frozen leaf, and of an element that does not move, is −0.0: adding it
     changes no bit (but XLA may flush subnormal numbers to zero). NaN in the gradient of a
@@ -90,11 +107,13 @@ def reparameterize(
         >>> print(f"{state.free['scale']:.2f}", params["scale"] > 0)
         -199.31 True
     """
+    made.append((optimizer, reparam.bound.plan))
     inner = optax.with_extra_args_support(optimizer)
     part_of = functools.cache(functools.partial(Steps, reparam))
 
     def init(params: PyTree) -> ReparameterizedState:
-        if type(params).__name__ == "_ParamsPlaceholder":  # of optax.tree_map_params
+        # `optax.tree_map_params` calls `init` with a placeholder.
+        if type(params).__name__ == "_ParamsPlaceholder":
             fingerprints = jnp.zeros(1, jnp.uint32)
             return ReparameterizedState(inner.init(params), params, fingerprints)
         arrays = arrays_of(reparam, params, "params")
