@@ -64,8 +64,7 @@ def check_dtypes(
             )
 
 
-@functools.lru_cache(maxsize=4096)
-def _result_dtype(
+def _find_result_dtype(
     kind: Kind, avals: tuple[Any, ...], method: str, dtype: Any, *, cast: bool
 ) -> np.dtype:
     """The dtype that a method of a bijector returns for an argument of another."""
@@ -77,9 +76,22 @@ def _result_dtype(
             numbers = substrate.cast_numbers(numbers, dtype)
         return getattr(kind.recipe.build(numbers), method)(x)
 
-    with substrate.standard_promotion(), substrate.at_once(kind):
+    with (
+        substrate.standard_promotion(),
+        substrate.own_cache(),
+        substrate.at_once(kind),
+    ):
         x = jax.ShapeDtypeStruct(shape, dtype)
         return np.dtype(jax.eval_shape(call, numbers, x).dtype)
+
+
+_known_result_dtype = functools.lru_cache(maxsize=4096)(_find_result_dtype)
+
+
+def _result_dtype(kind: Kind, *args: Any, cast: bool) -> np.dtype:
+    # No cache is to hold what is no JAX pytree, and may hold arrays.
+    find = _find_result_dtype if kind.recipe.opaque else _known_result_dtype
+    return find(kind, *args, cast=cast)
 
 
 def _tfp_dtype(kind: Kind, numbers: tuple[Any, ...]) -> np.dtype | None:

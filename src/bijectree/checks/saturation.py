@@ -54,15 +54,22 @@ def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
     return flat.reshape(inputs, steps.size)
 
 
-@functools.cache
-def _compiled_once() -> Any:
+def _compiled_once(kind: Kind) -> Any:
     """`jax.jit` for what runs once: the time to compile it is all that counts."""
-    options = {"xla_backend_optimization_level": 0}
-    return jax.jit(
-        _alive,
-        static_argnums=0,
-        compiler_options=options if jax.default_backend() == "cpu" else None,
-    )
+    if kind.recipe.opaque:  # no cache is to hold it
+        return _jit(functools.partial(_alive, kind))
+    return functools.partial(_jit_of_all(), kind)
+
+
+@functools.cache
+def _jit_of_all() -> Any:
+    return _jit(_alive, static_argnums=0)
+
+
+def _jit(function: Any, **options: Any) -> Any:
+    on_cpu = jax.default_backend() == "cpu"
+    fast = {"xla_backend_optimization_level": 0} if on_cpu else None
+    return jax.jit(function, compiler_options=fast, **options)
 
 
 def check_room(
@@ -73,12 +80,12 @@ def check_room(
     if inputs > _MOST_COORDINATES or events * inputs**2 > _MOST_ENTRIES or not inputs:
         findings.cells["room"] = "not checked (size)" if inputs else ""
         return
-    run = _compiled_once()
+    run = _compiled_once(kind)
     low, high = 0.0, _FURTHEST
     grid = np.concatenate([[0.0], np.geomspace(_FURTHEST / 2**14, _FURTHEST, 15)])
     for _ in range(3):
         steps = np.concatenate([-grid, grid]).astype(kind.compute_dtype)
-        alive = jax.device_get(run(kind, numbers, free, steps)).all(axis=0)
+        alive = jax.device_get(run(numbers, free, steps)).all(axis=0)
         both = alive[: len(grid)] & alive[len(grid) :]
         if both.all():
             break

@@ -22,6 +22,7 @@ from .contexts import (
     at_once as at_once,
     exactly as exactly,
     in_auto_axes as in_auto_axes,
+    own_cache as own_cache,
     standard_promotion as standard_promotion,
 )
 from .errors import BIND_ERRORS as BIND_ERRORS, CALL_ERRORS as CALL_ERRORS

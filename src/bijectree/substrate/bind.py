@@ -27,7 +27,12 @@ def bind(
             not give one scalar log-det; the message lacks only the leaf's path.
     """
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
-    return _bind(recipe, avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
+    key = avals, tuple(shape), jax.dtypes.canonicalize_dtype(dtype)
+    if not recipe.opaque:
+        return _interned(recipe, *key)
+    if key not in recipe.kinds:
+        recipe.kinds[key] = _bind(recipe, *key)
+    return recipe.kinds[key]
 
 
 def with_dtype(kind: Kind, dtype: Any, numbers: tuple[Any, ...]) -> Kind:
@@ -37,7 +42,6 @@ def with_dtype(kind: Kind, dtype: Any, numbers: tuple[Any, ...]) -> Kind:
     return bind(kind.recipe, numbers, kind.shape, dtype)
 
 
-@functools.lru_cache(maxsize=4096)
 def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
     half = np.dtype(dtype).itemsize < 4
@@ -111,6 +115,9 @@ def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> K
             f"the log-det of {name} has shape {log_det.shape} where a scalar is due"
         )
     return kind
+
+
+_interned = functools.lru_cache(maxsize=4096)(_bind)
 
 
 def _shapes(kind: Kind, numbers: tuple[Any, ...]) -> tuple[Any, Any, Any]:

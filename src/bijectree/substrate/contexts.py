@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .kind import Kind
+from .tfp import tfb
 
 
 def at_once(kind: Kind) -> contextlib.AbstractContextManager[None]:
@@ -26,13 +27,28 @@ def standard_promotion() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exactly() -> Iterator[None]:
-    """Standard promotion, and products of matrices in the precision of their dtype.
+def own_cache() -> Iterator[None]:
+    """Let what TFP's bijectors remember of a call be forgotten after it.
 
-    GPUs and TPUs round the float32 factors of a product to TF32 or bfloat16 unless they
-    are asked not to: a map would keep three digits, and its log-det be that of another.
+    All bijectors share one dictionary. What is traced stays there, with the trace that it
+    belongs to and the bijectors, for as long as a log-det refers to what it is of.
     """
-    with standard_promotion(), jax.default_matmul_precision("highest"):
+    cache = vars(tfb.Bijector)["_cache"]
+    kept, cache.storage = cache.storage, type(cache.storage)()
+    try:
+        yield
+    finally:
+        cache.storage = kept
+
+
+@contextlib.contextmanager
+def exactly() -> Iterator[None]:
+    """Standard promotion, a cache of its own, and products in the precision of a dtype.
+
+    GPUs and TPUs round the float32 factors of a matrix product to TF32 or bfloat16 unless
+    they are asked not to: a map would keep three digits, and its log-det be another's.
+    """
+    with standard_promotion(), own_cache(), jax.default_matmul_precision("highest"):
         yield
 
 
@@ -79,11 +95,20 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     Numbers of NumPy become JAX's first, in the precision of the moment: JAX remembers
     what one was compiled to, and would hand a float64 one to float32 code.
     """
-    jitted = in_auto_axes(jax.jit(function, static_argnums=0))
+    shared = jax.jit(function, static_argnums=0)
+
+    def compiled(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
+        if not kind.recipe.opaque:
+            return shared(kind, numbers, leaf)
+        if function not in kind.programs:
+            kind.programs[function] = jax.jit(functools.partial(function, kind))
+        return kind.programs[function](numbers, leaf)
+
+    on_devices = in_auto_axes(compiled)
 
     @functools.wraps(function)
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
-        return jitted(kind, as_arrays(numbers), leaf)
+        return on_devices(kind, as_arrays(numbers), leaf)
 
     return call
 

@@ -1,6 +1,8 @@
 """What leaves must share for one trace to serve them all."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
 
@@ -39,3 +41,8 @@ class Kind(HashedOnce):
     uniform: bool
     number_shapes: tuple[tuple[int, ...], ...]
     eager: bool
+
+    @functools.cached_property
+    def programs(self) -> dict[Any, Any]:
+        """What is compiled for an opaque bijector alone, by the function."""
+        return {}

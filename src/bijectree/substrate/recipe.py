@@ -1,6 +1,7 @@
 """A bijector taken apart: what is made of numbers, and the numbers."""
 
 import dataclasses
+import functools
 import pickle
 from typing import Any
 
@@ -33,10 +34,19 @@ class Recipe:
         leaves = [next(rest) if f is None else f.value for f in self.fixed]
         return jax.tree_util.tree_unflatten(self.treedef, leaves)
 
-    @property
+    @functools.cached_property
     def opaque(self) -> bool:
-        """Whether the bijector, or a part of it, is no JAX pytree."""
+        """Whether the bijector, or a part of it, is no JAX pytree.
+
+        Caches that outlive it must not hold such a bijector, which may hold arrays: what
+        is made of its recipe is kept in the recipe, and goes with it.
+        """
         return any(f is not None and is_bijector(f.value) for f in self.fixed)
+
+    @functools.cached_property
+    def kinds(self) -> dict[Any, Any]:
+        """The kinds of an opaque one, by what they were bound to."""
+        return {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         if pickle.loads(pickle.dumps(self.treedef)) == self.treedef:
