@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Bool, PyTree
 
 from ..constraints import dtype_fault
 from ..substrate import BIND_ERRORS, Kind, Recipe, bind, split
@@ -34,8 +35,9 @@ from .binding_faults import (
 )
 from .dependence import trace
 from .leaves import tie_fault
+from .masked import bind_masked
 from .plan import Plan, Row, owner
-from .spec_items import Dependent, Joint, Tied, frozen, is_spec_leaf
+from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
 
 
 def make_plan(
@@ -179,6 +181,8 @@ class _Binding:
                 )
             elif isinstance(item, Joint):
                 self._join(i, item)
+            elif isinstance(item, Masked):
+                self._mask(i, item)
             else:
                 self._map(i, item, row.shape, row.dtype)
         self.faults += _ambiguous(self.rows)
@@ -187,8 +191,25 @@ class _Binding:
         self.rows[i] = dataclasses.replace(row, role="free", **changes)
         self.held[i] = None
 
+    def _mask(self, i: int, item: Masked) -> None:
+        """Bind a bijector to some entries of a leaf; the others keep their values."""
+        row, held = self.rows[i], self.held[i]
+        if not item.mask.any() and item.mask.shape == row.shape[: item.mask.ndim]:
+            self.rows[i] = dataclasses.replace(row, role="frozen")
+            return
+        self._map(i, item.bijector, row.shape, row.dtype, item.mask)
+        self.held[i], picked = held, self.rows[i].picked
+        fault = picked.held_fault(held) if picked is not None else ""
+        self.faults += [f"at '{row.path}': {fault}"] if fault else []
+
     def _map(
-        self, i: int, item: Any, shape: tuple[int, ...], dtype: Any, **more: Any
+        self,
+        i: int,
+        item: Any,
+        shape: tuple[int, ...],
+        dtype: Any,
+        mask: Bool[np.ndarray, "..."] | None = None,
+        **more: Any,
     ) -> None:
         """Bind a bijector, or a function that makes one, to leaf `i`."""
         row = self.rows[i]
@@ -205,13 +226,20 @@ class _Binding:
         try:
             if function is not None and known:
                 structure, numbers = self._depend(slot, on)
-            if known:
+            if known and mask is not None:
+                found = bind_masked(structure, numbers, mask, shape, dtype)
+                kind, numbers, more["picked"] = found
+                if function is None:
+                    item, slot = kind.recipe.build(numbers), len(self.parts)
+                    self.parts.append((kind.recipe, numbers))
+            elif known:
                 kind = bind(structure, numbers, shape, dtype)
         except BIND_ERRORS as error:
             what = describe(jax.ShapeDtypeStruct(shape, dtype))
             self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
         if kind is not None:
-            self._events_whole(i, item, more.get("members"), kind)
+            whole = more.get("members") or ((i,) if "picked" in more else None)
+            self._events_whole(i, item, whole, kind)
             if function is None:
                 self._numbers_held(where, item, slot, kind)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
