@@ -206,7 +206,7 @@ def _of_events(
     within = [*np.ndindex(*kind.free_shape[1:])]
     labels = [(*map(int, event), *index) for event in of_leaf for index in within]
     depth = mask.ndim + len(kind.free_shape) - 1
-    array = np.array(labels, int).reshape(-1, depth)
+    array = np.array(labels, int).reshape(len(labels), depth)
     return kind, numbers, dataclasses.replace(picked, static_labels=StaticLeaf(array))
 
 
@@ -245,7 +245,7 @@ def _of_parts(
     ]
     picked = Picked(
         StaticLeaf(by_part[free]),
-        StaticLeaf(np.array(labels, int).reshape(-1, len(shape))),
+        StaticLeaf(np.array(labels, int).reshape(len(labels), len(shape))),
         shape,
         zero_axis=axis,
     )
