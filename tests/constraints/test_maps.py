@@ -2,7 +2,6 @@ import json
 import math
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import mpmath as mp
@@ -302,26 +301,6 @@ def test_nothing_is_nan_at_the_extremes(name, precision):
 # ∫ exp(log density + log-det) over free space, by the trapezoidal rule.
 
 
-def _integral(prior_log_prob, bijector, shape, points, dtype):
-    reparam = bt.Reparam({"x": jax.ShapeDtypeStruct(shape, dtype)}, {"x": bijector})
-    axes = np.meshgrid(*[points] * reparam.dim, indexing="ij")
-    free = jnp.asarray(np.stack([a.ravel() for a in axes], axis=-1), dtype)
-
-    @jax.jit
-    def density(free):
-        def each(vector):
-            model, log_det = reparam.forward_and_log_det(reparam.unravel(vector))
-            return model["x"], log_det
-
-        x, log_det = jax.vmap(each)(free)
-        return jnp.exp(prior_log_prob(x) + log_det)
-
-    values = np.asarray(density(free), np.float64)
-    # where the value saturates, at the ends of a tail, a density may be 0·inf
-    values = np.where(np.isnan(values), 0.0, values)
-    return values.sum() * (points[1] - points[0]) ** reparam.dim
-
-
 LINE = np.linspace(-30, 30, 601)
 PLANE = np.linspace(-24, 24, 161)
 SPACE = np.linspace(-9, 9, 61)
@@ -354,7 +333,7 @@ SPACE = np.linspace(-9, 9, 61)
 )
 def test_densities_integrate_to_1(prior, bijector, shape, points, precision):
     distribution = jax.tree.map(lambda leaf: leaf.astype(precision), prior())
-    total = _integral(distribution.log_prob, bijector, shape, points, precision)
+    total = law.mass(distribution.log_prob, bijector, shape, points, precision)
     assert abs(total - 1) < (1e-4 if precision == np.float32 else 1e-7)
 
 
@@ -366,9 +345,7 @@ def test_lkj_integrates_to_1(size, precision):
     points = LINE if size == 2 else SPACE
     tolerance = 1e-4 if precision == np.float32 else 1e-6
     factor = tfd.CholeskyLKJ(size, dtype(eta))
-    total = _integral(
-        factor.log_prob, bt.corr_cholesky(), (size, size), points, precision
-    )
+    total = law.mass(factor.log_prob, bt.corr_cholesky(), (size, size), points, precision)
     assert abs(total - 1) < tolerance
     # the log of the constant is the density at the identity, whose determinant is 1
     constant = tfd.LKJ(size, dtype(eta)).log_prob(jnp.eye(size, dtype=precision))
@@ -377,87 +354,8 @@ def test_lkj_integrates_to_1(size, precision):
         determinant = jnp.linalg.det(matrix)
         return constant + (eta - 1) * jnp.log(jnp.maximum(determinant, 0))
 
-    total = _integral(log_prob, bt.corr_matrix(), (size, size), points, precision)
+    total = law.mass(log_prob, bt.corr_matrix(), (size, size), points, precision)
     assert abs(total - 1) < 10 * tolerance
-
-
-def test_auxiliary_densities_are_as_documented(precision):
-    points = np.linspace(-8, 8, 400)  # not through 0
-    uniform = lambda angle: jnp.full_like(angle, -math.log(2 * math.pi))  # noqa: E731
-    total = _integral(uniform, bt.circular(), (), points, precision)
-    assert abs(total - 1) < 1e-4
-    uniform = lambda x: jnp.full_like(x[..., 0], -math.log(2 * math.pi))  # noqa: E731
-    total = _integral(uniform, bt.sphere(), (2,), points, precision)
-    assert abs(total - 1) < 1e-4
-
-
-@pytest.mark.parametrize("period", [360.0, 180.0, 1.0, 7.3])
-def test_an_angle_of_any_period(period, precision):
-    bijector = bt.circular(period=period)
-    uniform = lambda angle: jnp.full_like(angle, -math.log(period))  # noqa: E731
-    points = np.linspace(-8, 8, 400)
-    total = _integral(uniform, bijector, (), points, precision)
-    assert abs(total - 1) < 1e-4
-    turns = np.array([-0.4999, -0.25, 0.0, 1e-3, 0.3, 0.4999])
-    model = {"x": jnp.asarray(turns * period, precision)}
-    reparam = bt.Reparam(model, {"x": bijector})
-    free = reparam.inverse(model)
-    expected = np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], -1)
-    np.testing.assert_allclose(free["x"], expected, atol=4 * np.finfo(precision).eps)
-    back, log_det = reparam.forward_and_log_det(free)
-    np.testing.assert_allclose(back["x"], model["x"], rtol=1e-6, atol=1e-6 * period)
-    np.testing.assert_allclose(
-        log_det, 6 * (math.log(period / (2 * math.pi)) - 0.5), rtol=1e-5, atol=1e-5
-    )
-
-
-def test_angles_near_half_a_period_stay_inside(precision):
-    below = [[-1.0, sign * 10.0**-k] for k in range(3, 40, 2) for sign in (1, -1)]
-    for period in np.random.default_rng(0).uniform(0.1, 1000, 50):
-        bijector = bt.circular(period=float(period))
-        angles = bijector.forward(jnp.asarray(below, precision))
-        assert bt.support(bijector).contains(angles).all(), period
-
-
-def test_a_period_changes_without_a_trace_and_may_be_an_array():
-    model = {"x": jnp.array([40.0, 40.0])}
-    reparam = bt.Reparam(model, bt.circular(period=[360.0, 180.0]))
-    free = reparam.inverse(model)["x"]
-    np.testing.assert_allclose(np.arctan2(*free.T[::-1]), np.deg2rad([40.0, 80.0]))
-    traces = []
-
-    @eqx.filter_jit
-    def forward(reparam, free):
-        traces.append(1)
-        return reparam.forward(free)
-
-    for period in (360.0, 180.0):
-        forward(bt.Reparam(model, bt.circular(period=period)), {"x": free})
-    assert len(traces) == 1
-
-
-@pytest.mark.parametrize("period", [0.0, -1.0, np.inf, np.nan, "turn"])
-def test_a_period_that_is_none(period):
-    with pytest.raises(ValueError, match="period must be"):
-        bt.circular(period=period)
-
-
-def test_an_angle_in_degrees_is_told_of_the_period():
-    reparam = bt.Reparam({"psi": jnp.array(0.0)}, bt.circular())
-    with pytest.raises(
-        bt.SupportError, match=r"got 40.*\(−π, π\]; add .* bt.circular\(period=360.0\)"
-    ):
-        reparam.inverse({"psi": jnp.array(40.0)})
-
-
-def test_circular_has_no_cut(precision):
-    angles = jnp.asarray([-3.1, -1.0, 0.0, 2.0, 3.1, math.pi], precision)
-    reparam = bt.Reparam({"x": angles}, {"x": bt.circular()})
-    free = reparam.inverse({"x": angles})["x"]
-    assert free.shape == (6, 2)
-    np.testing.assert_allclose(reparam.forward({"x": free})["x"], angles, rtol=1e-6)
-    west = jnp.asarray([[-1.0, -0.0]] * 6, precision)
-    np.testing.assert_allclose(reparam.forward({"x": west})["x"], math.pi, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,6 +1,12 @@
-"""A named set: its map, its membership test, its edge."""
+"""A named set: its map, its membership test, its edge.
 
-# Imported for what they register.
+A *fact* is what is known of a class of bijectors: where it is one to one, and onto which
+set. *Knowledge* is what the facts say of one bijector, link by link. A set has a *tag*
+that says which it is, and is *solid* where it has as many dimensions as entries, unlike a
+simplex.
+"""
+
+# These modules are imported for what they register.
 from . import tfp_facts as tfp_facts, tfp_pairs as tfp_pairs
 from .affine import affine as affine, real as real
 from .arguments import finite_number as finite_number
@@ -37,5 +43,14 @@ from .support import (
     interval_of as interval_of,
     knowledge_of as knowledge_of,
     support as support,
+)
+from .verdict import Verdict as Verdict, is_augmented as is_augmented, judge as judge
+from .verification import (
+    MOST_COORDINATES as MOST_COORDINATES,
+    MOST_ENTRIES as MOST_ENTRIES,
+    differentiable as differentiable,
+    raised as raised,
+    verify as verify,
+    why_unproven as why_unproven,
 )
 from .zero_sum import zero_sum as zero_sum

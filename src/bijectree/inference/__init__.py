@@ -1,4 +1,7 @@
-"""What is learnt from a posterior: draws, modes, a normal approximation."""
+"""What is learnt from a posterior: draws, modes, a normal approximation.
+
+A *bridge* is what a sampler that is not called here wants of a Posterior.
+"""
 
 from .arguments import (
     listed as listed,
@@ -13,5 +16,7 @@ from .diagnostics import condition_number as condition_number
 from .draws import Draws as Draws
 from .find_map import Mode as Mode, find_map as find_map
 from .laplace import Laplace as Laplace, laplace as laplace
+from .nuts import take_steps as take_steps
 from .optional import optional_import as optional_import
+from .progress import bar as bar
 from .sample import sample_blackjax as sample_blackjax

@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray, PyTree
-from rich.console import Console
-from rich.progress import Progress
 
 from .. import substrate
 from ..posterior import Posterior, Target
 from . import chains_on_devices
 from .arguments import require_counts, require_free_posterior
 from .draws import Draws
+from .nuts import take_steps
 from .optional import optional_import
+from .progress import bar as progress_bar
 
-_CHUNKS = 20  # movements of the progress bar
+# The progress bar moves so many times.
+_CHUNKS = 20
 
 
 def sample_blackjax(
@@ -90,7 +91,8 @@ def sample_blackjax(
     starts = posterior.initial(key_start, *data, start=start, jitter=jitter, n=chains)
     target = Target(posterior, data)
     vectors = jax.vmap(posterior.reparam.ravel)(starts)
-    if vectors.dtype.itemsize < 4:  # too coarse to take steps in
+    # A dtype of fewer than 32 bits is too coarse to take steps in.
+    if vectors.dtype.itemsize < 4:
         vectors = vectors.astype(jnp.float32)
     target = chains_on_devices.place(mesh, target, by_chain=False)
 
@@ -100,10 +102,9 @@ def sample_blackjax(
     chunk = max(1, draws // _CHUNKS)
     found: list[tuple[Array, dict[str, Array]]] = []
     first = jax.process_index() == 0
-    console = Console(stderr=True)
     # A mesh that the user has set is for the model's arrays, not for the chains.
     here = contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
-    with here, Progress(console=console, disable=not (progress and first)) as bar:
+    with here, progress_bar(progress=progress and first) as bar:
         task = bar.add_task("warm-up", total=None)
         states, tuned = jax.block_until_ready(
             _warm_up(
@@ -184,21 +185,30 @@ def _draw(
     def one(
         target: Target, key: PRNGKeyArray, state: Any, tuned: dict[str, Array]
     ) -> Any:
-        nuts = blackjax.nuts(target, max_num_doublings=max_tree_depth, **tuned)
-
-        def step(state: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
-            state, info = nuts.step(key, state)
-            stats = {
-                "lp": state.logdensity,
-                "diverging": info.is_divergent,
-                "acceptance_rate": info.acceptance_rate,
-                "energy": info.energy,
-                "n_steps": info.num_integration_steps,
-                "tree_depth": info.num_trajectory_expansions,
-            }
-            return state, (state.position, stats)
-
-        return jax.lax.scan(step, state, jax.random.split(key, n))
+        (state, _), found = take_steps(
+            blackjax,
+            target,
+            key,
+            state,
+            tuned["step_size"],
+            tuned["inverse_mass_matrix"],
+            _position_and_stats,
+            n=n,
+            max_tree_depth=max_tree_depth,
+        )
+        return state, found
 
     with substrate.standard_promotion():
         return chains_on_devices.map_chains(mesh, one, target, keys, states, tuned)
+
+
+def _position_and_stats(state: Any, info: Any) -> tuple[Array, dict[str, Array]]:
+    stats = {
+        "lp": state.logdensity,
+        "diverging": info.is_divergent,
+        "acceptance_rate": info.acceptance_rate,
+        "energy": info.energy,
+        "n_steps": info.num_integration_steps,
+        "tree_depth": info.num_trajectory_expansions,
+    }
+    return state.position, stats

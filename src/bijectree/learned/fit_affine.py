@@ -8,16 +8,17 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .. import inference
-from ..inference import Draws, condition_number, find_map, listed
+from ..inference import Draws, find_map, listed
 from ..posterior import Posterior, Target, negative_hessian
 from ..reparam import Reparam
 from ..trees import describe
 from . import low_rank, short_chains
-from .fit_report import FitReport, fisher_divergence
+from .fit_report import FitReport, figures, fisher_divergence
 from .low_rank import AffineMap
 from .short_chains import CHUNK, Window
 
-_HELD_OUT = 200  # draws of those at hand whose gradients are looked at
+# Gradients are looked at for so many of the held-out draws, at most.
+_HELD_OUT = 200
 
 
 def fit_affine(
@@ -142,8 +143,9 @@ def _fisher(
     columns = low_rank.columns_of(rank, posterior.dim)
     fitted = low_rank.identity(posterior.dim, columns)
     x = np.asarray(jax.vmap(reparam.ravel)(free), np.float64)
-    trace, spent = [], chains  # one gradient at each start
-    with short_chains.bar(progress=progress) as bar:
+    # Each start has cost one gradient.
+    trace, spent = [], chains
+    with inference.bar(progress=progress) as bar:
         task = bar.add_task("warm-up", total=sum(sizes))
 
         def sample(size: int, key: PRNGKeyArray) -> Window:
@@ -161,8 +163,8 @@ def _fisher(
             kept = found.later(max(size // 2, size - 2 * CHUNK))
             draws, scores = _pooled(kept, slice(None))
             # Too few draws for the directions are enough for the diagonal.
-            now = rank if len(draws) > needed + 5 else 0
-            partial = _from_scores(posterior, draws, scores, now)
+            rank_now = rank if len(draws) > needed + 5 else 0
+            partial = _from_scores(posterior, draws, scores, rank_now)
             fitted = low_rank.padded(partial, columns)
             trace.append(_divergence(fitted, *_pooled(found, slice(-1, None))))
         found = sample(sizes[-1], key)
@@ -216,7 +218,7 @@ def _laplace(
     precision = np.asarray(negative_hessian(target, mode.vector), np.float64)
     _require_positive(posterior, precision)
     covariance = np.linalg.inv(precision)
-    # The diagonal map with the least Fisher divergence from that normal density.
+    # This is the diagonal map with the least Fisher divergence from the normal density.
     scale = (np.diagonal(covariance) / np.diagonal(precision)) ** 0.25
     mean = np.asarray(mode.vector, np.float64)
     fitted = low_rank.from_covariance(mean, covariance, scale, rank)
@@ -250,17 +252,14 @@ def _report(
     objective: str = "",
 ) -> FitReport:
     """The figures at held-out draws; an affine map needs no gradient more for them."""
-    return FitReport(
-        method="",
+    held = figures(
+        x, scores, fitted.inverse(x), fitted.pull(scores), spent=spent_on_figures
+    )
+    return held.report(
+        "",
         objective=objective,
         trace=np.zeros(0) if trace is None else trace,
-        fisher_before=fisher_divergence(x, scores),
-        fisher_after=_divergence(fitted, x, scores),
-        condition_before=condition_number(x),
-        condition_after=condition_number(fitted.inverse(x)),
-        held_out=len(x),
         gradients=gradients,
-        gradients_held_out=spent_on_figures,
         divergences=divergences,
     )
 
@@ -346,7 +345,8 @@ def _require_positive(posterior: Posterior, precision: np.ndarray) -> None:
             "fit_affine: the Hessian at the mode is not finite at "
             f"{listed(posterior.labels, bad)}"
         )
-    # In units of the curvatures, so that a coordinate of large scale is not called flat.
+    # The Hessian is in units of its curvatures, so that no coordinate is called flat for
+    # its large scale.
     size = np.sqrt(np.abs(np.diagonal(precision)))
     size = np.where(size > 0, size, 1.0)
     values, directions = np.linalg.eigh(precision / np.outer(size, size))

@@ -8,30 +8,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
-from rich.console import Console
-from rich.progress import Progress
 
-from .. import substrate
+from .. import inference, substrate
 from ..inference import listed, optional_import
 from ..posterior import Target, dtype_of
 from .low_rank import AffineMap
 
-CHUNK = 25  # steps of one compiled call
-
+# One compiled call takes so many steps.
+CHUNK = 25
 
 _ACCEPTANCE = 0.8
 
+# A trajectory of this depth has at most 127 steps: a map is learnt from short ones, too.
+_DEPTH = 7
 
-_DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
-
-
+# Gradients are probed at so many points around the draws of chains in trouble.
 _PROBES = 128
 
+# A coordinate is named if its gradient is not finite at more than this share of probes.
+_MANY = 0.05
 
-_MANY = 0.05  # of them without a finite gradient
-
-
-_TROUBLED = 0.2  # of a chain's steps diverged: look why
+# A chain is in trouble if more than this share of its steps diverged.
+_TROUBLED = 0.2
 
 
 class Window(NamedTuple):
@@ -56,11 +54,6 @@ class Window(NamedTuple):
             gradients=self.gradients[:, -steps:],
             diverged=self.diverged[:, -steps:],
         )
-
-
-def bar(*, progress: bool) -> Progress:
-    """A progress bar on the standard error."""
-    return Progress(console=Console(stderr=True), disable=not progress)
 
 
 def run(
@@ -102,7 +95,7 @@ def require_finite(
 
     Args:
         target: the density, in the coordinates that have the labels.
-        guide: maps those of the chains to these.
+        guide: maps the coordinates of the chains to those of `target`.
         window: what the chains did.
         key: a PRNG key.
 
@@ -117,8 +110,8 @@ def require_finite(
     troubled = stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
     if not troubled.any():
         return window
-    # A trajectory into where there is no gradient is given up, and leaves no trace: look
-    # as far around its draws as they lie apart.
+    # A trajectory into where there is no gradient is given up, and leaves no trace: the
+    # probes lie as far around the chains' draws as these lie apart.
     draws = window.vectors[troubled].astype(np.float64).reshape(-1, guide.loc.size)
     draws = draws[np.isfinite(draws).all(axis=1)]
     points = draws[np.linspace(0, len(draws) - 1, _PROBES).astype(int)]
@@ -168,7 +161,8 @@ def _start(blackjax: Any, target: Target, start: Array) -> Any:
         init, _, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(_ACCEPTANCE)
 
         def one(vector: Array) -> Any:
-            first = 0.5 * vector.size**-0.25  # what suits a standard normal density
+            # This step size suits a standard normal density.
+            first = 0.5 * vector.size**-0.25
             tuning = jax.tree.map(jnp.asarray, init(jnp.asarray(first, vector.dtype)))
             return blackjax.nuts.init(vector, target), tuning
 
@@ -180,32 +174,32 @@ def _advance(
     blackjax: Any, target: Target, keys: PRNGKeyArray, carry: Any
 ) -> tuple[Any, tuple[Array, ...]]:
     with substrate.standard_promotion():
-        adaptation = blackjax.adaptation.step_size.dual_averaging_adaptation
-        _, update, _ = adaptation(_ACCEPTANCE)
-        kernel = blackjax.nuts.build_kernel()
-
-        def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
-            state, tuning = carry
-            mass = jnp.ones_like(state.position)
-            size = jnp.exp(tuning.log_step_size)
-            moved, info = kernel(key, state, target, size, mass, _DEPTH)
-            # A trajectory that left the numbers says nothing but that it was too long.
-            rate = jnp.nan_to_num(info.acceptance_rate)
-            new = jax.tree.map(
-                lambda x, old: jnp.asarray(x, old.dtype), update(tuning, rate), tuning
-            )
-            found = (
-                moved.position,
-                moved.logdensity_grad,
-                info.is_divergent,
-                info.num_integration_steps,
-            )
-            return (moved, new), found
 
         def one(key: PRNGKeyArray, carry: Any) -> Any:
-            return jax.lax.scan(step, carry, jax.random.split(key, CHUNK))
+            state, step_size = carry
+            return inference.take_steps(
+                blackjax,
+                target,
+                key,
+                state,
+                step_size,
+                jnp.ones_like(state.position),
+                _what_is_learnt_from,
+                n=CHUNK,
+                max_tree_depth=_DEPTH,
+                acceptance=_ACCEPTANCE,
+            )
 
         return jax.vmap(one)(keys, carry)
+
+
+def _what_is_learnt_from(state: Any, info: Any) -> tuple[Array, ...]:
+    return (
+        state.position,
+        state.logdensity_grad,
+        info.is_divergent,
+        info.num_integration_steps,
+    )
 
 
 @eqx.filter_jit

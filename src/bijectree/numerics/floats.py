@@ -20,7 +20,8 @@ def add_exactly(a: Array, b: Array) -> Array:
     total = a.astype(jnp.float32) + b.astype(jnp.float32)
     rounded = jax.lax.reduce_precision(total, info.nexp, info.nmant)
     if info.nexp < 8:
-        # float16's subnormal numbers, which that flushes and the conversion keeps
+        # `reduce_precision` flushes float16's subnormal numbers, which the conversion
+        # keeps.
         unit = float(info.smallest_subnormal)
         small = jnp.round(total / jnp.float32(unit)) * jnp.float32(unit)
         rounded = jnp.where(jnp.abs(total) < float(info.tiny), small, rounded)
@@ -44,7 +45,7 @@ def step_between(
     """The step to a number between `lowest` and `highest`, both of which are inside.
 
     Where the sum falls short of a bound since the difference was rounded, the next float
-    is past the exact difference; rounding is monotone, so that sum does not fall short.
+    is past the exact difference; rounding is monotone, so its sum does not fall short.
     """
     largest = largest_number(target.dtype)
     target = jnp.clip(
@@ -69,11 +70,12 @@ def next_above(x: Array) -> Array:
     return jax.lax.bitcast_convert_type(bits, x.dtype)
 
 
-# Floats in their order as integers, without the subnormal ones, which XLA may flush.
+# The functions below count floats in their order, without the subnormal ones, which XLA
+# may flush.
 
 
 def int_layout(dtype: Any) -> tuple[Any, Any]:
-    """The integers as wide as a float dtype, and the ordinal before 'tiny'."""
+    """The integers as wide as a float dtype, and how many subnormals ordinals skip."""
     info = jnp.finfo(dtype)
     integer = {16: np.int16, 32: np.int32, 64: np.int64}[info.bits]
     return integer, integer((1 << info.nmant) - 1)

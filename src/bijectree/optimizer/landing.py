@@ -39,7 +39,8 @@ def step_with(
 ) -> tuple[Array, None]:
     """`step_of_leaf`, where the sum is rounded by `add`."""
     bijector = kind.recipe.build(numbers)
-    # What an earlier sum did not reach, this one does, but for the boundary.
+    # A target that an earlier sum did not reach is still to be reached, unless it lies on
+    # the boundary, which no sum reaches.
     at = _is_at(kind, numbers, place, target, free) | (
         snap_inside_interval(bijector, target) != target
     )

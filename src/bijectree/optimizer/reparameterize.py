@@ -25,7 +25,7 @@ class ReparameterizedState(NamedTuple):
     Attributes:
         inner: the state of the inner optimizer, in free coordinates.
         free: the free coordinates. They are carried exactly; the parameters follow.
-        marks: by which a change of the parameters from outside is noticed.
+        fingerprints: by which a change of the parameters from outside is noticed.
     """
 
     inner: optax.OptState
@@ -104,7 +104,8 @@ def reparameterize(
     part_of = functools.cache(functools.partial(Steps, reparam))
 
     def init(params: PyTree) -> ReparameterizedState:
-        if type(params).__name__ == "_ParamsPlaceholder":  # of optax.tree_map_params
+        # `optax.tree_map_params` calls `init` with a placeholder.
+        if type(params).__name__ == "_ParamsPlaceholder":
             fingerprints = jnp.zeros(1, jnp.uint32)
             return ReparameterizedState(inner.init(params), params, fingerprints)
         arrays = arrays_of(reparam, params, "params")

@@ -1,7 +1,6 @@
 """Priors beside a model: which distribution stands at which leaf."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from ..priors import (
 )
 from ..reparam import Plan, Row
 from ..substrate import Recipe
-from ..trees import broadcast, describe, raise_all, unwrappable
+from ..trees import HashedOnce, broadcast, describe, raise_all, unwrappable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Term:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PriorPlan:
+class PriorPlan(HashedOnce):
     """A prior tree bound to a model; it holds no number, so it is hashable.
 
     Attributes:
@@ -53,25 +52,6 @@ class PriorPlan:
     terms: tuple[Term, ...] = ()
     recipes: tuple[Recipe, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, PriorPlan)
-            and hash(self) == hash(other)
-            and self.terms == other.terms
-            and self.recipes == other.recipes
-            and self.notes == other.notes
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash((self.terms, self.recipes, self.notes))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PriorPlan, (self.terms, self.recipes, self.notes)
 
 
 def make_prior_plan(

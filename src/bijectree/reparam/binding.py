@@ -1,18 +1,16 @@
 """Binding a spec to a model: who maps what, and every fault of it at once."""
 
 import dataclasses
-import graphlib
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Bool, PyTree
+from jaxtyping import PyTree
 
-from ..constraints import dtype_fault
-from ..substrate import BIND_ERRORS, Kind, Recipe, bind, split
+from ..constraints import dtype_fault, why_unproven
+from ..substrate import BIND_ERRORS, Kind, Recipe, bind, is_bijector, split
 from ..trees import (
     Paths,
     PicklableTreedef,
@@ -23,6 +21,7 @@ from ..trees import (
     is_array,
     is_inexact,
     raise_all,
+    shape_and_dtype,
     split_axes,
     unwrappable,
 )
@@ -33,17 +32,22 @@ from .binding_faults import (
     _item_name,
     _not_a_spec_leaf,
 )
-from .dependence import trace
+from .dependence import in_order, trace
 from .leaves import tie_fault
 from .masked import bind_masked
-from .plan import Plan, Row, owner
+from .plan import Plan, Row
 from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
 
 
 def make_plan(
-    model: PyTree, spec: PyTree
+    model: PyTree, spec: PyTree, *, verify: bool
 ) -> tuple[Plan, tuple[tuple[Any, ...], ...], tuple[Any, ...]]:
     """Bind a spec to a model.
+
+    Args:
+        model: the model, or its shapes.
+        spec: the spec.
+        verify: whether bijectors that the table of facts does not know are verified.
 
     Returns:
         The plan; the numbers of each distinct bijector or function of the spec; the
@@ -58,7 +62,7 @@ def make_plan(
         spec, model, lambda x: is_spec_leaf(x) or _is_distribution(x)
     )
     raise_all("Reparam: the spec's structure is not the model's", faults)
-    binding = _Binding(model)
+    binding = _Binding(model, verify=verify)
     binding.place(groups)
     binding.fill()
     binding.order()
@@ -76,7 +80,8 @@ def make_plan(
 class _Binding:
     """A spec on its way to become a plan, with the faults found so far."""
 
-    def __init__(self, model: PyTree):
+    def __init__(self, model: PyTree, *, verify: bool):
+        self.verify = verify
         self.tree = fields_only(model)
         self.model = Paths(self.tree)
         self.structure = PicklableTreedef(self.model.treedef)
@@ -84,7 +89,12 @@ class _Binding:
         self.items: list[Any] = [None] * len(self.leaves)
         self.joints: dict[int, list[int]] = {}  # a joint's id: its leaves in order
         self.rows = [
-            Row(path, "static", *_shape_and_dtype(leaf), value=_static(leaf))
+            Row(
+                path,
+                "static",
+                *shape_and_dtype(leaf),
+                value=None if is_array(leaf) else StaticLeaf(leaf),
+            )
             for path, leaf in zip(self.model.paths, self.leaves, strict=True)
         ]
         self.held: list[Any] = [
@@ -97,6 +107,7 @@ class _Binding:
         self.slots: dict[int, int] = {}
         self.made: dict[Any, Any] = {}  # what the functions of dependents make
         self.held_in: dict[tuple[int, Kind], str | None] = {}  # faults by slot and kind
+        self.proofs: dict[tuple[int, Kind], tuple[str, ...]] = {}
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
@@ -197,22 +208,16 @@ class _Binding:
         if not item.mask.any() and item.mask.shape == row.shape[: item.mask.ndim]:
             self.rows[i] = dataclasses.replace(row, role="frozen")
             return
-        self._map(i, item.bijector, row.shape, row.dtype, item.mask)
+        self._map(i, item.bijector, row.shape, row.dtype, mask=item.mask)
         self.held[i], picked = held, self.rows[i].picked
         fault = picked.held_fault(held) if picked is not None else ""
         self.faults += [f"at '{row.path}': {fault}"] if fault else []
 
     def _map(
-        self,
-        i: int,
-        item: Any,
-        shape: tuple[int, ...],
-        dtype: Any,
-        mask: Bool[np.ndarray, "..."] | None = None,
-        **more: Any,
+        self, i: int, item: Any, shape: tuple[int, ...], dtype: Any, **more: Any
     ) -> None:
         """Bind a bijector, or a function that makes one, to leaf `i`."""
-        row = self.rows[i]
+        row, mask = self.rows[i], more.pop("mask", None)
         slot = self._slot(item.function if isinstance(item, Dependent) else item)
         structure, numbers = self.parts[slot]
         where = self._paths(more.get("members", (i,)))
@@ -242,6 +247,8 @@ class _Binding:
             self._events_whole(i, item, whole, kind)
             if function is None:
                 self._numbers_held(where, item, slot, kind)
+            if self.verify:
+                self._proven(where, item, slot, kind, numbers)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
 
     def _events_whole(
@@ -270,6 +277,20 @@ class _Binding:
                 f"at {where}: {_item_name(item)} does not fit {kind.dtype}: {fault}; "
                 "give a wider dtype or other numbers"
             )
+
+    def _proven(
+        self, where: str, item: Any, slot: int, kind: Kind, numbers: tuple[Any, ...]
+    ) -> None:
+        """Note what is wrong with a bijector that the table of facts does not know."""
+        key = slot, kind
+        if key not in self.proofs:
+            bijector = item.bijector if isinstance(item, Joint) else item
+            if not is_bijector(bijector):  # it is made of leaves: only shapes are known
+                bijector = None
+            self.proofs[key] = why_unproven(bijector, kind, numbers)
+        self.faults += [
+            f"at {where}: {_item_name(item)}: {fault}" for fault in self.proofs[key]
+        ]
 
     def _raised(self, what: str, error: Exception) -> None:
         """Note what TFP, or a user's function, has raised."""
@@ -335,7 +356,7 @@ class _Binding:
             result = jax.eval_shape(
                 lambda numbers, x: function.build(numbers)(x),
                 numbers,
-                jax.ShapeDtypeStruct(*_shape_and_dtype(self.leaves[source])),
+                jax.ShapeDtypeStruct(*shape_and_dtype(self.leaves[source])),
             )
             if not hasattr(result, "shape") or result.shape != row.shape:
                 raise ValueError(f"its function gives {describe(result)}")
@@ -351,29 +372,11 @@ class _Binding:
 
     def order(self) -> None:
         """See that there is an order of dependencies, and freeze what follows frozen."""
-        graph = {
-            i: {owner(self.rows, j) for j in row.on}
-            for i, row in enumerate(self.rows)
-            if row.owner is None
-        }
-        order: list[int] = []
-        while not order and graph:
-            try:
-                order = list(graphlib.TopologicalSorter(graph).static_order())
-            except graphlib.CycleError as error:
-                loop = error.args[1]  # each one before what depends on it
-                names = [self._name(j) for j in reversed(loop)]
-                self.faults.append(
-                    f"a cycle, where each depends on the next: {' → '.join(names)}"
-                )
-                graph[loop[1]].discard(loop[0])
+        order, cycles = in_order(self.rows)
+        self.faults += cycles
         for i in order:
             if self.rows[i].role == "tied":
                 self._follow(i)
-
-    def _name(self, i: int) -> str:
-        members = [self.rows[m].path for m in self.rows[i].members]
-        return f"({', '.join(members)})" if members else self.rows[i].path or "the model"
 
     def _follow(self, i: int) -> None:
         """Freeze a tied leaf if its source is; otherwise its value is not its own."""
@@ -392,16 +395,3 @@ class _Binding:
         fault = tie_fault(row, self.rows[source], expected, self.held[i])
         if fault:
             self.faults.append(fault + "; set both, or freeze both without the tie")
-
-
-def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """A leaf's shape, and the dtype that JAX will give it."""
-    if not is_array(leaf):
-        return (), None
-    extended = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-    dtype = leaf.dtype if extended else jax.dtypes.canonicalize_dtype(leaf.dtype)
-    return tuple(leaf.shape), dtype
-
-
-def _static(leaf: Any) -> StaticLeaf | None:
-    return None if is_array(leaf) else StaticLeaf(leaf)

@@ -21,7 +21,7 @@ from .dependence import build_bijector, dependent_numbers
 from .location_scale import LocationScale
 from .plan import Plan, Row
 
-# What `_tfp` needs to map a leaf.
+# What `substrate` needs to map a leaf.
 Call = tuple[Kind, tuple[Any, ...]]
 
 
@@ -71,7 +71,7 @@ class Bound:
         leaves: list[Any],
         function: Callable[..., tuple[Array, Array | None]],
     ) -> list[Array]:
-        """Fill in leaves by a function of `_tfp`; gives the log-dets it returned."""
+        """Fill in leaves by a function of `substrate`; gives the log-dets it returned."""
         free, terms = self.peel_outer(free, function)
         at = {i: x for (i, _), x in zip(self.plan.free, free, strict=True)}
         alone = [(i, row) for i, row in self.plan.free if row.kind and not row.on]
@@ -210,7 +210,7 @@ class Bound:
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
-        """What `_tfp` needs to map a row at a float dtype."""
+        """What `substrate` needs to map a row at a float dtype."""
         assert row.kind is not None
         numbers = self.numbers[row.slot]
         if row.function is not None:

@@ -1,10 +1,17 @@
-"""Any pytree, by path."""
+"""Any pytree, by path.
+
+A *path* is written as users do: `layers.0.weight`. A *rule* picks leaves by a path, a
+glob or a function of the model. An array is *spread* where it is split over processes, so
+that none of them has it whole; `whole` and `at_hand` gather it. A *static* leaf is
+compared by value, as a part of the structure.
+"""
 
 from .arrays import (
     at_hand as at_hand,
     is_array as is_array,
     is_inexact as is_inexact,
     is_spread as is_spread,
+    shape_and_dtype as shape_and_dtype,
     split_axes as split_axes,
     whole as whole,
 )
@@ -18,7 +25,11 @@ from .paths import (
     path_string as path_string,
 )
 from .prefix import broadcast as broadcast
-from .static import PicklableTreedef as PicklableTreedef, StaticLeaf as StaticLeaf
+from .static import (
+    HashedOnce as HashedOnce,
+    PicklableTreedef as PicklableTreedef,
+    StaticLeaf as StaticLeaf,
+)
 from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappable
 from .wildcards import Match as Match
 from .words import (

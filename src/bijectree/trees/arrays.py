@@ -16,6 +16,15 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
+def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """A leaf's shape, and the dtype that JAX will give it; `None` if it is no array."""
+    if not is_array(leaf):
+        return (), None
+    extended = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+    dtype = leaf.dtype if extended else jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return tuple(leaf.shape), dtype
+
+
 def is_inexact(leaf: Any) -> bool:
     """Whether a leaf can be free: an array, or the shape of one, of floats."""
     return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
@@ -23,12 +32,12 @@ def is_inexact(leaf: Any) -> bool:
 
 def is_spread(x: Any) -> bool:
     """Whether an array is split over processes, so that none of them has it whole."""
-    here = not isinstance(x, jax.Array) or isinstance(x, Tracer)
-    return not (here or x.is_fully_addressable or x.is_fully_replicated)
+    unplaced = not isinstance(x, jax.Array) or isinstance(x, Tracer)
+    return not (unplaced or x.is_fully_addressable or x.is_fully_replicated)
 
 
 def at_hand(tree: PyTree) -> PyTree:
-    """Gather what is split over processes to the host of each; the rest as it is."""
+    """Gather what is split over processes to every host, and leave the rest as it is."""
     return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from .arrays import is_array, is_spread
 
@@ -29,13 +28,16 @@ def raise_all(headline: str, faults: Iterable[str], error: type = ValueError) ->
 
 def as_text(table: Any) -> str:
     """A rich table as text of its natural width, the same wherever it is printed."""
+    from rich.console import Console  # loaded where a table is made
+
     file = io.StringIO()
     console = Console(
         file=file,
         width=1000,
         color_system=None,
         force_terminal=False,
-        force_jupyter=False,  # in a notebook rich would display it there instead
+        # In a notebook rich would otherwise display the table there.
+        force_jupyter=False,
     )
     console.print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
