@@ -44,7 +44,12 @@ from .support import (
     knowledge_of as knowledge_of,
     support as support,
 )
-from .verdict import Verdict as Verdict, is_augmented as is_augmented, judge as judge
+from .verdict import (
+    Verdict as Verdict,
+    is_augmented as is_augmented,
+    judge as judge,
+    judge_in_use as judge_in_use,
+)
 from .verification import (
     MOST_COORDINATES as MOST_COORDINATES,
     MOST_ENTRIES as MOST_ENTRIES,

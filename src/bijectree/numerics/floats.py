@@ -1,5 +1,6 @@
 """Floats in their order, and sums that are rounded to their dtype."""
 
+import math
 from typing import Any
 
 import jax
@@ -29,9 +30,16 @@ def add_exactly(a: Array, b: Array) -> Array:
 
 
 def largest_number(dtype: Any) -> Array:
-    """A number so near the largest that no sum which is to reach it overflows."""
+    """A number so near the largest that nothing which is to reach it overflows.
+
+    Such as a sum that is rounded, or the exponential of its logarithm, of which the last
+    place is worth as many last places of the number as the logarithm is large.
+    """
     info = jnp.finfo(dtype)
-    return jnp.asarray(info.max) * jnp.asarray(1 - 4 * info.eps, dtype)
+    wide = info if info.bits >= 32 else jnp.finfo(jnp.float32)  # halves are mapped in it
+    logarithm = math.log(float(wide.max))
+    margin = 4 * max(float(info.eps), float(wide.eps) * logarithm)
+    return jnp.asarray(float(info.max) * (1 - margin), dtype)
 
 
 def minus_zero(step: Array) -> Array:

@@ -29,8 +29,14 @@ def bounded_by_all(pulled: Array, gradients: list[Array]) -> Array:
 
 
 def _finite(x: Array) -> Array:
-    largest = float(jnp.finfo(x.dtype).max)
-    return jnp.clip(x, -largest, largest)
+    """Gradients so bounded that their squares do not overflow, as Adam sums them.
+
+    An infinite second moment would hold a coordinate where it is for good. In float16
+    ordinary gradients have larger squares, and it is the largest number that bounds them.
+    """
+    info = jnp.finfo(x.dtype)
+    bound = float(info.max) if info.nexp < 8 else 0.5 * float(info.max) ** 0.5
+    return jnp.clip(x, -bound, bound)
 
 
 def by_event(kind: Kind, truth: Array) -> Array:

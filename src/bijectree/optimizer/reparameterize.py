@@ -53,6 +53,14 @@ def reparameterize(
     vector or a matrix, at worst where they were), and the free value is not altered. A
     place inside that one sum cannot reach, the sums of later updates do.
 
+    Where a free value is so large that its map overflows, the parameter is about the
+    largest number of its dtype, which `inverse` accepts, and the gradient pulled back
+    there is finite, so that later steps come back. A vector or a matrix that overflows
+    may stay where it was; its free coordinates are then those of that place.
+
+    Where a model has leaves that are no arrays of floats, such as integers or strings,
+    use `eqx.apply_updates(params, updates)`: `optax.apply_updates` cannot add to them.
+
     Parameters that were changed from outside, such as by a restored checkpoint or
     `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
     depend on them; all others are never inverted, so that nothing drifts. A change into

@@ -342,7 +342,24 @@ class Steps:
                 bound.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = sum_of(_get(arrays, m), _get(updates, m))
-        return updates, self._fingerprints(ends)
+        return updates, self._fingerprints(ends) + self._overflown(targets, ends)
+
+    def _overflown(
+        self, targets: Arrays, ends: Sequence[Any]
+    ) -> UInt32[Array, " watched"]:
+        """What makes the fingerprints of events that overflowed not be those of the ends.
+
+        Such an event stayed, or came some of the way. The next update finds it changed,
+        and inverts where it is: at its free coordinates there would be no gradient.
+        """
+        found = jnp.zeros(max(len(self._watched), 1), jnp.uint32)
+        for n, (i, row) in enumerate(self._watched):
+            if row.role == "frozen" or row.kind is None or row.kind.elementwise:
+                continue
+            for m in row.members or (i,):
+                lost = ~jnp.isfinite(_get(targets, m)) & jnp.isfinite(_get(ends, m))
+                found = found.at[n].add(jnp.any(lost).astype(jnp.uint32))
+        return found
 
     def _add(self, i: int, row: Row, arrays: Arrays, step: Array) -> Array:
         """Where a step of a row ends, rounded as each of its leaves will be."""

@@ -1,6 +1,5 @@
-"""A user's function as a pytree."""
+"""A user's function, or data, as a pytree."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,13 +15,16 @@ from ..trees import PicklableTreedef, StaticLeaf
 
 
 class Function(eqx.Module):
-    """A function as a pytree: its arrays are leaves, the rest is compared by value."""
+    """A function as a pytree: its arrays are leaves, the rest is compared by value.
+
+    Data too: whatever JAX flattens, and puts together again when it is asked for.
+    """
 
     arrays: tuple[Any, ...]
     structure: PicklableTreedef = eqx.field(static=True)
     fixed: tuple[StaticLeaf | None, ...] = eqx.field(static=True)
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Any):
         leaves, treedef = jtu.tree_flatten(function)
         array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
         pairs = list(zip(leaves, array, strict=True))
@@ -30,8 +32,8 @@ class Function(eqx.Module):
         self.structure = PicklableTreedef(treedef)
         self.fixed = tuple(None if yes else StaticLeaf(x) for x, yes in pairs)
 
-    def build(self) -> Callable[..., Any]:
-        """The function that was given."""
+    def build(self) -> Any:
+        """What was given."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if f is None else f.value for f in self.fixed]
         return self.structure.treedef.unflatten(leaves)

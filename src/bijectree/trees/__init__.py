@@ -34,6 +34,8 @@ from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappabl
 from .wildcards import Match as Match
 from .words import (
     as_text as as_text,
+    cut_cell as cut_cell,
+    cut_paths as cut_paths,
     describe as describe,
     raise_all as raise_all,
     short as short,
