@@ -36,7 +36,8 @@ from .ordered import (
 )
 from .ranges import Range as Range
 from .sets import SetTag as SetTag, Support as Support
-from .simplex import simplex as simplex
+from .simplex import Simplex as Simplex, simplex as simplex
+from .simplexes import simplexes as simplexes
 from .support import (
     Knowledge as Knowledge,
     interval_of as interval_of,

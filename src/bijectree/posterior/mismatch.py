@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..constraints import Support, support
-from ..priors import bijector_for
+from ..priors import bijector_for, counted_inside
 from ..reparam import Reparam, Row, kept_leaves
 from .prior_terms import PriorPlan
 
@@ -29,7 +29,9 @@ def warn_mismatch(
     plan = reparam.bound.plan
     kept = kept_leaves(plan, reparam.bound.held, None, needed=False)
     missing = any(
-        leaf is None and row.value is None and row.role in ("frozen", "static")
+        leaf is None
+        and row.value is None
+        and (row.role in ("frozen", "static") or row.picked is not None)
         for leaf, row in zip(kept, plan.rows, strict=True)
     )
     traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves((reparam, numbers)))
@@ -55,10 +57,14 @@ def warn_mismatch(
             continue
         values = [(leaves, leaves[term.position]) for leaves in models]
         own = [_own(reparam, row, leaves) for leaves, _ in values]
-        inside = [
-            _inside_or_rounded(expected, mine, value)
-            for mine, (_, value) in zip(own, values, strict=True)
-        ]
+        if row.picked is None:
+            inside = [
+                _inside_or_rounded(expected, mine, value)
+                for mine, (_, value) in zip(own, values, strict=True)
+            ]
+        else:
+            found = [counted_inside(prior, expected, value) for _, value in values]
+            inside = [bool(jnp.all(x)) for x in found]
         if not all(inside):
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' has the support: "

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ..priors import (
+    at_masked,
     at_raw_number,
     is_distribution,
     leaf_of_prior,
@@ -99,11 +100,18 @@ def make_prior_plan(
             if i in nodes:
                 faults.append(f"at '{row.path}': {at_raw_number(value, nodes[i])}")
                 continue
-            fault = misfit(value, recipe, numbers, row.shape, row.dtype)
+            fault, where = misfit(value, recipe, numbers, row.shape, row.dtype), slot
+            if row.picked is not None and not fault:
+                where, fault = len(parts), _count_mapped(value, row, parts)
             if fault:
                 faults.append(f"at '{row.path}': {fault}")
             elif row.role == "free":
-                terms.append(Term(i, row.path, slot, name(value)))
+                terms.append(Term(i, row.path, where, name(value)))
+                if row.picked is not None:
+                    notes.append(
+                        f"'{row.path}' is held where it is masked: its prior "
+                        f"{name(value)} counts what is mapped"
+                    )
             else:
                 why = "follows another leaf" if row.role == "tied" else "is a constant"
                 notes.append(
@@ -114,6 +122,19 @@ def make_prior_plan(
     terms.sort(key=lambda term: term.position)
     recipes, numbers = zip(*parts, strict=True) if parts else ((), ())
     return PriorPlan(tuple(terms), recipes, tuple(notes)), numbers
+
+
+def _count_mapped(
+    distribution: Any, row: Row, parts: list[tuple[Recipe, tuple[Any, ...]]]
+) -> str:
+    """Append a prior that counts what is mapped of a masked leaf; why there is none."""
+    assert row.picked is not None
+    try:
+        counted = at_masked(distribution, row.picked.mask, row.picked.zero_axis)
+    except ValueError as error:
+        return str(error)
+    parts.append(split(counted))
+    return ""
 
 
 def _stand_in(row: Row) -> Any:

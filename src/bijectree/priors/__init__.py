@@ -7,6 +7,7 @@ coordinates where it has no more of them than the set has dimensions.
 
 # These modules are imported for what they register.
 from . import numpyro as numpyro, tfp_table as tfp_table
+from .at_masked import at_masked as at_masked, counted_inside as counted_inside
 from .distribution import (
     compute_dtype as compute_dtype,
     is_distribution as is_distribution,

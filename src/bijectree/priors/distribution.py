@@ -117,9 +117,9 @@ def sample(
         batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
         lead = shape[: len(shape) - len(event)]
         if lead[len(lead) - len(batch) :] == batch:
-            return _draw(distribution, lead[: len(lead) - len(batch)], key).astype(dtype)
+            return draw(distribution, lead[: len(lead) - len(batch)], key).astype(dtype)
         # The batch broadcasts along the leaf: draw for each pair, keep those that match.
-        draws = _draw(distribution, lead, key)
+        draws = draw(distribution, lead, key)
         here = np.indices(lead)
         ofs = zip(here[len(lead) - len(batch) :], batch, strict=True)
         return draws[(*here, *(0 * i if n == 1 else i for i, n in ofs))].astype(dtype)
@@ -136,7 +136,7 @@ class NoDrawsError(ValueError):
     """A distribution has a density but no draws."""
 
 
-def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
+def draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
     """Sample, whichever library made the distribution."""
     none = f"{name(distribution)} cannot be drawn from"
     if not hasattr(distribution, "sample"):

@@ -19,6 +19,7 @@ from .location_scale import (
     LocationScale as LocationScale,
     location_scale as location_scale,
 )
+from .masked import Picked as Picked, masked as masked
 from .outside import SupportError as SupportError
 from .plan import Plan as Plan, Row as Row, owner as owner
 from .reparam import Reparam as Reparam, of_bound as of_bound

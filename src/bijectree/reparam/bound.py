@@ -155,6 +155,11 @@ class Bound:
         """Put what a row maps to where it belongs."""
         if row.role == "tied":
             leaves[i] = self.follow(row, leaves)
+        elif row.picked is not None:
+            # Without a value for what is held, there is none of the leaf.
+            base = leaves[i]
+            known = base is not None and not isinstance(base, jax.ShapeDtypeStruct)
+            leaves[i] = row.picked.put(base, y) if known and y is not None else None
         elif not row.members:
             leaves[i] = y
         else:
@@ -166,7 +171,9 @@ class Bound:
                 leaves[m] = part.reshape(member.shape).astype(dtype)
 
     def gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
-        """What a row's bijector maps: its leaf, or its members as one vector."""
+        """What a row maps: its leaf, or a part of it, or its members as one vector."""
+        if row.picked is not None:
+            return row.picked.take(leaves[i])
         if not row.members:
             return jnp.asarray(leaves[i])
         return ravel([jnp.ravel(jnp.asarray(leaves[m])) for m in row.members])
@@ -198,6 +205,8 @@ class Bound:
         if row.kind is None:
             return None
         self._require(row, leaves)
+        if row.picked is not None and row.function is not None:
+            return row.kind.recipe.build(self.call(row, row.kind.dtype, leaves)[1])
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
@@ -207,6 +216,7 @@ class Bound:
         if row.function is not None:
             self._require(row, leaves)
             numbers = dependent_numbers(self.plan, row, numbers, leaves)
+            numbers = numbers if row.picked is None else row.picked.cut(numbers)
         return substrate.with_dtype(row.kind, dtype, numbers), numbers
 
     def _cast(self, kind: Kind, slot: int, dtype: Any) -> Call:
@@ -245,6 +255,8 @@ class Bound:
             name = "location_scale" if made else "dependent"
             name += " on " + ", ".join(rows[i].path for i in row.on)
             name += f", {function.centeredness_words}" if made else ""
+        if row.picked is not None:
+            name = f"masked {name}"
         if row.members:
             name += " joint over " + ", ".join(rows[i].path for i in row.members)
         return name

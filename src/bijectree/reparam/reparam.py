@@ -42,9 +42,9 @@ class Reparam(eqx.Module):
         model: any pytree of arrays, or of `jax.ShapeDtypeStruct`s; only structure,
             shapes, dtypes and the values without coordinates are used.
         spec: a pytree of the model's structure, or of its upper part, with a TFP
-            bijector, `None` (identity), `bt.frozen`, `bt.joint`, `bt.dependent` or
-            `bt.tied` at each leaf. A bijector above several leaves maps each of them by
-            itself.
+            bijector, `None` (identity), `bt.frozen`, `bt.masked`, `bt.joint`,
+            `bt.dependent` or `bt.tied` at each leaf. A bijector above several leaves
+            maps each of them by itself.
         verify: whether bijectors whose class, or whose composition, is not in the table
             of what is known are verified: that the Jacobian at three random free points
             has full rank, that its determinant in minimal coordinates is the log-det,
@@ -347,8 +347,9 @@ class Reparam(eqx.Module):
             if not count:
                 continue
             index = tuple(int(n) for n in np.argwhere(whole(mask))[0])
-            where = f", index {list(index)}" if index else ""
             value = short(whole(bound.gather(i, row, leaves))[index])
+            shown = index if row.picked is None else row.picked.index(index)
+            where = f", index {list(shown)}" if shown else ""
             text = f"at {bound.name(row)}{where}: got {value}, expected "
             text += bound.support_of(row, leaves)
             if row.kind is not None and np.isinf(whole(x)[index]).any():

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
 
 from ..substrate import is_bijector
 from ..trees import Match, describe
@@ -75,6 +76,14 @@ class Tied:
             return self.source, self
         paths, _ = match.fill((self.source,))
         return paths[self.source], Tied(paths[self.source], self.function)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masked:
+    """The type of `masked`."""
+
+    bijector: Any
+    mask: Bool[np.ndarray, "..."]
 
 
 def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
@@ -229,6 +238,6 @@ def is_spec_leaf(x: Any) -> bool:
     return (
         x is None
         or x is frozen
-        or isinstance(x, (Joint, Dependent, Tied))
+        or isinstance(x, (Joint, Dependent, Tied, Masked))
         or is_bijector(x)
     )

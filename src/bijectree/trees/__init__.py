@@ -11,6 +11,7 @@ from .arrays import (
     is_array as is_array,
     is_inexact as is_inexact,
     is_spread as is_spread,
+    shape_and_dtype as shape_and_dtype,
     split_axes as split_axes,
     whole as whole,
 )
