@@ -68,7 +68,7 @@ def check_log_det(
     points = _points(free)
     found = _linearise(kind, numbers, points)
     found = dataclasses.replace(found, names={_HERE: "at the model's own value"})
-    verdict = judge(bijector, kind.event_ndims, found, [_SMALL])
+    verdict = judge(bijector, kind.event_ndims, found, near=_SMALL)
     findings.add(verdict)
     if not findings.failures and kind.compute_dtype != found.dtype:
         in_use = Verdict(log_det=verdict.log_det)

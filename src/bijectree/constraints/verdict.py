@@ -6,7 +6,6 @@ One judgement for all: `Reparam` refuses what fails when it binds, and `check` r
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,16 +37,14 @@ class Verdict:
     only_the_log_det: bool = False
 
 
-def judge(
-    bijector: Any, event_ndims: int, found: Linearised, near: Sequence[int]
-) -> Verdict:
+def judge(bijector: Any, event_ndims: int, found: Linearised, *, near: int) -> Verdict:
     """Hold a bijector to its promises at the points where its map was differentiated.
 
     Args:
         bijector: to look it up in the table of facts.
         event_ndims: how many axes of the model it declares to be one event.
         found: its map at some points.
-        near: which of these are near 0, where its Jacobian must have full rank; at others
+        near: which of these is near 0, where its Jacobian must have full rank; at others
             it may have saturated.
     """
     verdict = Verdict()
@@ -81,13 +78,11 @@ def judge(
         _there_and_back(found, verdict)
     else:
         verdict.notes.append("it only goes forward: no way back was checked")
-    rows = found.chart(near[0])
-    singular = [p for p in near if found.singular[p] and not undefined[p]]
-    if rows is None or singular:
-        point = singular[0] if singular else near[0]
+    rows = found.chart(near)
+    if rows is None or found.singular[near]:
         verdict.log_det = "singular"
         verdict.failures.append(
-            f"not bijective here: the Jacobian is singular {found.place(point)}"
+            f"not bijective here: the Jacobian is singular {found.place(near)}"
         )
         return verdict
     isometric = _in_its_own_measure(knowledge.state)

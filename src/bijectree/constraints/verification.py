@@ -27,9 +27,6 @@ from .verdict import Verdict, judge, judge_in_use
 MOST_COORDINATES = 256
 MOST_ENTRIES = 4_000_000
 
-# How far from 0 the free coordinates are at most, a point for each.
-_SPREADS = (0.5, 1.0, 2.0)
-
 _verdicts: weakref.WeakKeyDictionary[Kind, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 
@@ -107,7 +104,7 @@ def _verify(
         return _along_directions(kind, numbers), None
     points = _points(kind)
     found = substrate.linearise(kind, numbers, points, most=MOST_COORDINATES)
-    return judge(bijector, kind.event_ndims, found, range(len(points))), found
+    return judge(bijector, kind.event_ndims, found, near=0), found
 
 
 def _in_use(
@@ -135,13 +132,13 @@ def differentiable(kind: Kind) -> bool:
 
 
 def _points(kind: Kind) -> np.ndarray:
-    """Random points, in which each coordinate is met with either sign."""
+    """A point near 0, and two further out, where each coordinate has either sign."""
     random = np.random.default_rng(0)
-    shape = (len(_SPREADS), *kind.free_shape)
-    spreads = np.reshape(_SPREADS, (-1, *[1] * len(kind.free_shape)))
-    signs = random.choice([-1.0, 1.0], shape)
-    signs[1] = -signs[0]
-    return (signs * random.uniform(0.1, 1.0, shape) * spreads).astype(kind.dtype)
+    signs = random.choice([-1.0, 1.0], kind.free_shape)
+    small, large, larger = (
+        random.uniform(a, b, kind.free_shape) for a, b in ((0.1, 1), (1, 2.5), (1, 2.5))
+    )
+    return np.stack([signs * small, -signs * large, signs * larger]).astype(kind.dtype)
 
 
 def _smaller(kind: Kind, numbers: tuple[Any, ...], dtype: np.dtype) -> Kind:
