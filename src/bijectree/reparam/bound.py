@@ -285,7 +285,10 @@ class Bound:
 
     def mend_of(self, row: Row, leaves: Sequence[Any]) -> str:
         """What to do about a value outside the support of a row, "" if that is plain."""
-        bijector = self.bijector(row, leaves)
+        try:
+            bijector = self.bijector(row, leaves)
+        except ValueError:  # The support says that it cannot be made.
+            return ""
         return "" if bijector is None else support(bijector).mend
 
 
