@@ -18,6 +18,7 @@ from ..numerics import cut, ravel
 from ..substrate import Kind, map_batched
 from ..trees import raise_all
 from .dependence import build_bijector, dependent_numbers
+from .leaves import UNDER_VMAP
 from .location_scale import LocationScale
 from .plan import Plan, Row
 
@@ -78,15 +79,6 @@ class Bound:
         calls = [self.call(row, at[i].dtype, leaves) for i, row in alone]
         values, found = map_batched(function, calls, [at[i] for i, _ in alone])
         terms += found
-        raise_all(
-            "forward gave other shapes than bound; a Reparam made under vmap has numbers "
-            "with an axis more, so call its maps under vmap too",
-            (
-                f"at '{row.path}': got shape {y.shape}, expected {row.kind.shape}"
-                for (_, row), y in zip(alone, values, strict=True)
-                if row.kind and y.shape != row.kind.shape
-            ),
-        )
         at.update(zip((i for i, _ in alone), values, strict=True))
         for i, row in self.plan.order:
             y = at.get(i)
@@ -105,7 +97,7 @@ class Bound:
         terms = []
         for kind, slot in reversed(self.plan.outer):
             vector = ravel(free)
-            call = self._cast(kind, slot, vector.dtype)
+            call = self._call_outer(kind, slot, vector.dtype)
             vector, term = (function or _forward)(*call, vector)
             free = self.split(vector, [x.dtype for x in free])
             terms += [] if term is None else [term]
@@ -118,7 +110,7 @@ class Bound:
         masks = []
         for kind, slot in self.plan.outer:
             vector = ravel(free)
-            call = self._cast(kind, slot, vector.dtype)
+            call = self._call_outer(kind, slot, vector.dtype)
             vector, mask = substrate.inverse_and_outside(*call, vector)
             masks.append((kind, slot, mask))
             free = self.split(vector, [x.dtype for x in free])
@@ -217,10 +209,13 @@ class Bound:
             self._require(row, leaves)
             numbers = dependent_numbers(self.plan, row, numbers, leaves)
             numbers = numbers if row.picked is None else row.picked.cut(numbers)
+        _compare_shapes(row.kind, numbers, f"at '{row.path}'")
         return substrate.with_dtype(row.kind, dtype, numbers), numbers
 
-    def _cast(self, kind: Kind, slot: int, dtype: Any) -> Call:
-        return substrate.with_dtype(kind, dtype, self.numbers[slot]), self.numbers[slot]
+    def _call_outer(self, kind: Kind, slot: int, dtype: Any) -> Call:
+        numbers = self.numbers[slot]
+        _compare_shapes(kind, numbers, "in the bijector given to `then`")
+        return substrate.with_dtype(kind, dtype, numbers), numbers
 
     def _require(self, row: Row, leaves: Sequence[Any]) -> None:
         """Raise if leaves that the bijector of a row depends on have no value."""
@@ -290,6 +285,17 @@ class Bound:
         except ValueError:  # The support says that it cannot be made.
             return ""
         return "" if bijector is None else support(bijector).mend
+
+
+def _compare_shapes(kind: Kind, numbers: tuple[Any, ...], where: str) -> None:
+    """Raise if numbers have other shapes than when they were bound."""
+    if tuple(map(np.shape, numbers)) == kind.number_shapes:
+        return
+    shapes = zip(numbers, kind.number_shapes, strict=True)
+    got, due = next((np.shape(n), shape) for n, shape in shapes if np.shape(n) != shape)
+    raise ValueError(
+        f"{where}: got numbers of shape {got}, bound with shape {due}. {UNDER_VMAP}"
+    )
 
 
 def _forward(*call_and_leaf: Any) -> tuple[Array, None]:

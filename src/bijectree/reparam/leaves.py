@@ -103,6 +103,13 @@ def _other_structure(plan: Plan, free: PyTree) -> list[str]:
     return faults or differences(plan.free_treedef.unflatten(words), free)
 
 
+# What a Reparam is that has an axis more than it was bound with.
+UNDER_VMAP = (
+    "If this Reparam was made under vmap, it is one for each member: call its maps under "
+    "vmap too, as in eqx.filter_vmap(lambda reparam, free: reparam.forward(free))"
+)
+
+
 def kept_leaves(
     plan: Plan, held: Sequence[Any], like: PyTree | None, *, needed: bool = True
 ) -> list[Any]:
@@ -116,7 +123,7 @@ def kept_leaves(
     """
     source = held if like is None else model_leaves(plan, like)
     leaves: list[Any] = []
-    missing = []
+    missing, reshaped = [], []
     for row, value in zip(plan.rows, source, strict=True):
         if row.role in ("free", "tied") and row.picked is None:
             leaves.append(None)
@@ -125,7 +132,13 @@ def kept_leaves(
         else:
             if value is None or isinstance(value, jax.ShapeDtypeStruct):
                 missing.append(f"'{row.path}' ({_role(row)})")
+            elif np.shape(value) != row.shape:
+                reshaped.append(
+                    f"'{row.path}' ({_role(row)}): got shape {np.shape(value)}, bound with "
+                    f"{row.shape}"
+                )
             leaves.append(value)
+    raise_all(f"values have other shapes than bound. {UNDER_VMAP}", reshaped)
     if like is not None:
         raise_all("forward: like=model cannot be held so", _held_faults(plan, leaves))
     if needed:
