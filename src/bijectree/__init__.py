@@ -64,6 +64,10 @@ from .reparam import (
     summary,
     tied,
 )
+from .spec_files import (
+    load_spec,
+    save_spec,
+)
 from .substrate import (
     tfb,
     tfd,
@@ -127,6 +131,7 @@ __all__ = [
     "joint",
     "laplace",
     "less_than",
+    "load_spec",
     "location_scale",
     "lower_cholesky",
     "masked",
@@ -141,6 +146,7 @@ __all__ = [
     "register",
     "reparameterize",
     "sample_blackjax",
+    "save_spec",
     "simplex",
     "spec_from_fields",
     "spec_from_prior",

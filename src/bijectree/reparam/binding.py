@@ -28,9 +28,9 @@ from ..trees import (
 from .binding_faults import (
     _ambiguous,
     _at_raw_numbers,
-    _is_distribution,
     _item_name,
-    _not_a_spec_leaf,
+    is_distribution,
+    not_a_spec_leaf,
 )
 from .dependence import in_order, trace
 from .leaves import tie_fault
@@ -59,7 +59,7 @@ def make_plan(
     """
     # A distribution is a tree to JAX; here it is one thing in the wrong place.
     groups, faults = broadcast(
-        spec, model, lambda x: is_spec_leaf(x) or _is_distribution(x)
+        spec, model, lambda x: is_spec_leaf(x) or is_distribution(x)
     )
     raise_all("Reparam: the spec's structure is not the model's", faults)
     binding = _Binding(model, verify=verify)
@@ -178,7 +178,7 @@ class _Binding:
                 continue
             row = self.rows[i]
             if not is_spec_leaf(item):
-                self.faults.append(f"at '{row.path}': {_not_a_spec_leaf(item)}")
+                self.faults.append(f"at '{row.path}': {not_a_spec_leaf(item)}")
             elif item is frozen:
                 self.rows[i] = dataclasses.replace(row, role="frozen")
             elif isinstance(item, Tied):

@@ -24,14 +24,15 @@ def _item_name(item: Any) -> str:
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 
-def _is_distribution(x: Any) -> bool:
+def is_distribution(x: Any) -> bool:
     """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
     return any(cls.__name__ == "Distribution" for cls in type(x).__mro__)
 
 
-def _not_a_spec_leaf(value: Any) -> str:
+def not_a_spec_leaf(value: Any) -> str:
+    """Why a value cannot stand in a spec, and what can."""
     expected = "expected a TFP bijector, None (identity), bt.frozen or another item of bt"
-    if _is_distribution(value):
+    if is_distribution(value):
         return (
             f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
             "bt.Posterior"

@@ -137,6 +137,14 @@ class Picked:
         xp: Any = np if isinstance(number, np.ndarray) else jnp
         return xp.ravel(xp.broadcast_to(number, self.shape))[self.entries]
 
+    def spread(self, number: Any) -> Any:
+        """Undo `cut` of one number; what is held gets that of the first mapped entry."""
+        if np.ndim(number) == 0:
+            return number
+        whole = np.full(self.shape, np.asarray(number)[0])
+        whole.flat[self.entries] = np.asarray(number)
+        return whole if isinstance(number, np.ndarray) else jnp.asarray(whole)
+
     def held_fault(self, leaf: Any) -> str:
         """Why what is held of a leaf may not be so; "" if it may, or cannot be seen."""
         unseen = leaf is None or isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))

@@ -23,6 +23,7 @@ from .bound import Bound
 from .leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
 from .outside import SupportError, _error_if
 from .plan import Plan
+from .spec_items import Then
 
 
 class Reparam(eqx.Module):
@@ -72,7 +73,10 @@ class Reparam(eqx.Module):
     bound: Bound
 
     def __init__(self, model: PyTree, spec: PyTree, *, verify: bool = True):
+        spec, maps = (spec.spec, spec.maps) if isinstance(spec, Then) else (spec, ())
         self.bound = Bound(*make_plan(model, spec, verify=verify))
+        for bijector in maps:
+            self.bound = self.then(bijector, verify=verify).bound
 
     def __repr__(self) -> str:
         rows = [row for row in self.bound.plan.rows if row.role != "static"]
