@@ -23,7 +23,8 @@ class Function(eqx.Module):
     fixed: tuple[StaticLeaf | None, ...] = eqx.field(static=True)
 
     def __init__(self, function: Callable[..., Any]):
-        leaves, treedef = jtu.tree_flatten(function)
+        # Distributions that the function holds have their numbers in one order so.
+        leaves, treedef = jtu.tree_flatten(priors.spell_out(function))
         array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
         pairs = list(zip(leaves, array, strict=True))
         self.arrays = tuple(x for x, yes in pairs if yes)
@@ -34,7 +35,7 @@ class Function(eqx.Module):
         """The function that was given."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if f is None else f.value for f in self.fixed]
-        return self.structure.treedef.unflatten(leaves)
+        return priors.put_together(self.structure.treedef.unflatten(leaves))
 
 
 def _is_function(prior: Any, reparam: Reparam) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..constraints import Support, support
-from ..priors import bijector_for
+from ..priors import bijector_for, build
 from ..reparam import Reparam, Row, kept_leaves
 from .prior_terms import PriorPlan
 
@@ -48,7 +48,7 @@ def warn_mismatch(
         if sort in seen and not row.on:
             continue
         seen.add(sort)
-        prior = priors.recipes[term.slot].build(numbers[term.slot])
+        prior = build(priors.recipes[term.slot], numbers[term.slot])
         try:
             expected = support(bijector_for(prior))
         except (TypeError, ValueError):  # its support is not known

@@ -8,8 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ..priors import is_distribution, leaf_of_prior, misfit, name, refuse, split
-from ..reparam import Plan, Row
+from ..priors import (
+    is_distribution,
+    knows_at_free,
+    leaf_of_prior,
+    misfit,
+    name,
+    refuse,
+    split,
+)
+from ..reparam import Bound, Row
 from ..substrate import Recipe
 from ..trees import broadcast, describe, raise_all
 
@@ -23,12 +31,15 @@ class Term:
         path: its path.
         slot: which of the prior's distributions it is.
         name: what to call the distribution.
+        coordinate: where the density is given from the leaf's free coordinates, and not
+            from its value: their position among the leaves of free coordinates.
     """
 
     position: int
     path: str
     slot: int
     name: str
+    coordinate: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,9 +77,9 @@ class PriorPlan:
 
 
 def make_prior_plan(
-    prior: PyTree, plan: Plan
+    prior: PyTree, bound: Bound
 ) -> tuple[PriorPlan, tuple[tuple[Any, ...], ...]]:
-    """Bind a prior tree to the model of a plan.
+    """Bind a prior tree to the model of a Reparam.
 
     Returns:
         The plan of the prior and the numbers of each distinct distribution in it.
@@ -76,7 +87,9 @@ def make_prior_plan(
     Raises:
         ValueError: the prior does not fit the model; all faults are listed.
     """
+    plan = bound.plan
     rows = plan.rows
+    coordinates = {i: n for n, (i, _) in enumerate(plan.free)}
     skeleton = plan.structure.treedef.unflatten([_stand_in(row) for row in rows])
     groups, faults = broadcast(prior, skeleton, leaf_of_prior(plan.structure.treedef))
     raise_all("Posterior: the prior's structure is not the model's", faults)
@@ -111,7 +124,9 @@ def make_prior_plan(
             if fault:
                 faults.append(f"at '{row.path}': {fault}")
             elif row.role == "free":
-                terms.append(Term(i, row.path, slot, name(value)))
+                at_free = _is_known_at_free(value, row, bound)
+                where = coordinates[i] if at_free else None
+                terms.append(Term(i, row.path, slot, name(value), where))
             else:
                 why = "follows another leaf" if row.role == "tied" else "is a constant"
                 notes.append(
@@ -122,6 +137,14 @@ def make_prior_plan(
     terms.sort(key=lambda term: term.position)
     recipes, numbers = zip(*parts, strict=True) if parts else ((), ())
     return PriorPlan(tuple(terms), recipes, tuple(notes)), numbers
+
+
+def _is_known_at_free(distribution: Any, row: Row, bound: Bound) -> bool:
+    """Whether a leaf's free coordinates alone tell the density of its prior."""
+    alone = row.kind is not None and row.owner is None and not row.members
+    if not alone or row.function is not None:
+        return False
+    return knows_at_free(distribution, bound.bijector(row, ()))
 
 
 def _stand_in(row: Row) -> Any:

@@ -2,10 +2,13 @@
 
 # Imported for what they register.
 from . import numpyro as numpyro, tfp_table as tfp_table
+from .at_free import knows_at_free as knows_at_free
 from .distribution import (
+    build as build,
     compute_dtype as compute_dtype,
     is_distribution as is_distribution,
     log_prob as log_prob,
+    log_prob_at_free as log_prob_at_free,
     log_probs as log_probs,
     name as name,
     sample as sample,
@@ -14,3 +17,4 @@ from .distribution import (
 from .fit import leaf_of_prior as leaf_of_prior, misfit as misfit, refuse as refuse
 from .lookup import bijector_for as bijector_for, register as register
 from .spec_from_prior import spec_from_prior as spec_from_prior
+from .spelled_out import put_together as put_together, spell_out as spell_out

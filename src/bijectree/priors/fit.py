@@ -12,6 +12,7 @@ from .. import substrate
 from ..substrate import Recipe
 from ..trees import describe
 from .distribution import (
+    ERRORS,
     _as_shape,
     _words,
     compute_dtype,
@@ -29,17 +30,6 @@ def _abstract_log_probs(
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
     leaf = jax.ShapeDtypeStruct(shape, dtype)
     return jax.eval_shape(functools.partial(log_probs, recipe, dtype), numbers, leaf)
-
-
-# What TFP and NumPyro raise when shapes or dtypes do not suit them.
-_ERRORS = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-)
 
 
 def misfit(
@@ -79,7 +69,7 @@ def misfit(
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
     try:
         result = _abstract_log_probs(recipe, avals, shape, dtype)
-    except _ERRORS as error:
+    except ERRORS as error:
         return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {_words(error)}"
     if not jnp.issubdtype(result.dtype, jnp.floating):
         return f"{what} gives a log-density of dtype {result.dtype} there"

@@ -11,8 +11,16 @@ from jaxtyping import PyTree
 
 from .. import substrate
 from ..trees import broadcast, is_inexact, path_string, raise_all
-from . import distribution, fit
-from .distribution import NoDrawsError
+from . import fit
+from .distribution import (
+    NoDrawsError,
+    build,
+    is_distribution,
+    name,
+    sample,
+    sample_shape,
+    split,
+)
 from .lookup import bijector_for
 
 _DRAWS = 1000
@@ -59,12 +67,12 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
             continue
         where = ", ".join(f"'{path_string(pairs[i][0])}'" for i in positions[:3])
         covered = [i for i in positions if is_inexact(pairs[i][1])]
-        if not distribution.is_distribution(value):
+        if not is_distribution(value):
             faults.append(f"at {where or 'a node without leaves'}: {fit.refuse(value)}")
             continue
         if not covered:
             faults.append(
-                f"{distribution.name(value)} stands where no inexact array is: "
+                f"{name(value)} stands where no inexact array is: "
                 f"{where or 'no leaf at all'}"
             )
             continue
@@ -74,7 +82,7 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         if fault:
             faults.append(f"at {where}: {fault}")
             continue
-        recipe, numbers = distribution.split(value)
+        recipe, numbers = split(value)
         for i in covered:
             leaf = pairs[i][1]
             fault = fit.misfit(value, recipe, numbers, leaf.shape, leaf.dtype)
@@ -87,11 +95,12 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
 
 def _bijector(distribution: Any) -> tuple[Any, str]:
     """The bijector onto a distribution's support, or why there is none."""
+    recipe, numbers = split(distribution)
     try:
-        bijector = bijector_for(distribution)
+        bijector = bijector_for(build(recipe, numbers))
     except (ValueError, TypeError) as error:
         return None, str(error)
-    numbers = (*distribution.split(distribution)[1], *jtu.tree_leaves(bijector))
+    numbers = (*numbers, *jtu.tree_leaves(bijector))
     if any(isinstance(x, Tracer) for x in numbers):
         return bijector, ""  # the numbers are not known, so there is nothing to draw
     return bijector, _missed(distribution, bijector)
@@ -101,20 +110,20 @@ def _missed(distribution: Any, bijector: Any) -> str:
     """Why draws of a distribution are not in the image of a bijector; "" if all are."""
     # Double precision, so that what is found missing is not just rounded away.
     with jax.enable_x64(True):
-        recipe, numbers = distribution.split(distribution)
-        shape = distribution.sample_shape(distribution, _DRAWS)
+        recipe, numbers = split(distribution)
+        shape = sample_shape(distribution, _DRAWS)
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
         try:
-            draws = distribution.sample(recipe, dtype, numbers, shape, key)
+            draws = sample(recipe, dtype, numbers, shape, key)
         except NoDrawsError:
             return ""  # such as an improper prior
         recipe, numbers = substrate.split(bijector)
-        name = f"{distribution.name(distribution)} (bijector {bijector.name})"
+        what = f"{name(distribution)} (bijector {bijector.name})"
         try:
             kind = substrate.bind(recipe, numbers, shape, dtype)
         except (ValueError, TypeError) as error:
-            return f"{name}: the bijector cannot take its draws: {error}"
+            return f"{what}: the bijector cannot take its draws: {error}"
         free, outside = substrate.inverse_and_outside(kind, numbers, draws)
         back = substrate.forward(kind, numbers, free)
         if kind.elementwise:
@@ -128,6 +137,6 @@ def _missed(distribution: Any, bijector: Any) -> str:
         index = tuple(np.argwhere(bad)[0])
         text = np.array2string(np.asarray(draws)[index], precision=6, threshold=6)
         return (
-            f"{name}: {bad.sum()} of {bad.size} draws are not in what the bijector "
+            f"{what}: {bad.sum()} of {bad.size} draws are not in what the bijector "
             f"reaches, such as {' '.join(text.split())}."
         )
