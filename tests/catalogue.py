@@ -25,6 +25,7 @@ CATALOGUE = {
     "zero_sum_matrix": (lambda: bt.zero_sum(axis=(-2, -1)), (2, 3, 4)),
     "sphere": (bt.sphere, (2, 3)),
     "circular": (bt.circular, (2, 3)),
+    "circular_degrees": (lambda: bt.circular(period=360.0), (2, 3)),
     "corr_cholesky": (bt.corr_cholesky, (2, 3, 3)),
     "corr_matrix": (bt.corr_matrix, (2, 3, 3)),
     "lower_cholesky": (bt.lower_cholesky, (2, 3, 3)),

@@ -14,9 +14,9 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 import bijectree as bt
 from bijectree import tfd
 from bijectree.inference.chains_on_devices import chain_mesh
-from bijectree.numerics.fingerprint import _by_parts, fingerprint
+from bijectree.numerics.fingerprint import by_parts, fingerprint
 
-pytestmark = pytest.fingerprint.jax_defaults  # optax promotes dtypes
+pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
 
 AUTO, EXPLICIT = (
     jax.make_mesh((2, 4), ("data", "model"), axis_types=(axis_type,) * 2)
@@ -204,7 +204,7 @@ def test_an_optimizers_state_is_sharded_like_the_parameters(mesh):
     np.testing.assert_array_equal(state.fingerprints.shape, one_state.fingerprints.shape)
 
 
-@pytest.fingerprint.parametrize("bijector", [bt.positive(), bt.interval(0.0, 4.0)])
+@pytest.mark.parametrize("bijector", [bt.positive(), bt.interval(0.0, 4.0)])
 def test_a_donated_step_holds_little_more_than_plain_optax(bijector):
     model = {f"x{i}": jnp.full(800_000, 1.5) for i in range(4)}
     model = jax.device_put(model, sharding(AUTO.axis_names))
@@ -350,7 +350,7 @@ def related_shardings(mesh):
     return there
 
 
-@pytest.fingerprint.parametrize(
+@pytest.mark.parametrize(
     ("mesh", "context"), [(AUTO, False), (EXPLICIT, False), (EXPLICIT, True)]
 )
 def test_leaves_that_are_bound_to_others_are_not_moved(mesh, context):
@@ -379,13 +379,13 @@ def test_leaves_that_are_bound_to_others_are_not_moved(mesh, context):
     assert_close(model, jax.jit(step)(RELATED, optimizer.init(RELATED))[0])
 
 
-@pytest.fingerprint.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int8"])
 def test_marks_do_not_depend_on_where_an_array_lies(dtype):
     with jax.enable_x64(dtype == "float64"):
         x = noise(256, 40).astype(dtype)
         everywhere = jax.device_put(x, sharding("model", "data"))
         fingerprints = {int(fingerprint(y)) for y in (x, everywhere, jnp.ravel(x))}
-        fingerprints.add(int(_by_parts(jnp.ravel(x))))
+        fingerprints.add(int(by_parts(jnp.ravel(x))))
     assert len(fingerprints) == 1
 
 
@@ -427,8 +427,8 @@ def test_a_model_is_made_sharded_from_shapes_alone():
     assert_kept(reparam.forward(free), like=there)
 
 
-@pytest.fingerprint.filterwarnings("ignore::UserWarning")  # so few draws
-@pytest.fingerprint.parametrize("chains", [8, 4])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # so few draws
+@pytest.mark.parametrize("chains", [8, 4])
 def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
     def sample():
         model = {"mu": jnp.zeros(3), "tau": jnp.ones(3)}

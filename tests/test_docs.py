@@ -16,10 +16,7 @@ DOCS = ROOT / "docs"
 
 # TFP's own modules, passed on.
 NOT_OURS = {"tfb", "tfd"}
-NAMES = sorted(
-    name for name in vars(bijectree) if name[0] != "_" and name not in NOT_OURS
-)
-NAMES = [name for name in NAMES if not inspect.ismodule(getattr(bijectree, name))]
+NAMES = [name for name in bijectree.__all__ if name not in {*NOT_OURS, "__version__"}]
 # What functions return, or raise: their examples are those of the functions.
 SHOWN_ELSEWHERE = {
     "FitReport": "fit_affine",

@@ -40,12 +40,22 @@ def test_the_law_is_recovered_with_its_uncertainty(run):
         assert abs(mean - truth) < 3 * deviation < 0.01
 
 
-def test_check_summary_and_progress_are_printed_as_plain_text(run):
+def test_check_summary_mode_and_draws_are_printed_as_plain_text(run):
     result, picture = run
-    for expected in ("log-det", "bijector", "100%", "accepted", str(picture)):
+    for expected in ("log-det", "bijector", "Mode: converged", "R-hat", str(picture)):
         assert expected in result.stdout
     assert "\x1b" not in result.stdout
-    assert result.stderr == ""
+    assert "warning" not in (result.stdout + result.stderr).lower()
+
+
+def test_without_blackjax_the_draws_are_those_of_the_normal_approximation(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    main(["--no-plot"])
+    shown = capsys.readouterr().out
+    assert "No BlackJAX here" in shown
+    assert re.search(r"law.power +. 1\.(50|499)", shown)
 
 
 def test_the_picture_is_a_png(run):

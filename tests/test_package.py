@@ -1,7 +1,8 @@
-import ast
 import importlib.metadata
 import importlib.resources
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,26 +12,33 @@ import bijectree
 ROOT = Path(__file__).parents[1]
 
 
-def _exported() -> list[str]:
-    """The names that `bijectree/__init__.py` re-exports."""
-    source = Path(bijectree.__file__).read_text()
-    return [
-        alias.asname
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.asname == alias.name
-    ]
-
-
 def test_version_is_the_installed_one():
     assert bijectree.__version__ == importlib.metadata.version("bijectree")
 
 
-@pytest.mark.parametrize("name", _exported())
+@pytest.mark.parametrize("name", sorted({*bijectree.__all__} - {"__version__"}))
 def test_public_name_is_importable_and_documented(name):
     value = getattr(bijectree, name)
     assert getattr(value, "__doc__", None)
+
+
+def test_what_is_seldom_used_is_loaded_on_first_use():
+    code = (
+        "import sys, bijectree as bt; loaded = {*sys.modules}; bt.fit_affine;"
+        "print(*[m for m in sys.modules if 'tree.learned' in m and m not in loaded]);"
+        "print(*sorted({m.split('.')[0] for m in loaded} & {'matplotlib', 'numpyro', "
+        "'blackjax', 'arviz', 'arviz_stats', 'bijectree.plots'}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    learned, others = run.stdout.split("\n")[:2]
+    assert "bijectree.learned.fit_affine" in learned, run.stderr
+    assert others == ""
+
+
+def test_a_name_that_is_not_there_says_so():
+    with pytest.raises(AttributeError, match="has no attribute 'fit_afine'"):
+        bijectree.fit_afine  # noqa: B018
+    assert {*bijectree.__all__} <= {*dir(bijectree)}
 
 
 def test_types_are_shipped():

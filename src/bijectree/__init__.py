@@ -1,65 +1,165 @@
 """Reparameterise any JAX pytree: bijectors beside an untouched model."""
 
+import importlib
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
 
-from .checks import check as check
+from .checks import (
+    check,
+)
 from .constraints import (
-    Support as Support,
-    affine as affine,
-    circular as circular,
-    corr_cholesky as corr_cholesky,
-    corr_matrix as corr_matrix,
-    greater_than as greater_than,
-    interval as interval,
-    less_than as less_than,
-    lower_cholesky as lower_cholesky,
-    ordered_vector as ordered_vector,
-    positive as positive,
-    positive_definite as positive_definite,
-    positive_ordered_vector as positive_ordered_vector,
-    real as real,
-    simplex as simplex,
-    sphere as sphere,
-    support as support,
-    unit_interval as unit_interval,
-    zero_sum as zero_sum,
+    Support,
+    affine,
+    circular,
+    corr_cholesky,
+    corr_matrix,
+    greater_than,
+    interval,
+    less_than,
+    lower_cholesky,
+    ordered_vector,
+    positive,
+    positive_definite,
+    positive_ordered_vector,
+    real,
+    simplex,
+    sphere,
+    support,
+    unit_interval,
+    zero_sum,
 )
 from .inference import (
-    Draws as Draws,
-    Laplace as Laplace,
-    Mode as Mode,
-    find_map as find_map,
-    laplace as laplace,
-    potential_fn as potential_fn,
-    sample_blackjax as sample_blackjax,
-    target_log_prob_fn as target_log_prob_fn,
+    Draws,
+    Laplace,
+    Mode,
+    find_map,
+    laplace,
+    potential_fn,
+    sample_blackjax,
+    target_log_prob_fn,
 )
-from .learned import (
-    FitReport as FitReport,
-    fit_affine as fit_affine,
-    fit_centeredness as fit_centeredness,
-    fit_flow as fit_flow,
+from .optimizer import (
+    carry,
+    eval_params,
+    reparameterize,
 )
-from .optimizer import eval_params as eval_params, reparameterize as reparameterize
-from .plots import plot_geometry as plot_geometry, plot_prior as plot_prior
-from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
+from .posterior import (
+    FlatPosterior,
+    Posterior,
+)
 from .priors import (
-    bijector_for as bijector_for,
-    register as register,
-    spec_from_prior as spec_from_prior,
+    bijector_for,
+    register,
+    spec_from_prior,
 )
 from .reparam import (
-    Reparam as Reparam,
-    SupportError as SupportError,
-    dependent as dependent,
-    frozen as frozen,
-    joint as joint,
-    location_scale as location_scale,
-    spec_from_fields as spec_from_fields,
-    summary as summary,
-    tied as tied,
+    Reparam,
+    SupportError,
+    dependent,
+    frozen,
+    joint,
+    location_scale,
+    spec_from_fields,
+    summary,
+    tied,
 )
-from .substrate import tfb as tfb, tfd as tfd
-from .trees import by_path as by_path
+from .substrate import (
+    tfb,
+    tfd,
+)
+from .trees import (
+    by_path,
+)
+
+if TYPE_CHECKING:
+    from .learned import (
+        FitReport,
+        fit_affine,
+        fit_centeredness,
+        fit_flow,
+    )
+    from .plots import (
+        plot_geometry,
+        plot_prior,
+    )
 
 __version__ = _version("bijectree")
+
+# Folders that are loaded when one of their names is asked for.
+_ON_FIRST_USE = {
+    "FitReport": "learned",
+    "fit_affine": "learned",
+    "fit_centeredness": "learned",
+    "fit_flow": "learned",
+    "plot_geometry": "plots",
+    "plot_prior": "plots",
+}
+
+__all__ = [
+    "Draws",
+    "FitReport",
+    "FlatPosterior",
+    "Laplace",
+    "Mode",
+    "Posterior",
+    "Reparam",
+    "Support",
+    "SupportError",
+    "__version__",
+    "affine",
+    "bijector_for",
+    "by_path",
+    "carry",
+    "check",
+    "circular",
+    "corr_cholesky",
+    "corr_matrix",
+    "dependent",
+    "eval_params",
+    "find_map",
+    "fit_affine",
+    "fit_centeredness",
+    "fit_flow",
+    "frozen",
+    "greater_than",
+    "interval",
+    "joint",
+    "laplace",
+    "less_than",
+    "location_scale",
+    "lower_cholesky",
+    "ordered_vector",
+    "plot_geometry",
+    "plot_prior",
+    "positive",
+    "positive_definite",
+    "positive_ordered_vector",
+    "potential_fn",
+    "real",
+    "register",
+    "reparameterize",
+    "sample_blackjax",
+    "simplex",
+    "spec_from_fields",
+    "spec_from_prior",
+    "sphere",
+    "summary",
+    "support",
+    "target_log_prob_fn",
+    "tfb",
+    "tfd",
+    "tied",
+    "unit_interval",
+    "zero_sum",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'bijectree' has no attribute {name!r}")
+    folder = importlib.import_module(f".{_ON_FIRST_USE[name]}", __name__)
+    return getattr(folder, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,20 +6,17 @@ says that the amplitude is 1 and the power 3/2.
 """
 
 import argparse
-import functools
+import importlib.util
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 import bijectree as bt
@@ -42,10 +39,6 @@ PLANETS = {
 }
 AU = 149.5978707  # in 10^6 km: IAU 2012 resolution B2
 YEAR = 365.256  # Earth's sidereal period in days
-
-FIT_STEPS = 60
-CHAINS, SAMPLE_STEPS, WARM_UP = 4, 6_000, 1_000
-CHUNK = 100  # draws between two movements of the progress bar
 
 
 class PowerLaw(eqx.Module):
@@ -74,67 +67,16 @@ def log_likelihood(
     return tfd.Normal(expected, model.scatter).log_prob(jnp.log(period)).sum()
 
 
-def fit(
-    loss: Callable[[PyTree], Array], free: PyTree, advance: Callable[[int], None]
-) -> PyTree:
-    """The `free` that minimises `loss`, by optax's L-BFGS."""
-    optimizer = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(loss)
-
-    @jax.jit
-    def step(free: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
-        value, grad = value_and_grad(free, state=state)
-        updates, state = optimizer.update(
-            grad, state, free, value=value, grad=grad, value_fn=loss
+def draw(
+    posterior: bt.Posterior, start: Orbits, key: PRNGKeyArray, *data: Array
+) -> bt.Draws:
+    """Draws by NUTS where BlackJAX is installed, else from the normal approximation."""
+    if importlib.util.find_spec("blackjax"):
+        return bt.sample_blackjax(
+            posterior, key, *data, start=start, jitter=0.1, target_acceptance=0.95
         )
-        return optax.apply_updates(free, updates), state
-
-    state = optimizer.init(free)
-    for _ in range(FIT_STEPS):
-        free, state = step(free, state)
-        advance(1)
-    return free
-
-
-def sample(
-    log_density: Callable[[Array], Array],
-    mode: Float[Array, " d"],
-    key: PRNGKeyArray,
-    advance: Callable[[int], None],
-) -> tuple[Float[Array, "chains steps d"], Float[Array, ""]]:
-    """Draws by random-walk Metropolis and the share of accepted proposals.
-
-    Proposals have the curvature at the mode for their shape and 2.38²/d for their
-    scale (Roberts, Gelman and Gilks 1997, Annals of Applied Probability 7, section 1).
-    """
-    hessian = jax.hessian(log_density)(mode)
-    covariance = jnp.linalg.inv(-hessian) * 2.38**2 / mode.size
-    proposal = jnp.linalg.cholesky(covariance)
-
-    def step(carry: tuple[Array, Array], key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
-        x, density = carry
-        normal, uniform = jax.random.split(key)
-        candidate = x + proposal @ jax.random.normal(normal, x.shape, x.dtype)
-        proposed = log_density(candidate)
-        accept = jnp.log(jax.random.uniform(uniform)) < proposed - density
-        x = jnp.where(accept, candidate, x)
-        density = jnp.where(accept, proposed, density)
-        return (x, density), (x, accept)
-
-    @jax.jit
-    @jax.vmap
-    def chunk(carry: tuple[Array, Array], key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
-        return jax.lax.scan(step, carry, jax.random.split(key, CHUNK))
-
-    x = jnp.tile(mode, (CHAINS, 1))
-    carry = (x, jax.vmap(log_density)(x))
-    chunks = []
-    for key_of_chunk in jax.random.split(key, SAMPLE_STEPS // CHUNK):
-        carry, draws = chunk(carry, jax.random.split(key_of_chunk, CHAINS))
-        chunks.append(jax.block_until_ready(draws))
-        advance(CHUNK)
-    xs, accepted = (jnp.concatenate(each, axis=1) for each in zip(*chunks, strict=True))
-    return xs[:, WARM_UP:], accepted.mean()
+    print('\nNo BlackJAX here (pip install "bijectree[blackjax]"): Laplace\'s draws.')
+    return bt.laplace(posterior, start, *data).sample(key, 4000)
 
 
 def comparison(draws: Orbits) -> Table:
@@ -221,30 +163,15 @@ def demonstrate(picture: Path | None) -> None:
     )
     posterior = bt.Posterior(reparam, log_likelihood, prior=prior)
 
-    def loss(free: PyTree) -> Array:  # without the Jacobian: the most probable model
-        return -posterior.log_density(free, axis, period, jacobian=False)
-
-    def log_density(vector: Array) -> Array:  # with it: what a sampler needs
-        free = reparam.unravel(vector)
-        return posterior.log_density(free, axis, period, jacobian=True)
-
-    with Progress(console=console) as progress:
-        task = progress.add_task("fit", total=FIT_STEPS)
-        advance = functools.partial(progress.advance, task)
-        best = fit(loss, reparam.inverse(start), advance)
-        task = progress.add_task("sample", total=SAMPLE_STEPS)
-        advance = functools.partial(progress.advance, task)
-        key = jax.random.key(1619)  # the year Kepler published the law
-        vectors, accepted = sample(log_density, reparam.ravel(best), key, advance)
-    draws = jax.vmap(jax.vmap(lambda v: reparam.forward(reparam.unravel(v))))(vectors)
-
-    console.print(
-        f"\n{CHAINS} chains of {SAMPLE_STEPS - WARM_UP} random-walk Metropolis draws, "
-        f"{accepted:.0%} of the proposals accepted\n",
-        comparison(draws),
-    )
+    # Without the Jacobian: the most probable model, whatever the bijectors.
+    mode = bt.find_map(posterior, start, axis, period)
+    print("\nThe most probable model:\n", mode, sep="\n")
+    # With it: what a sampler needs. In 1619 Kepler published the law.
+    draws = draw(posterior, mode.model, jax.random.key(1619), axis, period)
+    print("\nDraws from the posterior:\n", draws, "", sep="\n")
+    console.print(comparison(draws.models))
     if picture is not None:
-        plot(picture, axis, period, draws)
+        plot(picture, axis, period, draws.models)
         print(f"Data, fit and residuals: {picture}")
 
 
@@ -280,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         except OSError as error:
             sys.exit(f"cannot write to {options.output}: {error.strerror}")
         picture = options.output / "kepler.png"
-    with jax.enable_x64(True):  # L-BFGS goes on until float32 has no digits left
+    with jax.enable_x64(True):
         demonstrate(picture)
 
 

@@ -216,6 +216,8 @@ def test_tfps_own_methods_agree(name):
     np.testing.assert_allclose(
         log_det, reparam.forward_log_det_jacobian({"x": x}), rtol=1e-6
     )
-    if name not in ("sphere", "circular"):  # these forget the free vector's length
+    if not name.startswith(
+        ("sphere", "circular")
+    ):  # these forget the free vector's length
         np.testing.assert_allclose(inverse, -log_det, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(bijector.inverse(y), x, rtol=1e-4, atol=1e-5)

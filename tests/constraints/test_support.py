@@ -6,6 +6,7 @@ from catalogue import CATALOGUE
 
 import bijectree as bt
 from bijectree import tfb
+from bijectree.constraints import SetTag
 
 WORDS = {
     "real": "all real numbers",
@@ -28,6 +29,7 @@ WORDS = {
     "zero_sum_matrix": "matrices whose rows and columns sum to 0",
     "sphere": "unit vectors",
     "circular": "angles in (−π, π]",
+    "circular_degrees": "angles in (−180, 180]",
     "corr_cholesky": "Cholesky factors of correlation matrices",
     "corr_matrix": "correlation matrices",
     "lower_cholesky": "lower triangular matrices with a positive diagonal",
@@ -65,19 +67,47 @@ TFP = [
     (tfb.Shift(2.0), "all real numbers"),
     (tfb.NormalCDF(), "numbers between 0 and 1"),
     (tfb.Reciprocal(), "numbers other than 0"),
-    (tfb.Square(), _POSITIVE),
-    (tfb.Power(2.0), _POSITIVE),
-    (tfb.Power(0.5), _POSITIVE),
+    # Not one to one from all numbers, so that they cannot be bound alone.
+    (tfb.Square(), "the range of square"),
+    (tfb.Power(2.0), "the range of power"),
+    (tfb.Power(0.5), "the range of power"),
+    (tfb.Log(), "the range of log"),
+    (tfb.Invert(tfb.Exp()), "the range of invert_exp"),
+    (tfb.Invert(bt.positive()), "the range of invert_positive"),
+    (tfb.Invert(bt.simplex()), "the range of invert_simplex"),
+    (tfb.Chain([tfb.Square(), tfb.Exp()]), _POSITIVE),
+    (tfb.Chain([tfb.Square(), tfb.Sigmoid(1.0, 2.0)]), "numbers between 1 and 4"),
+    (tfb.Chain([tfb.Power(0.5), tfb.Exp()]), _POSITIVE),
+    (tfb.Chain([tfb.Invert(tfb.Square()), tfb.Exp()]), _POSITIVE),
+    (tfb.Chain([tfb.Invert(bt.simplex()), bt.simplex()]), "all real arrays"),
+    (
+        tfb.Chain([tfb.Log(), bt.positive_ordered_vector()]),
+        "increasing vectors of positive numbers, each entry then mapped by log",
+    ),
+    (
+        tfb.Chain([tfb.Log(), bt.ordered_vector()]),
+        "the range of chain_of_log_of_ordered_vector",
+    ),
+    (tfb.Chain([tfb.Reciprocal(), tfb.Scale(-1.0), tfb.Exp()]), "numbers less than 0"),
+    (
+        tfb.Invert(tfb.Chain([tfb.Shift(1.0), tfb.Exp()])),
+        "the range of invert_chain_of_shift_of_exp",
+    ),
+    (
+        tfb.Chain(
+            [tfb.Invert(tfb.Chain([tfb.Shift(1.0), tfb.Exp()])), bt.greater_than(2.0)]
+        ),
+        "numbers greater than 0",
+    ),
     (tfb.Power(3.0), "all real numbers"),
     (tfb.Power(jnp.array(3)), "all real numbers"),
-    (tfb.Power([2.0, 3.0]), "numbers greater than [  0. -inf]"),
+    (tfb.Power([2.0, 3.0]), "the range of power"),
+    (tfb.Power([1.0, 3.0]), "all real numbers"),
     (tfb.Power(-3.0), "the range of power"),
     (tfb.Invert(tfb.Power(3.0)), "all real numbers"),
-    (tfb.Invert(tfb.Power(2.0)), _POSITIVE),
     (tfb.Chain([tfb.Power(3.0), tfb.Exp()]), _POSITIVE),
     (tfb.Chain([tfb.Power(3.0), tfb.Tanh()]), "numbers between -1 and 1"),
     (tfb.Chain([tfb.Power(2.0), tfb.Tanh()]), "the range of chain_of_power_of_tanh"),
-    (tfb.Log(), "all real numbers"),
     (tfb.Ascending(), "increasing vectors"),
     (tfb.SoftmaxCentered(), "positive parts that sum to 1"),
     (tfb.IteratedSigmoidCentered(), "positive parts that sum to 1"),
@@ -104,14 +134,10 @@ TFP = [
     (tfb.Chain([tfb.Scale(3.0), tfb.Sigmoid()]), "numbers between 0 and 3"),
     (tfb.Chain([tfb.Scale(log_scale=0.0), tfb.Softplus()]), _POSITIVE),
     (tfb.Chain([tfb.Reciprocal(), tfb.Exp()]), _POSITIVE),
-    (tfb.Chain([tfb.Square(), tfb.Exp()]), _POSITIVE),
     (tfb.Chain([tfb.Log(), tfb.Exp()]), "all real numbers"),
     (tfb.Chain([bt.affine(1.0, 2.0), bt.unit_interval()]), "numbers between 1 and 3"),
     (tfb.Chain([]), "all real numbers"),
-    (tfb.Invert(tfb.Exp()), "all real numbers"),
     (tfb.Invert(tfb.Log()), _POSITIVE),
-    (tfb.Invert(bt.positive()), "all real numbers"),
-    (tfb.Invert(bt.simplex()), "all real arrays"),
     (tfb.Chain([tfb.Invert(tfb.Shift(1.0)), tfb.Exp()]), "numbers greater than -1"),
     (
         tfb.Chain([tfb.Scale(2.0), bt.simplex()]),
@@ -127,7 +153,8 @@ TFP = [
         tfb.Chain([tfb.Scale([1.0, 3.0]), bt.simplex()]),
         "the range of chain_of_scale_of_simplex",
     ),
-    (tfb.Permute([1, 0]), "the range of permute"),
+    (tfb.Permute([1, 0]), "all real arrays"),
+    (tfb.Chain([tfb.Permute([1, 0]), tfb.Exp()]), "the range of chain_of_permute_of_exp"),
 ]
 
 
@@ -171,3 +198,54 @@ def test_the_tolerance_is_that_of_the_dtype(dtype):
     assert simplex.contains(parts)
     assert not simplex.contains(parts * 1.1)
     assert bt.support(bt.positive_definite()).contains(jnp.eye(3, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("bijector", "tag"),
+    [
+        (bt.positive(), SetTag.NUMBERS),
+        (tfb.Chain([tfb.Scale(2.0), tfb.Sigmoid()]), SetTag.NUMBERS),
+        (tfb.Reciprocal(), SetTag.NOT_ZERO),
+        (bt.circular(), SetTag.ANGLES),
+        (tfb.Cumsum(axis=-2), SetTag.ARRAYS),
+        (bt.simplex(axis=-2), SetTag.SIMPLEX),
+        (tfb.Chain([tfb.CholeskyOuterProduct(), tfb.FillScaleTriL()]), "PRODUCTS"),
+        (tfb.Chain([tfb.Scale(2.0), bt.simplex()]), SetTag.MAPPED),
+        (tfb.PowerTransform(0.0), SetTag.NUMBERS),
+        (tfb.PowerTransform(0.5), SetTag.UNKNOWN),
+        (tfb.SoftClip(0.0, 1.0), SetTag.UNKNOWN),
+    ],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_a_support_has_a_tag(bijector, tag):
+    found = bt.support(bijector)
+    if tag == "PRODUCTS":
+        assert found.of is not None
+        tag = SetTag.POSITIVE_DEFINITE
+    assert found.tag is tag
+
+
+def test_one_set_is_known_by_its_tag_and_not_by_its_words():
+    def same(a, b):
+        return bt.support(a).same_set(bt.support(b))
+
+    assert same(bt.positive(), tfb.Chain([tfb.Scale(2.0), tfb.Exp()]))
+    assert same(bt.interval(0.0, [1.0, 2.0]), bt.interval(0.0, [1.0, 2.0]))
+    # Words show six digits of a bound; the set has them all.
+    assert not same(bt.greater_than(1.0), bt.greater_than(1.0 + 1e-9))
+    assert same(bt.simplex(), tfb.IteratedSigmoidCentered())
+    assert not same(bt.simplex(), bt.simplex(axis=-2))
+    assert not same(bt.lower_cholesky(), bt.lower_cholesky(shape=(3, 2)))
+    fill = tfb.FillTriangular()
+    for exp in (tfb.Exp(), tfb.Softplus()):
+        factor = tfb.Chain([tfb.TransformDiagonal(exp), fill])
+        assert same(factor, bt.lower_cholesky())
+        squared = tfb.Chain([tfb.CholeskyOuterProduct(), factor])
+        assert same(squared, bt.positive_definite())
+    # A diagonal of either sign: two factors have one product.
+    signed = tfb.Chain([tfb.TransformDiagonal(tfb.Tanh()), fill])
+    assert bt.support(signed).tag is SetTag.TRIANGULAR
+    product = bt.support(tfb.Chain([tfb.CholeskyOuterProduct(), signed]))
+    assert product.tag is SetTag.UNKNOWN
+    mapped = tfb.Chain([tfb.Scale(2.0), bt.simplex()])
+    assert not same(mapped, mapped)  # made anew, and known by the bijector alone

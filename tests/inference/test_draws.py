@@ -115,3 +115,12 @@ def test_draws_of_the_wrong_shape_are_refused():
         bt.Draws(scale_model(), jnp.zeros((4, 10, 2)))
     with pytest.raises(ValueError, match=r"stats\['lp'\]: expected leading axes"):
         bt.Draws(scale_model(), jnp.zeros((4, 10, 1)), {"lp": jnp.zeros(10)})
+
+
+def test_without_arviz_stats_the_diagnostics_are_unknown_and_that_is_said(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    draws = bt.Draws(scale_model(), jnp.arange(40.0).reshape(4, 10, 1))
+    assert np.isnan(draws.summary()["scale"].r_hat)
+    (text,) = draws.warnings()
+    assert "not known without the package arviz-stats" in text
+    assert text in str(draws)

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats as st
+from likelihoods import PROBLEMS
 from sampled import COLOUR, scale_model
 
 import bijectree as bt
@@ -118,6 +120,70 @@ def test_a_regression_of_many_observations_in_single_precision():
     mode = bt.find_map(posterior, model, jnp.asarray(x), jnp.asarray(y))
     off = np.asarray(mode.model["b"], np.float64) - truth
     assert off @ np.linalg.solve(covariance, off) < 0.15**2
+
+
+def _lowest_of_many_steps(posterior, steps=120):
+    """A function: the values at many steps of optax's L-BFGS, which nothing ends."""
+    flat, optimizer = posterior.flat(), optax.lbfgs()
+
+    @jax.jit
+    def values(vector, data):
+        def loss(vector):
+            return -flat.log_density(vector, *data, jacobian=False)
+
+        def step(carry, _):
+            vector, state = carry
+            value, gradient = optax.value_and_grad_from_state(loss)(vector, state=state)
+            updates, state = optimizer.update(
+                gradient, state, vector, value=value, grad=gradient, value_fn=loss
+            )
+            return (optax.apply_updates(vector, updates), state), value
+
+        start = vector, optimizer.init(vector)
+        return jax.lax.scan(step, start, length=steps)[1]
+
+    return values
+
+
+def _stops_in_time(name, dtype, seeds):
+    problem = PROBLEMS[name]
+    posterior, model = problem.posterior(dtype)
+    values_at = _lowest_of_many_steps(posterior)
+    vector = posterior.reparam.ravel(posterior.reparam.inverse(model))
+    for seed in range(seeds):
+        data = problem.data(np.random.default_rng(seed))
+        data = tuple(jnp.asarray(x, dtype) for x in data)
+        values = np.asarray(values_at(vector, data), np.float64)
+        rounding = float(jnp.finfo(dtype).eps) * abs(values.min())
+        first = int(np.argmax(values <= values.min() + 4 * rounding))
+        mode = bt.find_map(posterior, model, *data)  # warnings are errors
+        assert mode.converged, seed
+        assert mode.steps <= first + 10, seed
+        assert mode.gradients < 150, seed
+        assert -mode.log_density <= values.min() + 10 * rounding, seed
+
+
+@pytest.mark.parametrize("name", ["line", "counts"])
+def test_a_search_ends_where_rounding_lets_it_go_no_further(name):
+    _stops_in_time(name, jnp.float32, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_fifty_searches_end_where_rounding_lets_them_go_no_further(name, precision):
+    _stops_in_time(name, precision, 50)
+
+
+@pytest.mark.slow
+def test_laplace_takes_a_tolerance():
+    posterior, model = PROBLEMS["line"].posterior(jnp.float32)
+    data = PROBLEMS["line"].data(np.random.default_rng(0))
+    data = tuple(jnp.asarray(x, jnp.float32) for x in data)
+    default = bt.laplace(posterior, model, *data)
+    rough = bt.laplace(posterior, model, *data, tolerance=1.0)
+    deviations = np.sqrt(np.sum(np.square(default.scale_tril), axis=1))
+    off = np.abs(default.mean - rough.mean) / deviations
+    assert 0 < off.max() < 0.1
 
 
 def test_a_density_without_a_maximum_does_not_converge():

@@ -7,7 +7,7 @@ import pytest
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree.priors.distribution import _FINITE_AT_THE_EDGE
+from bijectree.priors.distribution import FINITE_AT_THE_EDGE
 
 # Densities with a pole at the edge of the support, at free values where the leaf is on
 # that edge in float32; with the log-density there, where it is not astronomical.
@@ -59,7 +59,7 @@ def test_a_bound_that_bfloat16_rounds_out_of_the_support_is_on_its_edge(prior, f
     ids=lambda prior: type(prior).__name__,
 )
 def test_where_a_density_without_a_pole_ends(prior):
-    assert type(prior) in _FINITE_AT_THE_EDGE
+    assert type(prior) in FINITE_AT_THE_EDGE
     value, gradient = jax.value_and_grad(prior.log_prob)(jnp.zeros(()))
     assert np.isfinite(value)
     assert np.isfinite(gradient)

@@ -90,3 +90,21 @@ def test_a_spec_from_a_prior_works_under_jit_and_from_shapes():
         return bt.Reparam(shapes, spec).forward({"a": jnp.zeros(2)})["a"]
 
     np.testing.assert_allclose(upper(4.0), [2.0, 2.0])
+
+
+def test_the_rest_may_be_frozen():
+    model = {"rate": jnp.ones(2), "shift": jnp.zeros(3), "n": 3, "name": "x", "no": None}
+    prior = bt.by_path(model, {"rate": tfd.Gamma(2.0, 1.0)})
+    spec = bt.spec_from_prior(model, prior, rest=bt.frozen)
+    assert spec["shift"] is bt.frozen
+    assert spec["n"] is spec["name"] is spec["no"] is None
+    assert bt.Reparam(model, spec).labels == ["rate.0", "rate.1"]
+    spec = bt.spec_from_prior(model, prior, rest=bt.positive())
+    assert bt.support(spec["shift"]).description == "positive numbers"
+    assert bt.spec_from_prior(model, prior)["shift"] is None
+    # A prior that stands at an upper node leaves the rest of the model alone.
+    nested = {"a": {"x": jnp.ones(2), "y": jnp.ones(2)}, "b": jnp.ones(2)}
+    prior = {"a": tfd.Gamma(2.0, 1.0), "b": None}
+    spec = bt.spec_from_prior(nested, prior, rest=bt.frozen)
+    assert spec["b"] is bt.frozen
+    assert bt.Reparam(nested, spec).dim == 4

@@ -16,8 +16,6 @@ from ..substrate import Kind
 # Events with more free coordinates, and leaves with more entries of Jacobian, are too
 # large to differentiate here.
 MOST_COORDINATES = 64
-
-
 MOST_ENTRIES = 4_000_000
 
 

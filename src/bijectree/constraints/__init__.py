@@ -1,7 +1,7 @@
 """A named set: its map, its membership test, its edge."""
 
-# Imported for what it registers.
-from . import tfp_pairs as tfp_pairs
+# Imported for what they register.
+from . import tfp_facts as tfp_facts, tfp_pairs as tfp_pairs
 from .affine import affine as affine, real as real
 from .arguments import finite_number as finite_number
 from .correlation import corr_cholesky as corr_cholesky, corr_matrix as corr_matrix
@@ -36,6 +36,12 @@ from .ordered import (
     positive_ordered_vector as positive_ordered_vector,
 )
 from .ranges import Range as Range
+from .sets import SetTag as SetTag, Support as Support
 from .simplex import simplex as simplex
-from .support import Support as Support, interval_of as interval_of, support as support
+from .support import (
+    Knowledge as Knowledge,
+    interval_of as interval_of,
+    knowledge_of as knowledge_of,
+    support as support,
+)
 from .zero_sum import zero_sum as zero_sum

@@ -7,8 +7,17 @@ from jaxtyping import Array, ArrayLike, Float
 from ..substrate import Number, describe_number, tfb
 from .arguments import _known, finite_number
 from .elementwise import Elementwise
+from .facts import MapOfNumbers, known
+from .ranges import REALS, number_of
 
 
+@known(
+    MapOfNumbers(
+        lambda b: REALS,
+        end=lambda b, xp, x: number_of(b.loc) + number_of(b.scale) * x,
+        inverse_end=lambda b, xp, y: (y - number_of(b.loc)) / number_of(b.scale),
+    )
+)
 class Affine(Elementwise):
     """loc + scale·x."""
 

@@ -60,3 +60,25 @@ def _axis_from_end(axis: Any) -> None:
             "axis must be a negative integer, counted from the end because leading "
             f"axes are batches; got {axis!r}"
         )
+
+
+def require_above(lower: Number, upper: Number) -> None:
+    """Raise if two bounds do not broadcast, or enclose nothing somewhere."""
+    try:
+        np.broadcast_shapes(np.shape(lower.value), np.shape(upper.value))
+    except ValueError:
+        raise ValueError(
+            f"lower has shape {np.shape(lower.value)} and upper "
+            f"{np.shape(upper.value)}, which do not broadcast"
+        ) from None
+    known = _known(lower, upper)
+    if known is None:
+        return
+    below, above = np.broadcast_arrays(*known)
+    if not np.all(above > below):
+        at = tuple(int(i) for i in np.argwhere(~(above > below))[0])
+        where = f" at index {at}" if at else ""
+        raise ValueError(
+            f"upper must exceed lower: lower is {below[at]:g} and upper is "
+            f"{above[at]:g}{where}"
+        )

@@ -9,6 +9,8 @@ from jaxtyping import Array
 
 from ..numerics import hyperbolic
 from ..substrate import tfb
+from . import sets
+from .facts import MapOntoSet, known
 from .reshaping import Reshaping
 from .triangles import (
     _fill,
@@ -78,6 +80,7 @@ class _Correlation(Reshaping):
         return jnp.arcsinh(_pick(factor, *places) / _pick(after, *places))
 
 
+@known(MapOntoSet(lambda b: sets.CORR_CHOLESKY))
 class CorrCholesky(_Correlation):
     """Cholesky factors of correlation matrices."""
 
@@ -99,6 +102,7 @@ class CorrCholesky(_Correlation):
         return self._from_cholesky(y)
 
 
+@known(MapOntoSet(lambda b: sets.CORR_MATRIX))
 class CorrMatrix(_Correlation):
     """Correlation matrices."""
 

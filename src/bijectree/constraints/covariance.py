@@ -6,6 +6,9 @@ from jaxtyping import Array
 
 from ..numerics import LOG_2
 from ..substrate import tfb
+from . import sets
+from .facts import MapOntoSet, known
+from .ranges import POSITIVE
 from .reshaping import Reshaping
 from .triangles import (
     _fill,
@@ -17,6 +20,7 @@ from .triangles import (
 )
 
 
+@known(MapOntoSet(lambda b: sets.triangular(sets.numbers(POSITIVE), b.shape)))
 class LowerCholesky(Reshaping):
     """Lower triangular matrices with a positive diagonal, square or tall."""
 
@@ -78,6 +82,7 @@ def _log_diagonal(factor: Array) -> Array:
     return jnp.where(on_diagonal, jnp.log(jnp.where(on_diagonal, entries, 1)), entries)
 
 
+@known(MapOntoSet(lambda b: sets.POSITIVE_DEFINITE))
 class PositiveDefinite(Reshaping):
     """Symmetric positive definite matrices, through their Cholesky factor."""
 

@@ -4,12 +4,17 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
 
-from ..substrate import tfb
+from ..substrate import Number, describe_number, tfb
+from . import sets
+from .arguments import _known, finite_number
+from .facts import MapOntoSet, known
 from .reshaping import Reshaping, _SameShape
 
 
+@known(MapOntoSet(lambda b: sets.UNIT_VECTORS, augmented=True))
 class Sphere(_SameShape):
     """y/‖y‖, with −½‖y‖² in place of the log-det: an auxiliary density of the radius."""
 
@@ -35,11 +40,16 @@ class Sphere(_SameShape):
         return y
 
 
+@known(MapOntoSet(lambda b: sets.angles(b.period), augmented=True))
 class Circular(Reshaping):
-    """The angle of the vector (y₁, y₂), with −½‖y‖² in place of the log-det."""
+    """The angle of the vector (y₁, y₂), with −½‖y‖² in place of the log-det.
 
-    def __init__(self, name: str = "circular"):
+    The angle is in units of which `period` make a turn; in radians, if that is `None`.
+    """
+
+    def __init__(self, period: Number | None = None, name: str = "circular"):
         parameters = dict(locals())
+        self.period = period
         super().__init__(parameters, free_ndims=1, model_ndims=0)
 
     def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -59,12 +69,24 @@ class Circular(Reshaping):
         angle = angle + jnp.where(angle <= -math.pi, 2 * math.pi, 0)
         undefined = jnp.all(x == 0, axis=-1)
         angle = jnp.where(undefined, jnp.nan, angle)
-        return angle, -0.5 * jnp.sum(x * x, axis=-1)
+        log_det = -0.5 * jnp.sum(x * x, axis=-1)
+        if self.period is None:
+            return angle, log_det
+        period = self.period.like(x)
+        angle = period * (angle / (2 * math.pi))
+        # just above −π the product may round to half a period below 0
+        angle = jnp.where(angle <= -0.5 * period, 0.5 * period, angle)
+        return angle, log_det + jnp.log(period / (2 * math.pi))
 
     def _inverse(self, y: Array) -> Array:
         # π rounds up in float32, to an angle whose sine is negative
-        sine = jnp.where(y == jnp.asarray(math.pi, y.dtype), 0, jnp.sin(y))
-        return jnp.stack([jnp.cos(y), sine], axis=-1)
+        if self.period is None:
+            opposite, angle = y == jnp.asarray(math.pi, y.dtype), y
+        else:
+            turns = y / self.period.like(y)
+            opposite, angle = turns == 0.5, 2 * math.pi * turns
+        sine = jnp.where(opposite, 0, jnp.sin(angle))
+        return jnp.stack([jnp.cos(angle), sine], axis=-1)
 
 
 def sphere() -> tfb.Bijector:
@@ -91,24 +113,39 @@ def sphere() -> tfb.Bijector:
     return Sphere()
 
 
-def circular() -> tfb.Bijector:
+def circular(*, period: Float[ArrayLike, "..."] = 2 * math.pi) -> tfb.Bijector:
     """Angles in (−π, π], each from the 2 free coordinates of a point in the plane.
 
-    x = atan2(y₂, y₁). As for `sphere`, −½‖y‖² stands in place of the log-det: an
-    auxiliary density, not a Jacobian. A density over angles integrates to 1 over free
-    space. The inverse is (cos x, sin x), so no path through ±π is cut. At y = 0 the
-    value is undefined (NaN).
+    x = atan2(y₂, y₁)·period/2π. As for `sphere`, −½‖y‖² stands in place of the log-det,
+    here with log(period/2π): an auxiliary density, not a Jacobian. A density over angles
+    integrates to 1 over free space. The inverse is the cosine and sine of 2π·x/period, so
+    no path through half a period is cut. At y = 0 the value is undefined (NaN).
+
+    Args:
+        period: the value after which angles repeat, positive and finite: 360 for
+            degrees, 180 for the direction of an axis in degrees. A number or an array
+            that broadcasts against the leaf. It may change without retracing, and may
+            be traced. Angles are in (−period/2, period/2].
 
     Returns:
         A bijector whose free array has one more axis, last, of size 2. Source: Stan,
         "Unit vector", on angles.
 
     Raises:
-        ValueError: on use, a last free axis that is not of size 2.
+        ValueError: `period` is not positive and finite; on use, a last free axis that is
+            not of size 2.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> print(bt.circular().forward(jnp.array([3.0, 0.0])))
         0.0
+        >>> print(bt.circular(period=360.0).forward(jnp.array([0.0, -1.0])))
+        -90.0
     """
-    return Circular()
+    if isinstance(period, float) and period == 2 * math.pi:
+        return Circular()
+    number = finite_number(period, "period", "an angle repeats after a finite number")
+    values = _known(number)
+    if values is not None and not np.all(values[0] > 0):
+        raise ValueError(f"period must be positive, got {describe_number(number)}")
+    return Circular(number)

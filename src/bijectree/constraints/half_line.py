@@ -1,5 +1,8 @@
 """Numbers on one side of a bound."""
 
+import math
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -7,6 +10,8 @@ from ..numerics import softplus, softplus_inverse
 from ..substrate import Number, tfb
 from .arguments import Via, _one_of, finite_number
 from .elementwise import Elementwise
+from .facts import MapOfNumbers, known
+from .ranges import POSITIVE, Range, number_of
 
 
 def _half_line(x: Array, via: str) -> tuple[Array, Array]:
@@ -17,6 +22,15 @@ def _half_line_inverse(y: Array, via: str) -> Array:
     return jnp.log(y) if via == "exp" else softplus_inverse(y)
 
 
+def _end(bijector: Any, xp: Any, x: Any) -> Any:
+    return xp.exp(x) if bijector.via == "exp" else xp.logaddexp(x, 0.0)
+
+
+def _end_inverse(bijector: Any, xp: Any, y: Any) -> Any:
+    return xp.log(y) if bijector.via == "exp" else y + xp.log(-xp.expm1(-y))
+
+
+@known(MapOfNumbers(lambda b: POSITIVE, end=_end, inverse_end=_end_inverse))
 class Positive(Elementwise):
     """exp(x), or log(1 + exp(x)) with `via="softplus"`."""
 
@@ -32,6 +46,13 @@ class Positive(Elementwise):
         return _half_line_inverse(y, self.via)
 
 
+@known(
+    MapOfNumbers(
+        lambda b: Range(number_of(b.lower), math.inf),
+        end=lambda b, xp, x: number_of(b.lower) + _end(b, xp, x),
+        inverse_end=lambda b, xp, y: _end_inverse(b, xp, y - number_of(b.lower)),
+    )
+)
 class GreaterThan(Elementwise):
     """lower + exp(x), or with softplus."""
 
@@ -49,6 +70,13 @@ class GreaterThan(Elementwise):
         return _half_line_inverse(y - self.lower.like(y), self.via)
 
 
+@known(
+    MapOfNumbers(
+        lambda b: Range(-math.inf, number_of(b.upper)),
+        end=lambda b, xp, x: number_of(b.upper) - _end(b, xp, x),
+        inverse_end=lambda b, xp, y: _end_inverse(b, xp, number_of(b.upper) - y),
+    )
+)
 class LessThan(Elementwise):
     """upper − exp(x), or with softplus."""
 

@@ -17,13 +17,9 @@ from ..numerics import (
     ordinal,
     step_between,
 )
-from ..substrate import tfb
-from .correlation import CorrCholesky
-from .covariance import LowerCholesky
-from .ordered import Ordered, PositiveOrdered
 from .ranges import Range
-from .simplex import Simplex
-from .support import Support, interval_of, support
+from .sets import SetTag, Support
+from .support import interval_of, support
 
 Add = Callable[[Array], Array]
 
@@ -50,7 +46,8 @@ def step_inside(
         The step. NaN where the target is.
     """
     with substrate.standard_promotion():
-        interval = interval_of(bijector)
+        inside = support(bijector)
+        interval = inside.interval
         if interval is not None:
             lowest, highest = _ends(interval, target.dtype)
             if interval.is_to(math.inf):
@@ -59,9 +56,9 @@ def step_inside(
                 lowest = None
             step = step_between(place, target, lowest, highest)
             return jnp.where(still, minus_zero(step), step)
-        target, lowest = _lift(bijector, target)
-        step = step_between(place, target, lowest, None)
-        return _shorten(support(bijector), add, jnp.where(still, minus_zero(step), step))
+        target, lowest, highest = _lift(inside, target)
+        step = step_between(place, target, lowest, highest)
+        return _shorten(inside, add, jnp.where(still, minus_zero(step), step))
 
 
 def snap_inside_interval(bijector: Any, place: Array) -> Array:
@@ -88,24 +85,25 @@ def snap_inside(bijector: Any, place: Array, held_in: Any) -> Array:
         place: numbers in the dtype of the arithmetic.
         held_in: the dtype that they were rounded to, in which a bound may be outside.
     """
-    span = interval_of(bijector)
+    inside = support(bijector)
+    span = inside.interval
     if span is not None:
         lowest, highest = _ends(span, place.dtype)
-        for bound, infinite, inside, outer in (
+        for bound, infinite, nearest, outer in (
             (span.lower, span.is_from(-math.inf), lowest, jnp.minimum),
             (span.upper, span.is_to(math.inf), highest, jnp.maximum),
         ):
             if not infinite:
                 bound = jnp.asarray(bound).astype(place.dtype)
                 held = bound.astype(held_in).astype(place.dtype)
-                edge = _on(outer(bound, held), inside, place) & jnp.isfinite(bound)
-                place = jnp.where(edge, inside, place)
+                edge = _on(outer(bound, held), nearest, place) & jnp.isfinite(bound)
+                place = jnp.where(edge, nearest, place)
         return place
     tiny = jnp.asarray(jnp.finfo(place.dtype).tiny, place.dtype)
     edge = jnp.abs(place) < tiny
-    if type(bijector) in _FACTORS:
+    if _is_factor(inside):
         edge = edge & jnp.eye(*place.shape[-2:], dtype=bool)
-    elif type(bijector) not in _PARTS:
+    elif inside.tag is not SetTag.SIMPLEX:
         return place
     return jnp.where(edge, tiny, place)
 
@@ -135,43 +133,42 @@ def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
 
 # Sets of vectors and matrices.
 
-_PARTS = (Simplex, tfb.SoftmaxCentered, tfb.IteratedSigmoidCentered)
+
+def _is_factor(inside: Support) -> bool:
+    """Whether all that is asked of the diagonal of a triangular matrix is its sign."""
+    diagonal = inside.of if inside.tag is SetTag.TRIANGULAR else None
+    positive = diagonal is not None and diagonal.entries.positive
+    return positive or inside.tag is SetTag.CORR_CHOLESKY
 
 
-_FACTORS = (LowerCholesky, CorrCholesky, tfb.CorrelationCholesky)
-
-
-_ORDERED = (Ordered, tfb.Ascending)
-
-
-def _lift(bijector: Any, target: Array) -> tuple[Array, Array]:
-    """Move a target that has saturated inside; and what each entry must not be below."""
+def _lift(inside: Support, target: Array) -> tuple[Array, Array, Array | None]:
+    """Move a target that has saturated inside; and what entries must be between."""
     info = jnp.finfo(target.dtype)
-    tiny, lowest = jnp.asarray(info.tiny), jnp.asarray(-info.max)
-    if type(bijector) in _PARTS:
+    tiny, lowest, highest = jnp.asarray(info.tiny), jnp.asarray(-info.max), None
+    if inside.tag is SetTag.SIMPLEX:
         lowest = jnp.broadcast_to(tiny, target.shape)
-    elif type(bijector) in _FACTORS:
+    elif _is_factor(inside):
         diagonal = jnp.eye(*target.shape[-2:], dtype=bool)
         lowest = jnp.where(diagonal, tiny, lowest)
-    elif type(bijector) in _ORDERED:
-        target = _increase(target)
-    elif type(bijector) is PositiveOrdered:
-        target = _increase(jnp.maximum(target, tiny))
-        lowest = tiny
-    return target, lowest
+    elif inside.tag is SetTag.INCREASING:
+        largest = largest_number(target.dtype)
+        ends = _ends(inside.entries, target.dtype)
+        lowest, highest = (jnp.clip(end, -largest, largest) for end in ends)
+        target = _increase(target, lowest, highest, inside.details[0])
+    return target, lowest, highest
 
 
-def _increase(x: Array) -> Array:
-    """Move the entries of a vector that does not decrease apart, by one float each."""
-    last = x.ndim - 1
-    order = jnp.arange(x.shape[-1], dtype=int_layout(x.dtype)[0])
-    highest = ordinal(largest_number(x.dtype))
-    place = jnp.clip(ordinal(x), -highest, highest)
-    place = jax.lax.cummax(place - order, axis=last) + order
-    # the last ones may have been moved past the largest number
-    room = highest - (x.shape[-1] - 1 - order)
-    moved = from_ordinal(jnp.minimum(place, room), x.dtype)
-    return jnp.where(jnp.any(jnp.isnan(x), axis=-1, keepdims=True), x, moved)
+def _increase(x: Array, lowest: Array, highest: Array, axis: int) -> Array:
+    """Move the entries of vectors that do not decrease apart, by one float each."""
+    size = x.shape[axis]
+    order = jnp.arange(size, dtype=int_layout(x.dtype)[0])
+    order = order.reshape(size, *[1] * (-1 - axis))
+    low, high = ordinal(lowest), ordinal(highest)
+    place = jax.lax.cummax(jnp.clip(ordinal(x), low, high) - order, axis=x.ndim + axis)
+    # The last entries may have been moved past the highest number.
+    moved = jnp.minimum(place + order, high - (size - 1 - order))
+    undefined = jnp.any(jnp.isnan(x), axis=axis, keepdims=True)
+    return jnp.where(undefined, x, from_ordinal(moved, x.dtype))
 
 
 def _shorten(inside: Support, add: Add, step: Array) -> Array:

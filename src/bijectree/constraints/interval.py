@@ -8,8 +8,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..numerics import hyperbolic
 from ..substrate import Number, tfb
-from .arguments import _known, _real_number
+from .arguments import _known, _real_number, require_above
 from .elementwise import Elementwise
+from .facts import MapOfNumbers, known
+from .ranges import Range, number_of
 
 
 def _between(x: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -32,6 +34,7 @@ def _between_inverse(y: Array, lower: Array, upper: Array) -> Array:
     return jnp.log((y - lower) / width) - jnp.log((upper - y) / width)
 
 
+@known(MapOfNumbers(lambda b: Range(number_of(b.lower), number_of(b.upper))))
 class Interval(Elementwise):
     """lower + (upper − lower)σ(x); an infinite bound makes a half line or the line."""
 
@@ -101,28 +104,12 @@ def interval(
         1.0
     """
     low, high = _real_number(lower, "lower"), _real_number(upper, "upper")
-    try:
-        np.broadcast_shapes(np.shape(low.value), np.shape(high.value))
-    except ValueError:
-        raise ValueError(
-            f"lower has shape {np.shape(low.value)} and upper {np.shape(high.value)}, "
-            "which do not broadcast"
-        ) from None
-    known = _known(low, high)
-    if known is not None:
-        for name, bound, forbidden in zip(
-            ("lower", "upper"), known, (math.inf, -math.inf), strict=True
-        ):
-            if np.any(np.isnan(bound) | (bound == forbidden)):
-                raise ValueError(f"{name} must not be NaN or {forbidden}, got {bound}")
-        below, above = np.broadcast_arrays(*known)
-        if not np.all(above > below):
-            at = tuple(int(i) for i in np.argwhere(~(above > below))[0])
-            where = f" at index {at}" if at else ""
-            raise ValueError(
-                f"upper must exceed lower: lower is {below[at]:g} and upper is "
-                f"{above[at]:g}{where}"
-            )
+    for name, bound, forbidden in (("lower", low, math.inf), ("upper", high, -math.inf)):
+        value = _known(bound)
+        if value is not None and np.any(np.isnan(value[0]) | (value[0] == forbidden)):
+            shown = value[0]
+            raise ValueError(f"{name} must not be NaN or {forbidden}, got {shown}")
+    require_above(low, high)
     return Interval(low, high)
 
 

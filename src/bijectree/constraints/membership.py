@@ -1,16 +1,18 @@
 """Whether arrays are members of sets of vectors and matrices."""
 
-import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from .ranges import Range
 
 Predicate = Callable[[Array], Array]
 
 
 # How far from 1 a simplex may sum, a unit vector or a correlation's diagonal may be, by
-# the bytes of the dtype; as in `_tfp.inverse_and_outside`.
+# the bytes of the dtype; as in `substrate.inverse_and_outside`.
 _TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
 
 
@@ -29,12 +31,9 @@ def _finite(ndims: int, x: Array) -> Array:
 # Sets of vectors and matrices.
 
 
-def _increasing(x: Array) -> Array:
-    return _all(jnp.diff(x, axis=-1) > 0, 1) & _all(jnp.isfinite(x), 1)
-
-
-def _increasing_positive(x: Array) -> Array:
-    return _increasing(x) & _all(x > 0, 1)
+def _increasing(interval: Range, axis: int, x: Array) -> Array:
+    rising = _all(jnp.diff(x, axis=axis) > 0, -axis)
+    return rising & _all(interval.contains(x), -axis)
 
 
 def _sums_to_one(axis: int, x: Array) -> Array:
@@ -56,9 +55,10 @@ def _unit_norm(x: Array) -> Array:
     return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
 
 
-def _angle(x: Array) -> Array:
-    pi = jnp.asarray(math.pi, x.dtype)
-    return (x > -pi) & (x <= pi)
+def _angle(half: Any, x: Array) -> Array:
+    """Whether angles are within half a turn from 0, in the unit of `half`."""
+    half = jnp.asarray(half).astype(x.dtype)
+    return (x > -half) & (x <= half)
 
 
 def _triangular(diagonal: Predicate, x: Array) -> Array:

@@ -1,11 +1,26 @@
 """Vectors whose entries increase."""
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
 
-from ..substrate import tfb
-from .reshaping import _SameShape
+from ..substrate import Number, tfb
+from . import sets
+from .arguments import _axis_from_end, finite_number, require_above
+from .facts import MapOntoSet, known
+from .ranges import POSITIVE, Range, number_of
+from .reshaping import _AlongAxis
+from .simplex import _stick_breaking, _stick_breaking_inverse
+
+
+def _never_decreasing(sums: Array) -> Array:
+    """The same along the last axis, where rounding put a sum below the one before it."""
+    highest = jax.lax.cummax(jax.lax.stop_gradient(sums), axis=sums.ndim - 1)
+    return sums + jax.lax.stop_gradient(jnp.where(highest > sums, highest - sums, 0))
 
 
 def _cumulate(steps: Array) -> Array:
@@ -13,72 +28,208 @@ def _cumulate(steps: Array) -> Array:
 
     A parallel sum may round the k-th partial sum above the next.
     """
-    sums = jnp.cumsum(steps, axis=-1)
-    highest = jax.lax.cummax(jax.lax.stop_gradient(sums), axis=sums.ndim - 1)
-    return sums + jax.lax.stop_gradient(jnp.where(highest > sums, highest - sums, 0))
+    return _never_decreasing(jnp.cumsum(steps, axis=-1))
 
 
-class Ordered(_SameShape):
+class _Increasing(_AlongAxis):
+    """Common to maps along one axis onto vectors of as many entries."""
+
+    def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
+        rest, size = free_shape[:-1], free_shape[-1]
+        place = len(free_shape) + self.axis
+        return (*rest[:place], size, *rest[place:])
+
+    def _free_shape(self, model_shape: tuple[int, ...]) -> tuple[int, ...]:
+        place = len(model_shape) + self.axis
+        return (*model_shape[:place], *model_shape[place + 1 :], model_shape[place])
+
+
+@known(MapOntoSet(lambda b: sets.increasing(axis=b.axis)))
+class Ordered(_Increasing):
     """x₁ = y₁, xₖ = xₖ₋₁ + exp(yₖ)."""
 
-    def __init__(self, name: str = "ordered_vector"):
+    def __init__(self, axis: int = -1, name: str = "ordered_vector"):
         parameters = dict(locals())
+        self.axis = axis
         super().__init__(parameters)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
         first, rest = x[..., :1], x[..., 1:]
-        steps = jnp.concatenate([first, jnp.exp(rest)], axis=-1)
-        return _cumulate(steps), jnp.sum(rest, axis=-1)
+        sums = _cumulate(jnp.concatenate([first, jnp.exp(rest)], axis=-1))
+        log_det = self._over_event(jnp.sum(rest, axis=-1))
+        return jnp.moveaxis(sums, -1, self.axis), log_det
 
     def _inverse(self, y: Array) -> Array:
+        y = jnp.moveaxis(y, self.axis, -1)
         return jnp.concatenate([y[..., :1], jnp.log(jnp.diff(y, axis=-1))], axis=-1)
 
 
-class PositiveOrdered(_SameShape):
+@known(MapOntoSet(lambda b: sets.increasing(POSITIVE, b.axis)))
+class PositiveOrdered(_Increasing):
     """xₖ = xₖ₋₁ + exp(yₖ), from x₀ = 0."""
 
-    def __init__(self, name: str = "positive_ordered_vector"):
+    def __init__(self, axis: int = -1, name: str = "positive_ordered_vector"):
         parameters = dict(locals())
+        self.axis = axis
         super().__init__(parameters)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
-        return _cumulate(jnp.exp(x)), jnp.sum(x, axis=-1)
+        log_det = self._over_event(jnp.sum(x, axis=-1))
+        return jnp.moveaxis(_cumulate(jnp.exp(x)), -1, self.axis), log_det
 
     def _inverse(self, y: Array) -> Array:
+        y = jnp.moveaxis(y, self.axis, -1)
         steps = jnp.concatenate([y[..., :1], jnp.diff(y, axis=-1)], axis=-1)
         return jnp.log(steps)
 
 
-def ordered_vector() -> tfb.Bijector:
+def _interval(bijector: "OrderedWithin") -> Range:
+    """Where the entries are; bounds with one number a vector get the vectors' axis."""
+    lower = number_of(bijector.lower, -math.inf)
+    upper = number_of(bijector.upper, math.inf)
+    after = -1 - bijector.axis  # axes that follow the vectors' own
+
+    def beside(end: Any) -> Any:
+        place = np.ndim(end) - after
+        return (
+            end.reshape(*end.shape[:place], 1, *end.shape[place:]) if place > 0 else end
+        )
+
+    return Range(*(beside(x) if np.ndim(x) else x for x in (lower, upper)))
+
+
+@known(MapOntoSet(lambda b: sets.increasing(_interval(b), b.axis)))
+class OrderedWithin(_Increasing):
+    """Increasing vectors above a bound, below one, or between two."""
+
+    def __init__(
+        self,
+        lower: Number | None,
+        upper: Number | None,
+        axis: int = -1,
+        name: str = "ordered_vector",
+    ):
+        parameters = dict(locals())
+        self.lower, self.upper, self.axis = lower, upper, axis
+        super().__init__(parameters)
+
+    def _bound(self, number: Number | None, x: Array) -> Array | None:
+        """A bound beside vectors along the last axis."""
+        if number is None:
+            return None
+        value = number.like(x)
+        if value.ndim == 0:
+            return value
+        # The axes of the event that follow the vectors' own come before it when free.
+        return jnp.expand_dims(value, -1)
+
+    def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
+        lower, upper = self._bound(self.lower, x), self._bound(self.upper, x)
+        if lower is not None and upper is not None:
+            value, log_det = _between(x, lower, upper)
+        elif upper is None:
+            up = jnp.cumsum(jnp.exp(x), axis=-1)
+            value = _never_decreasing(up if lower is None else lower + up)
+            log_det = jnp.sum(x, axis=-1)
+        else:
+            down = jax.lax.cumsum(jnp.exp(x), axis=x.ndim - 1, reverse=True)
+            value = _never_decreasing(upper - down)
+            log_det = jnp.sum(x, axis=-1)
+        return jnp.moveaxis(value, -1, self.axis), self._over_event(log_det)
+
+    def _inverse(self, y: Array) -> Array:
+        y = jnp.moveaxis(y, self.axis, -1)
+        lower, upper = self._bound(self.lower, y), self._bound(self.upper, y)
+        gaps = [jnp.diff(y, axis=-1)]
+        if lower is not None:
+            gaps = [y[..., :1] - lower, *gaps]
+        if upper is not None:
+            gaps = [*gaps, upper - y[..., -1:]]
+        steps = jnp.concatenate(gaps, axis=-1)
+        both = lower is not None and upper is not None
+        return _stick_breaking_inverse(steps) if both else jnp.log(steps)
+
+
+def _between(y: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Cumulated parts of the width; each bound is approached by subtracting from it."""
+    parts, log_det = _stick_breaking(y)
+    width = upper - lower
+    below = jnp.cumsum(parts[..., :-1], axis=-1)
+    above = jax.lax.cumsum(parts[..., 1:], axis=y.ndim - 1, reverse=True)
+    value = jnp.where(below < 0.5, lower + width * below, upper - width * above)
+    log_width = jnp.broadcast_to(jnp.log(width), y.shape)
+    return _never_decreasing(value), log_det + jnp.sum(log_width, axis=-1)
+
+
+def ordered_vector(
+    lower: Float[ArrayLike, "..."] | None = None,
+    upper: Float[ArrayLike, "..."] | None = None,
+    *,
+    axis: int = -1,
+) -> tfb.Bijector:
     """Increasing vectors of K numbers, from K free coordinates.
 
-    x₁ = y₁ and xₖ = xₖ₋₁ + exp(yₖ); the log-det is Σ yₖ over k ≥ 2. Neighbours are
-    equal where exp(yₖ) is below the rounding of xₖ₋₁.
+    Without bounds x₁ = y₁ and xₖ = xₖ₋₁ + exp(yₖ); the log-det is Σ yₖ over k ≥ 2 (Stan,
+    "Ordered vector"). Neighbours are equal where exp(yₖ) is below the rounding of xₖ₋₁.
+
+    Above `lower`, xₖ = xₖ₋₁ + exp(yₖ) from x₀ = lower; below `upper`, xₖ = xₖ₊₁ − exp(yₖ)
+    down from upper after the last entry; the log-det is Σ yₖ. Between both, the K + 1
+    gaps are the parts of the stick-breaking `simplex` times upper − lower, and the
+    log-det is that of the simplex plus K log(upper − lower).
+
+    Args:
+        lower: what the first entry exceeds, finite; one number, or an array with a number
+            for each vector, which broadcasts against the leaf without `axis`. It may
+            change without retracing, and may be traced. `None` for no bound.
+        upper: what exceeds the last entry, likewise.
+        axis: the axis along which entries increase, counted from the end. The free array
+            has it last.
 
     Returns:
-        A bijector of the last axis; leading axes are batches. Source: Stan, "Ordered
-        vector".
+        A bijector of the axes from `axis` on; those before are batches.
+
+    Raises:
+        ValueError: a bound is not finite, the bounds do not broadcast, or `upper` does
+            not exceed `lower` somewhere; `axis` is not negative.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> print(bt.ordered_vector().forward(jnp.array([-2.0, 0.0, 0.0])))
         [-2. -1.  0.]
+        >>> print(bt.ordered_vector(0.0, 1.0).forward(jnp.zeros(3)))
+        [0.25 0.5  0.75]
     """
-    return Ordered()
+    _axis_from_end(axis)
+    if lower is None and upper is None:
+        return Ordered(axis)
+    mend = "None stands for no bound"
+    low = None if lower is None else finite_number(lower, "lower", mend)
+    high = None if upper is None else finite_number(upper, "upper", mend)
+    if low is not None and high is not None:
+        require_above(low, high)
+    return OrderedWithin(low, high, axis)
 
 
-def positive_ordered_vector() -> tfb.Bijector:
+def positive_ordered_vector(*, axis: int = -1) -> tfb.Bijector:
     """Increasing vectors of K positive numbers, from K free coordinates.
 
     xₖ = xₖ₋₁ + exp(yₖ) with x₀ = 0; the log-det is Σ yₖ.
 
+    Args:
+        axis: the axis along which entries increase, counted from the end. The free array
+            has it last.
+
     Returns:
-        A bijector of the last axis; leading axes are batches. Source: Stan, "Positive
-        ordered vector".
+        A bijector of the axes from `axis` on; those before are batches. Source: Stan,
+        "Positive ordered vector".
+
+    Raises:
+        ValueError: `axis` is not negative.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> print(bt.positive_ordered_vector().forward(jnp.zeros(3)))
         [1. 2. 3.]
     """
-    return PositiveOrdered()
+    _axis_from_end(axis)
+    return PositiveOrdered(axis)

@@ -10,7 +10,9 @@ from jaxtyping import Array
 
 from ..numerics import softplus
 from ..substrate import tfb
+from . import sets
 from .arguments import _axis_from_end, _one_of
+from .facts import MapOntoSet, known
 from .reshaping import _AlongAxis
 from .zero_sum import zero_sum_forward, zero_sum_inverse
 
@@ -50,6 +52,7 @@ def _stick_breaking_inverse(x: Array) -> Array:
     return jnp.log(x[..., :-1]) - jnp.log(rest) + offset
 
 
+@known(MapOntoSet(lambda b: sets.simplex_along(b.axis)))
 class Simplex(_AlongAxis):
     """Vectors of positive parts that sum to 1 along an axis."""
 

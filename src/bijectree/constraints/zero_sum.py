@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Array
 
 from ..substrate import tfb
+from . import sets
 from .arguments import _axis_from_end
+from .facts import MapOntoSet, known
 from .reshaping import Reshaping, _AlongAxis
 
 
@@ -34,6 +36,7 @@ def zero_sum_inverse(z: Array) -> Array:
     return (before - index * z[..., 1:]) / scale
 
 
+@known(MapOntoSet(lambda b: sets.zero_sum_along((b.axis,))))
 class ZeroSum(_AlongAxis):
     """Vectors of sum 0 along an axis, from orthonormal coordinates."""
 
@@ -51,6 +54,7 @@ class ZeroSum(_AlongAxis):
         return zero_sum_inverse(jnp.moveaxis(y, self.axis, -1))
 
 
+@known(MapOntoSet(lambda b: sets.zero_sum_along((-2, -1))))
 class ZeroSumMatrix(Reshaping):
     """Matrices whose rows and columns all sum to 0.
 

@@ -11,12 +11,10 @@ from jaxtyping import Array, Float, PyTree
 
 from ..posterior import Posterior
 from ..trees import describe
-from .diagnostics import diagnose
+from .diagnostics import diagnose, has_arviz_stats
 from .optional import optional_import
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, section 2
-
-
 ESS_LIMIT = 100  # per chain; the same, section 4.3
 
 
@@ -115,7 +113,8 @@ class Draws(eqx.Module):
         """Mean, spread, R-hat and effective sample size of each number of the model.
 
         R-hat and the effective sample size are those of Vehtari, Gelman, Simpson,
-        Carpenter and Bürkner (2021), Bayesian Analysis 16, sections 3 and 4.
+        Carpenter and Bürkner (2021), Bayesian Analysis 16, sections 3 and 4, by the
+        package `arviz-stats`; NaN without it.
 
         Returns:
             One entry a number, by the path of its leaf and its index in it.
@@ -173,6 +172,11 @@ class Draws(eqx.Module):
             found.append(
                 f"a chain never moved in {len(labels)} of {vectors.shape[2]} free "
                 f"coordinates, such as '{labels[0]}'"
+            )
+        if not has_arviz_stats():
+            found.append(
+                "R-hat and effective sample sizes are not known without the package "
+                'arviz-stats: pip install "bijectree[blackjax]"'
             )
         apart = {k: s for k, s in summary.items() if s.r_hat > R_HAT_LIMIT}
         if apart:

@@ -114,7 +114,7 @@ def find_map(
             bar.update(task, completed=stop)
             if search.done or stop == max_steps:
                 break
-    vector, steps = search.vector, search.steps
+    vector, steps = search.best.vector, search.steps
     value, gradient, converged = _judge(target, search, limit, jacobian=jacobian)
     if not converged:
         worst = int(np.argmax(np.abs(gradient))) if gradient.size else 0
@@ -139,13 +139,43 @@ def find_map(
     return Mode(model, vector, value, gradient, int(steps), bool(converged), gradients)
 
 
-# Steps without a lower value after which the search ends.
-_IDLE = 5
+# Steps that lower the value by less than its rounding, after which the search ends.
+_IDLE = 4
 
 
 # A rounding of the log-density by which a mode may be a seventh of a standard deviation
 # away.
 _COARSE = 0.01
+
+
+class _Best(NamedTuple):
+    """The best of the points that a search came by.
+
+    Among points whose values differ by no more than their rounding, the best is that of
+    the smallest gradient, which rounding hides less.
+
+    Attributes:
+        vector: where that is.
+        value: the loss there.
+        norm: the norm of its gradient there.
+        lowest: the lowest value at any point.
+    """
+
+    vector: Array
+    value: Array
+    norm: Array
+    lowest: Array
+
+    def or_at(self, vector: Array, value: Any, gradient: Any) -> "_Best":
+        """The best of these points and one more."""
+        norm = jnp.linalg.norm(gradient)
+        lowest = jnp.where(value < self.lowest, value, self.lowest)
+        # The terms of the value are larger than it, and so is their rounding.
+        equal = lowest + 4 * _rounding(lowest)
+        better = (value <= equal) & ((norm < self.norm) | ~(self.value <= equal))
+        other = _Best(vector, value, norm, lowest)
+        found = jax.tree.map(lambda a, b: jnp.where(better, a, b), other, self)
+        return found._replace(lowest=lowest)
 
 
 class _Search(NamedTuple):
@@ -154,17 +184,21 @@ class _Search(NamedTuple):
     Attributes:
         vector: where it is.
         state: of the optimizer.
+        best: where it was best.
         steps: how many were made.
         done: whether it has ended.
         gradients: how many they took, with the one at the start.
-        idle: how many of the last steps did not lower the value.
+        mark: the value from which the search is to come down further.
+        idle: how many steps ago it was there.
     """
 
     vector: Array
     state: Any
+    best: _Best
     steps: Array
     done: Array
     gradients: Array
+    mark: Array
     idle: Array
 
 
@@ -172,8 +206,15 @@ class _Search(NamedTuple):
 def _start(vector: Array) -> _Search:
     with substrate.standard_promotion():
         state = optax.lbfgs().init(vector)
-    zero = jnp.zeros((), int)
-    return _Search(vector, state, zero, jnp.zeros((), bool), zero + 1, zero)
+    zero, infinite = jnp.zeros((), int), jnp.asarray(jnp.inf, vector.dtype)
+    best = _Best(vector, infinite, infinite, infinite)
+    no = jnp.zeros((), bool)
+    return _Search(vector, state, best, zero, no, zero + 1, infinite, zero)
+
+
+def _rounding(value: Array) -> Array:
+    """The rounding of a sum with this value."""
+    return float(jnp.finfo(value.dtype).eps) * (1 + jnp.abs(value))
 
 
 def _small(value: Any, gradient: Any, tolerance: Array) -> Array:
@@ -196,19 +237,31 @@ def _go_on(
         def step(search: _Search) -> _Search:
             vector, state = search.vector, search.state
             value, gradient = value_and_grad(vector, state=state)
+            best = search.best.or_at(vector, value, gradient)
             updates, state = optimizer.update(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
             )
-            moved: Any = optax.apply_updates(vector, updates)
-            fell = optax.tree_utils.tree_get(state, "value") < value
-            idle = jnp.where(fell, 0, search.idle + 1)
-            stuck = (idle >= _IDLE) | ~jnp.isfinite(moved).all()
-            done = _small(value, gradient, tolerance) | stuck
-            # Each step of the line search takes one; the next step starts from its last.
-            spent = optax.tree_utils.tree_get(state, "num_linesearch_steps")
-            vector = jnp.where(done, vector, moved)
-            gradients = search.gradients + spent
-            return _Search(vector, state, search.steps + 1, done, gradients, idle)
+            vector: Any = optax.apply_updates(vector, updates)
+            # The line search leaves what it found there, and what that took.
+            value, gradient, spent = (
+                optax.tree_utils.tree_get(state, name)
+                for name in ("value", "grad", "num_linesearch_steps")
+            )
+            best = best.or_at(vector, value, gradient)
+            # Rounding moves the value up and down: one that is lower says nothing.
+            lower = search.mark - value > 2 * _rounding(value)
+            idle = jnp.where(lower, 0, search.idle + 1)
+            stuck = (idle >= _IDLE) | ~jnp.isfinite(vector).all()
+            return _Search(
+                vector,
+                state,
+                best,
+                search.steps + 1,
+                _small(value, gradient, tolerance) | stuck,
+                search.gradients + spent,
+                jnp.where(lower, value, search.mark),
+                idle,
+            )
 
         return jax.lax.while_loop(
             lambda search: (search.steps < stop) & ~search.done, step, search
@@ -225,7 +278,7 @@ def _judge(
         return -target(vector, jacobian=jacobian)
 
     with substrate.standard_promotion():
-        vector = search.vector
+        vector = search.best.vector
         value, gradient = jax.value_and_grad(loss)(vector)
         # The search also ends where a step down the gradient gains less than the rounding
         # of the value hides. The terms of the value are larger than it, and so is theirs.
@@ -233,6 +286,6 @@ def _judge(
         along = gradient / jnp.where(norm > 0, norm, 1)
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
-        gain, rounding = norm**2 / (2 * bend), 10 * eps * (1 + jnp.abs(value))
+        gain, rounding = norm**2 / (2 * bend), 10 * _rounding(value)
         hidden = search.done & (bend > 0) & (gain <= rounding)
         return -value, -gradient, _small(value, gradient, tolerance) | hidden

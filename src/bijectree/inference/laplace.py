@@ -48,7 +48,11 @@ class Laplace(eqx.Module):
 
 
 def laplace(
-    posterior: Posterior, start: PyTree, *data: Any, max_steps: int = 1000
+    posterior: Posterior,
+    start: PyTree,
+    *data: Any,
+    tolerance: float | None = None,
+    max_steps: int = 1000,
 ) -> Laplace:
     """Approximate the posterior by a normal density of the free coordinates.
 
@@ -60,6 +64,7 @@ def laplace(
         posterior: a Posterior.
         start: a model to start the search for the mode from.
         *data: what its log-likelihood takes after the model.
+        tolerance: as in `find_map`, the norm of the gradient to stop at.
         max_steps: as in `find_map`.
 
     Returns:
@@ -78,7 +83,14 @@ def laplace(
         >>> print(f"{bt.laplace(posterior, model).scale_tril[0, 0]:.3f}")  # it is exact
         0.500
     """
-    mode = find_map(posterior, start, *data, jacobian=True, max_steps=max_steps)
+    mode = find_map(
+        posterior,
+        start,
+        *data,
+        jacobian=True,
+        tolerance=tolerance,
+        max_steps=max_steps,
+    )
     precision = negative_hessian(Target(posterior, data), mode.vector)
     values, directions = np.linalg.eigh(np.asarray(precision))
     if not values[0] > 0:

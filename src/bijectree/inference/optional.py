@@ -10,11 +10,8 @@ def optional_import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name not in (
-            name,
-            library,
-        ):  # it is there, but something that it needs is not
-            raise
+        if error.name not in (name, library):
+            raise  # The library is there, but something that it needs is not.
         extra = {"arviz": "blackjax", "matplotlib": "plot"}.get(library, library)
         raise ImportError(
             f'{library} is not installed: pip install "bijectree[{extra}]"'

@@ -18,6 +18,7 @@ from ..posterior import Posterior, Target
 from . import chains_on_devices
 from .arguments import require_counts, require_free_posterior
 from .draws import Draws
+from .nuts import take_steps
 from .optional import optional_import
 
 _CHUNKS = 20  # movements of the progress bar
@@ -184,21 +185,30 @@ def _draw(
     def one(
         target: Target, key: PRNGKeyArray, state: Any, tuned: dict[str, Array]
     ) -> Any:
-        nuts = blackjax.nuts(target, max_num_doublings=max_tree_depth, **tuned)
-
-        def step(state: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
-            state, info = nuts.step(key, state)
-            stats = {
-                "lp": state.logdensity,
-                "diverging": info.is_divergent,
-                "acceptance_rate": info.acceptance_rate,
-                "energy": info.energy,
-                "n_steps": info.num_integration_steps,
-                "tree_depth": info.num_trajectory_expansions,
-            }
-            return state, (state.position, stats)
-
-        return jax.lax.scan(step, state, jax.random.split(key, n))
+        (state, _), found = take_steps(
+            blackjax,
+            target,
+            key,
+            state,
+            tuned["step_size"],
+            tuned["inverse_mass_matrix"],
+            _position_and_stats,
+            n=n,
+            max_tree_depth=max_tree_depth,
+        )
+        return state, found
 
     with substrate.standard_promotion():
         return chains_on_devices.map_chains(mesh, one, target, keys, states, tuned)
+
+
+def _position_and_stats(state: Any, info: Any) -> tuple[Array, dict[str, Array]]:
+    stats = {
+        "lp": state.logdensity,
+        "diverging": info.is_divergent,
+        "acceptance_rate": info.acceptance_rate,
+        "energy": info.energy,
+        "n_steps": info.num_integration_steps,
+        "tree_depth": info.num_trajectory_expansions,
+    }
+    return state.position, stats

@@ -13,19 +13,14 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .. import inference, posterior, substrate
-from ..inference import condition_number
 from ..posterior import Target
 from . import short_chains
-from .fit_report import fisher_divergence
+from .fit_report import Figures, figures, fisher_divergence
 from .low_rank import AffineMap
 from .short_chains import Window
 
 _CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
-
-
 CHAINS = 4
-
-
 _DRAWS = 32  # of the base, at which it is
 
 
@@ -171,19 +166,6 @@ def sample_from(
     return None if stuck.any() else found.later(_KEPT)
 
 
-class Figures(NamedTuple):
-    """What held-out draws say of two sets of coordinates, the given and the fitted.
-
-    `worse` is whether the fitted are, by the Fisher divergence of any group of draws.
-    """
-
-    fisher: tuple[float, float]
-    condition: tuple[float, float]
-    worse: bool
-    draws: int
-    spent: int
-
-
 def compare(
     before: Target, after: Target, sampled: Target, *groups: Float[np.ndarray, "n dim"]
 ) -> Figures:
@@ -205,13 +187,7 @@ def compare(
         <= fisher_divergence(x[these], scores[these])
         for these in (group == i for i in np.unique(group))
     ]
-    return Figures(
-        (fisher_divergence(x, scores), fisher_divergence(z, others)),
-        (condition_number(x), condition_number(z)),
-        worse=not all(better),
-        draws=len(x),
-        spent=2 * len(x),
-    )
+    return figures(x, scores, z, others, worse=not all(better), spent=2 * len(x))
 
 
 def _raise_not_finite(bound: EvidenceBound, draws: Array) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .. import inference
-from ..inference import Draws, condition_number, find_map, listed
+from ..inference import Draws, find_map, listed
 from ..posterior import Posterior, Target, negative_hessian
 from ..reparam import Reparam
 from ..trees import describe
 from . import low_rank, short_chains
-from .fit_report import FitReport, fisher_divergence
+from .fit_report import FitReport, figures, fisher_divergence
 from .low_rank import AffineMap
 from .short_chains import CHUNK, Window
 
@@ -250,17 +250,14 @@ def _report(
     objective: str = "",
 ) -> FitReport:
     """The figures at held-out draws; an affine map needs no gradient more for them."""
-    return FitReport(
-        method="",
+    held = figures(
+        x, scores, fitted.inverse(x), fitted.pull(scores), spent=spent_on_figures
+    )
+    return held.report(
+        "",
         objective=objective,
         trace=np.zeros(0) if trace is None else trace,
-        fisher_before=fisher_divergence(x, scores),
-        fisher_after=_divergence(fitted, x, scores),
-        condition_before=condition_number(x),
-        condition_after=condition_number(fitted.inverse(x)),
-        held_out=len(x),
         gradients=gradients,
-        gradients_held_out=spent_on_figures,
         divergences=divergences,
     )
 

@@ -20,8 +20,6 @@ from .evidence_bound import EvidenceBound
 from .fit_report import FitReport
 
 _GRID = 101
-
-
 _SHARES = np.linspace(0, 1, _GRID)  # the values of λ that draws are held to
 
 
@@ -148,20 +146,14 @@ def fit_centeredness(
             "`fit_affine` would bring them to 1"
         )
     rows = reparam.bound.plan.rows
-    report = FitReport(
-        method="fit_centeredness",
+    report = held.report(
+        "fit_centeredness",
         objective="evidence bound",
         trace=np.concatenate(traces),
-        fisher_before=held.fisher[0],
-        fisher_after=held.fisher[1],
-        condition_before=held.condition[0],
-        condition_after=held.condition[1],
-        held_out=held.draws,
         gradients=spent + window.spent + held.spent,
-        gradients_held_out=held.spent,
         divergences=int(window.diverged[-1].sum()),
         centeredness={rows[i].path: share for i, share in zip(at, shares, strict=True)},
-        notes=tuple(notes),
+        notes=notes,
     )
     return fitted, report
 

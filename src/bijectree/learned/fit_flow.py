@@ -139,19 +139,14 @@ def fit_flow(
         held = held._replace(
             fisher=(held.fisher[0],) * 2, condition=(held.condition[0],) * 2
         )
-    report = FitReport(
-        method=f"fit_flow, {flow}, {layers} layers of width {width}",
+    report = held.report(
+        f"fit_flow, {flow}, {layers} layers of width {width}",
         objective="evidence bound",
         trace=found.trace,
-        fisher_before=held.fisher[0],
-        fisher_after=held.fisher[1],
-        condition_before=held.condition[0],
-        condition_after=held.condition[1],
-        held_out=held.draws,
         gradients=1 + spent + held.spent,
-        gradients_held_out=spent - found.spent + held.spent,
+        spent=spent - found.spent + held.spent,
         divergences=int(sum(w.diverged.sum() for w in windows)),
-        notes=tuple(notes),
+        notes=notes,
     )
     return fitted, report
 

@@ -1,7 +1,8 @@
 """`FitReport`: what fitting a reparameterisation cost, and what it brought."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from ..inference import condition_number
 from ..trees import as_text
 
 _SHOWN = 8  # points of the trace in the table
@@ -123,3 +125,70 @@ def fisher_divergence(
 ) -> float:
     """The mean of ‖∇log p(z) + z‖²: zero for draws from a standard normal density."""
     return float(np.mean(np.sum((z + gradients) ** 2, axis=-1)))
+
+
+class Figures(NamedTuple):
+    """What held-out draws say of two sets of coordinates, the given and the fitted.
+
+    Attributes:
+        fisher: the Fisher divergences.
+        condition: the condition numbers.
+        worse: whether the fitted ones are, by the Fisher divergence of any group of
+            draws.
+        draws: how many there are.
+        spent: how many gradients only these figures cost.
+    """
+
+    fisher: tuple[float, float]
+    condition: tuple[float, float]
+    worse: bool
+    draws: int
+    spent: int
+
+    def report(
+        self,
+        method: str,
+        *,
+        objective: str,
+        trace: Float[np.ndarray, " steps"],
+        gradients: int,
+        divergences: int = 0,
+        spent: int | None = None,
+        centeredness: Mapping[str, Float[np.ndarray, "..."]] | None = None,
+        notes: Sequence[str] = (),
+    ) -> FitReport:
+        """The report of a fit that has these figures."""
+        return FitReport(
+            method=method,
+            objective=objective,
+            trace=trace,
+            fisher_before=self.fisher[0],
+            fisher_after=self.fisher[1],
+            condition_before=self.condition[0],
+            condition_after=self.condition[1],
+            held_out=self.draws,
+            gradients=gradients,
+            gradients_held_out=self.spent if spent is None else spent,
+            divergences=divergences,
+            centeredness=centeredness or {},
+            notes=tuple(notes),
+        )
+
+
+def figures(
+    x: Float[np.ndarray, "n dim"],
+    scores: Float[np.ndarray, "n dim"],
+    z: Float[np.ndarray, "n dim"],
+    others: Float[np.ndarray, "n dim"],
+    *,
+    worse: bool = False,
+    spent: int = 0,
+) -> Figures:
+    """The figures of draws and their gradients, before (`x`) and after (`z`) a fit."""
+    return Figures(
+        (fisher_divergence(x, scores), fisher_divergence(z, others)),
+        (condition_number(x), condition_number(z)),
+        worse=worse,
+        draws=len(x),
+        spent=spent,
+    )

@@ -11,26 +11,16 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from rich.console import Console
 from rich.progress import Progress
 
-from .. import substrate
+from .. import inference, substrate
 from ..inference import listed, optional_import
 from ..posterior import Target, dtype_of
 from .low_rank import AffineMap
 
 CHUNK = 25  # steps of one compiled call
-
-
 _ACCEPTANCE = 0.8
-
-
 _DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
-
-
 _PROBES = 128
-
-
 _MANY = 0.05  # of them without a finite gradient
-
-
 _TROUBLED = 0.2  # of a chain's steps diverged: look why
 
 
@@ -180,32 +170,32 @@ def _advance(
     blackjax: Any, target: Target, keys: PRNGKeyArray, carry: Any
 ) -> tuple[Any, tuple[Array, ...]]:
     with substrate.standard_promotion():
-        adaptation = blackjax.adaptation.step_size.dual_averaging_adaptation
-        _, update, _ = adaptation(_ACCEPTANCE)
-        kernel = blackjax.nuts.build_kernel()
-
-        def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
-            state, tuning = carry
-            mass = jnp.ones_like(state.position)
-            size = jnp.exp(tuning.log_step_size)
-            moved, info = kernel(key, state, target, size, mass, _DEPTH)
-            # A trajectory that left the numbers says nothing but that it was too long.
-            rate = jnp.nan_to_num(info.acceptance_rate)
-            new = jax.tree.map(
-                lambda x, old: jnp.asarray(x, old.dtype), update(tuning, rate), tuning
-            )
-            found = (
-                moved.position,
-                moved.logdensity_grad,
-                info.is_divergent,
-                info.num_integration_steps,
-            )
-            return (moved, new), found
 
         def one(key: PRNGKeyArray, carry: Any) -> Any:
-            return jax.lax.scan(step, carry, jax.random.split(key, CHUNK))
+            state, step_size = carry
+            return inference.take_steps(
+                blackjax,
+                target,
+                key,
+                state,
+                step_size,
+                jnp.ones_like(state.position),
+                _what_is_learnt_from,
+                n=CHUNK,
+                max_tree_depth=_DEPTH,
+                acceptance=_ACCEPTANCE,
+            )
 
         return jax.vmap(one)(keys, carry)
+
+
+def _what_is_learnt_from(state: Any, info: Any) -> tuple[Array, ...]:
+    return (
+        state.position,
+        state.logdensity_grad,
+        info.is_divergent,
+        info.num_integration_steps,
+    )
 
 
 @eqx.filter_jit

@@ -16,7 +16,7 @@ def fingerprint(x: Array) -> Array:
     # Of a sharded array, each part would come from all devices.
     if x.size < 256 * _PARTS or jax.device_count() > 1:
         return _at_once(x)
-    return _by_parts(jnp.ravel(x))
+    return by_parts(jnp.ravel(x))
 
 
 # XLA's CPU compiler writes all words out before it sums them, on one core. The sums of
@@ -28,7 +28,8 @@ def _at_once(x: Array) -> Array:
     return jnp.sum(_scrambled(x, 0), dtype=jnp.uint32)
 
 
-def _by_parts(x: Array) -> Array:
+def by_parts(x: Array) -> Array:
+    """The fingerprint of a large vector, from sums that all cores make at once."""
     size = x.size // _PARTS
     starts = [i * size for i in range(_PARTS)]
     sums = sum(_scrambled(x[i : i + size], i) for i in starts)

@@ -41,8 +41,6 @@ def _sinh_squared_series(terms: int) -> list[float]:
 # By whether a dtype is wider than 32 bits. What they leave out is below 2e-9 of the
 # function in float32, and below 1e-17 in float64.
 _TANH = {False: _tanh_series(9), True: _tanh_series(17)}
-
-
 _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 
 

@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, PyTree
 
 from ..reparam import Bound, Plan, Reparam, model_leaves, of_bound
-from ..trees import describe, is_array, raise_all
+from ..trees import describe, fields_only, in_nodes_of, is_array, raise_all
 
 # Arrays by the position of their leaf in the model; `None` where there is none.
 Arrays = list[Array | None]
@@ -73,7 +73,7 @@ def arrays_of(reparam: Reparam, tree: PyTree, name: str) -> Arrays:
     faults = []
     arrays: Arrays = []
     rows = reparam.bound.plan.rows
-    for row, leaf in zip(rows, _leaves(reparam, tree, name), strict=True):
+    for row, leaf in zip(rows, _leaves(reparam, tree, name)[0], strict=True):
         array = is_array(leaf) and leaf.dtype != jax.dtypes.float0
         arrays.append(leaf if array else None)
         if row.role == "static" or (not array and not jtu.tree_leaves(leaf)):
@@ -90,19 +90,30 @@ def arrays_of(reparam: Reparam, tree: PyTree, name: str) -> Arrays:
 
 def put(reparam: Reparam, tree: PyTree, arrays: Arrays) -> PyTree:
     """Replace leaves of a tree like the model, where there is an array for them."""
+    found, bare = _leaves(reparam, tree, "params")
     leaves = [
         leaf if array is None else array
-        for leaf, array in zip(_leaves(reparam, tree, "params"), arrays, strict=True)
+        for leaf, array in zip(found, arrays, strict=True)
     ]
-    return reparam.bound.plan.structure.treedef.unflatten(leaves)
+    filled = reparam.bound.plan.structure.treedef.unflatten(leaves)
+    return in_nodes_of(tree, filled) if bare else filled
 
 
-def _leaves(reparam: Reparam, tree: PyTree, name: str) -> list[Any]:
-    """What a tree has at each leaf of the model: that leaf, or anything in its place."""
+def _leaves(reparam: Reparam, tree: PyTree, name: str) -> tuple[list[Any], bool]:
+    """What a tree has at each leaf of the model: that leaf, or anything in its place.
+
+    Returns:
+        The leaves, and whether modules hold something that is no field of them.
+    """
     plan = reparam.bound.plan
+    treedef = plan.structure.treedef
     try:
-        return plan.structure.treedef.flatten_up_to(tree)
+        return treedef.flatten_up_to(tree), False
     except (ValueError, TypeError, KeyError) as error:
+        try:
+            return treedef.flatten_up_to(fields_only(tree)), True
+        except (ValueError, TypeError, KeyError):
+            pass
         try:
             model_leaves(plan, tree)
         except ValueError as fault:

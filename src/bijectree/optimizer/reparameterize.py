@@ -1,5 +1,6 @@
 """Optax optimizers of free coordinates, for parameters in the model's coordinates."""
 
+import collections
 import functools
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import optax
 from jaxtyping import Array, PyTree, UInt32
 
 from .. import numerics
-from ..reparam import Reparam
+from ..reparam import Plan, Reparam
 from ..trees import is_array
 from .extra_arguments import ToFree
 from .line_searches import _all, forget_searches
@@ -32,6 +33,13 @@ class ReparameterizedState(NamedTuple):
     fingerprints: UInt32[Array, " watched"]
 
 
+# The optimizers that were made last, and of which plan, for `carry`: the state of one
+# does not tell how a leaf starts. They are few, and a plan holds no arrays.
+made: collections.deque[tuple[optax.GradientTransformation, Plan]] = collections.deque(
+    maxlen=32
+)
+
+
 def reparameterize(
     optimizer: optax.GradientTransformation, reparam: Reparam
 ) -> optax.GradientTransformationExtraArgs:
@@ -49,7 +57,8 @@ def reparameterize(
     `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
     depend on them; all others are never inverted, so that nothing drifts. A change into
     what is not the support gives NaN. A tied leaf follows its source, whatever was done
-    to it. With another Reparam, such as one of other bounds, start with a new state.
+    to it. Under another Reparam, such as one of other bounds or with a part unfrozen, the
+    state goes on by `bt.carry`.
 
     The update of a frozen leaf, and of an element that does not move, is −0.0: adding it
     changes no bit (but XLA may flush subnormal numbers to zero). NaN in the gradient of a
@@ -90,6 +99,7 @@ def reparameterize(
         >>> print(f"{state.free['scale']:.2f}", params["scale"] > 0)
         -199.31 True
     """
+    made.append((optimizer, reparam.bound.plan))
     inner = optax.with_extra_args_support(optimizer)
     part_of = functools.cache(functools.partial(Steps, reparam))
 

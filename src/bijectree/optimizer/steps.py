@@ -12,10 +12,13 @@ from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
 from .. import substrate
-from ..constraints import Add, interval_of, snap_inside_interval, step_inside
+from ..constraints import snap_inside_interval
 from ..numerics import add_exactly, fingerprint
 from ..reparam import Reparam, Row, free_leaves, owner
-from ..substrate import Kind, map_batched, map_to_scalars
+from ..substrate import map_batched, map_to_scalars
+from .gradients import bounded, bounded_by_all
+from .landing import step_of_leaf, step_with, sum_of
+from .outside_changes import inverse_if_moved
 from .partial_model import Arrays, without
 
 
@@ -24,6 +27,8 @@ class Steps:
 
     Attributes:
         reparam: of the whole model; leaves that the parameters lack are frozen in it.
+        watched: the rows of which a change from outside is noticed, in the order of
+            `fingerprints`.
     """
 
     def __init__(self, reparam: Reparam, missing: frozenset[int]):
@@ -42,7 +47,7 @@ class Steps:
         # What else is a coordinate itself needs no watching.
         self._own = {i for i, row in plan.free if row.kind is None and not plan.outer}
         # A frozen leaf may be changed from outside too, and others depend on it.
-        self._watched = [
+        self.watched = [
             (i, row) for i, row in plan.free if i not in self._own or i in self._needed
         ] + [
             (i, row)
@@ -51,7 +56,7 @@ class Steps:
         ]
         # Inverted on the way, in a step that reads and writes their leaves anyway.
         self._cheap = not plan.outer and all(
-            row.kind is None or row.kind.elementwise for _, row in self._watched
+            row.kind is None or row.kind.elementwise for _, row in self.watched
         )
         self.fingerprints = jax.jit(self._fingerprints)
         self.pull_back = jax.jit(self._pull_back)
@@ -142,22 +147,22 @@ class Steps:
                 continue
             if self._plan.outer or i in self._needed:
                 these = self._moving if self._plan.outer else self._followers[i]
-                pulled[n] = _bounded_by_all(
+                pulled[n] = bounded_by_all(
                     pulled[n], [_get(cotangents, j) for j in these]
                 )
             elif row.kind is not None:
                 gradient = self._bound.gather(i, row, cotangents)
-                pulled[n] = _bounded(row.kind, pulled[n], gradient)
+                pulled[n] = bounded(row.kind, pulled[n], gradient)
         return values, self._bound.free_tree(pulled)
 
     # Changes from outside.
 
     def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
-        if not self._watched:
+        if not self.watched:
             return jnp.zeros(1, jnp.uint32)  # orbax saves no empty array
         places, owners, weights = [], [], []
-        for n, (i, row) in enumerate(self._watched):
+        for n, (i, row) in enumerate(self.watched):
             for power, m in enumerate(row.members or (i,)):
                 places.append(m)
                 owners.append(n)
@@ -167,10 +172,10 @@ class Steps:
             [((), ())] * len(places),
             [_get(arrays, m) for m in places],
         )
-        if len(places) == len(self._watched):
+        if len(places) == len(self.watched):
             return found
         found = found * np.asarray(weights, np.uint32)
-        return jax.ops.segment_sum(found, np.asarray(owners), len(self._watched))
+        return jax.ops.segment_sum(found, np.asarray(owners), len(self.watched))
 
     def _refresh(self, free: PyTree, fingerprints: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `marks` were made of."""
@@ -179,7 +184,7 @@ class Steps:
             _get(arrays, i) if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)
         ]
-        if not self._watched:
+        if not self.watched:
             return self._bound.free_tree(found)
         these = fingerprints != self._fingerprints(arrays), found, arrays
         if self._cheap:
@@ -215,7 +220,7 @@ class Steps:
         coordinates put them keep those too: near saturation many map to one value.
         """
         bound, plan = self._bound, self._plan
-        index = {i: n for n, (i, _) in enumerate(self._watched)}
+        index = {i: n for n, (i, _) in enumerate(self.watched)}
         flags: dict[int, Array] = {}
         inner, _ = bound.peel_outer(free)
         at = {i: x for (i, _), x in zip(plan.free, inner, strict=True)}
@@ -239,12 +244,12 @@ class Steps:
                 at[i] = value = jnp.where(flag, y, x)
             else:
                 kind, numbers = bound.call(row, y.dtype, leaves)
-                at[i], _ = _again(kind, numbers, y, x, flag)
+                at[i], _ = inverse_if_moved(kind, numbers, y, x, flag)
                 value = substrate.forward(kind, numbers, at[i])
             bound.place(i, row, value, leaves)
         these = sorted(alone)
         found, _ = map_batched(
-            _again,
+            inverse_if_moved,
             [bound.call(plan.rows[i], _get(arrays, i).dtype, leaves) for i in these],
             [_get(arrays, i) for i in these],
             [at[i] for i in these],
@@ -296,7 +301,7 @@ class Steps:
         inner = dict(zip(order, below, strict=True))
         these = sorted(self._alone)
         found, _ = map_batched(
-            _step,
+            step_of_leaf,
             [bound.call(plan.rows[i], _get(arrays, i).dtype, arrays) for i in these],
             *([_get(leaves, i) for i in these] for leaves in (arrays, targets, before)),
             [inner[i] for i in these],
@@ -322,12 +327,12 @@ class Steps:
                 call = *bound.call(row, place.dtype, ends), place, target, start, inner[i]
                 if row.members:
                     add = functools.partial(self._add, i, row, arrays)
-                    step, _ = _step_with(add, *call)
+                    step, _ = step_with(add, *call)
                 else:
-                    step, _ = _step(*call)
+                    step, _ = step_of_leaf(*call)
                 bound.place(i, row, step, updates)
             for m in row.members or (i,):
-                ends[m] = _sum(_get(arrays, m), _get(updates, m))
+                ends[m] = sum_of(_get(arrays, m), _get(updates, m))
         return updates, self._fingerprints(ends)
 
     def _add(self, i: int, row: Row, arrays: Arrays, step: Array) -> Array:
@@ -335,7 +340,7 @@ class Steps:
         parts: list[Any] = [None] * len(self._plan.rows)
         self._bound.place(i, row, step, parts)
         for m in row.members or (i,):
-            parts[m] = _sum(_get(arrays, m), parts[m])
+            parts[m] = sum_of(_get(arrays, m), parts[m])
         return self._bound.gather(i, row, parts)
 
     def _follow(
@@ -345,7 +350,7 @@ class Steps:
         place, end = _get(arrays, i), self._bound.follow(row, ends)
         step = add_exactly(end, -place)
         same = self._bound.follow(row, updates)
-        step = jnp.where(_sum(place, same) == end, same, step)
+        step = jnp.where(sum_of(place, same) == end, same, step)
         still = end == self._bound.follow(row, arrays)
         return jnp.where(still, jnp.asarray(-0.0, step.dtype), step)
 
@@ -354,112 +359,3 @@ def _get(arrays: Sequence[Any], i: int) -> Array:
     array = arrays[i]
     assert array is not None
     return jnp.asarray(array)
-
-
-def _sum(place: Array, step: Array) -> Array:
-    """What `optax.apply_updates` makes of a leaf."""
-    if jnp.issubdtype(place.dtype, jnp.complexfloating):
-        return place + step
-    return add_exactly(place, step)
-
-
-@substrate.in_auto_axes
-def _again(
-    kind: Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
-) -> tuple[Array, None]:
-    """Free coordinates of `y` where it is not what `x` maps to, if the flag is up."""
-    bijector = kind.recipe.build(numbers)
-    carried = snap_inside_interval(bijector, substrate.forward(kind, numbers, x))
-    again = substrate.inverse(kind, numbers, snap_inside_interval(bijector, y))
-    return jnp.where(_by_event(kind, carried == y) | ~flag, x, again), None
-
-
-@substrate.in_auto_axes
-def _step(
-    kind: Kind, numbers: tuple[Any, ...], place: Array, *more: Array
-) -> tuple[Array, None]:
-    """The step of a leaf from its place to its target, inside its support."""
-    add = functools.partial(add_exactly, place)
-    return _step_with(add, kind, numbers, place, *more)
-
-
-def _step_with(
-    add: Add,
-    kind: Kind,
-    numbers: tuple[Any, ...],
-    place: Array,
-    target: Array,
-    before: Array,
-    free: Array,
-) -> tuple[Array, None]:
-    """`_step`, where the sum is rounded by `add`."""
-    bijector = kind.recipe.build(numbers)
-    # What an earlier sum did not reach, this one does, but for the boundary.
-    at = _is_at(kind, numbers, place, target, free) | (
-        snap_inside_interval(bijector, target) != target
-    )
-    still = (target == before) & at
-    return step_inside(bijector, place, target, still, add), None
-
-
-def _is_at(
-    kind: Kind, numbers: tuple[Any, ...], place: Array, target: Array, free: Array
-) -> Array:
-    """Whether a place differs from a target by no more than free coordinates round.
-
-    The last place of a free coordinate x is worth about x last places of the number that
-    it is mapped to, or of the bounds or other numbers of the bijector.
-    """
-    with substrate.standard_promotion():
-        size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
-        interval = interval_of(kind.recipe.build(numbers))
-        if interval is None or interval.everything:
-            known = [x for x in map(jnp.asarray, numbers) if x.dtype != bool]
-            ends = [jnp.max(jnp.abs(x), initial=0) for x in known]
-        else:
-            ends = [jnp.abs(interval.lower), jnp.abs(interval.upper)]
-        for end in ends:
-            size += jnp.where(jnp.isfinite(end), end, 0).astype(size.dtype)
-        if not kind.elementwise:
-            event = tuple(range(place.ndim - kind.event_ndims, place.ndim))
-            size = jnp.max(size, axis=event, keepdims=True, initial=0)
-            reach = jnp.max(reach, initial=1)
-        return jnp.abs(place - target) <= 8 * jnp.finfo(place.dtype).eps * reach * size
-
-
-def _bounded(kind: Kind, pulled: Array, gradient: Array) -> Array:
-    """What was pulled back, as if where a leaf overflows its slope did not.
-
-    An event whose gradient is zero stays where it is; a finite gradient is not made
-    infinite.
-    """
-    finite = _by_event(kind, jnp.isfinite(gradient))
-    pulled = jnp.where(finite, _finite(pulled), pulled)
-    return jnp.where(_by_event(kind, gradient == 0), jnp.zeros_like(pulled), pulled)
-
-
-def _bounded_by_all(pulled: Array, gradients: list[Array]) -> Array:
-    """The same where the gradients of several leaves are pulled back to one.
-
-    Where zero times an infinite slope is a term of a sum, there is no telling which: the
-    free coordinate stays.
-    """
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in gradients]))
-    known = jnp.where(jnp.isnan(pulled), jnp.zeros_like(pulled), _finite(pulled))
-    return jnp.where(finite, known, pulled)
-
-
-def _finite(x: Array) -> Array:
-    largest = float(jnp.finfo(x.dtype).max)
-    return jnp.clip(x, -largest, largest)
-
-
-def _by_event(kind: Kind, same: Array) -> Array:
-    """Whether an event is the same throughout, in the shape of its free coordinates."""
-    if kind.elementwise:
-        return same
-    batch = same.ndim - kind.event_ndims
-    whole = jnp.all(same, axis=tuple(range(batch, same.ndim)))
-    if kind.free_shape[:batch] != whole.shape:
-        return jnp.all(whole)
-    return jnp.expand_dims(whole, tuple(range(batch, len(kind.free_shape))))

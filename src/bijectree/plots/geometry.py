@@ -12,8 +12,6 @@ from ..reparam import owner
 from ..trees import Paths, describe, path_string, raise_all
 
 _POINTS = 2000  # in a panel; more hide each other
-
-
 _MOST = 6  # numbers a side, by default
 
 

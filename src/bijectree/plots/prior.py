@@ -14,14 +14,8 @@ from ..reparam import Reparam, Row
 from ..trees import Paths, describe
 
 _DRAWS = 4000  # of the prior, to find where it lies
-
-
 _POINTS = 800  # of a curve
-
-
 _CURVES = 8  # in a panel; a leaf may have more elements
-
-
 _LOST = 0.005  # how much of a prior may be off the support without a word
 
 
@@ -67,16 +61,16 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
             f"{type(posterior).__name__} and {describe(path)}"
         )
     position, row = _find(posterior.reparam, path)
-    plan = posterior._plan
+    plan = posterior.prior_plan
     terms = {term.position: term for term in plan.terms}
     if position not in terms:
         why = "the prior is a function of the whole model"
-        if posterior._prior is None:
+        if posterior.prior_function is None:
             with_prior = ", ".join(repr(term.path) for term in plan.terms) or "none"
             why = f"leaves with a prior: {with_prior}"
         raise ValueError(f"plot_prior: '{row.path}' has no prior of its own; {why}")
     term = terms[position]
-    structure, numbers = plan.recipes[term.slot], posterior._numbers[term.slot]
+    structure, numbers = plan.recipes[term.slot], posterior.prior_numbers[term.slot]
     bijector = posterior.reparam.bound.bijector(row, ())
     draws = _draw(structure, numbers, row, term.name)
     (values, densities, free, free_densities), kept, inside = _curves(

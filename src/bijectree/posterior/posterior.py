@@ -18,7 +18,6 @@ from . import prior_terms, starts
 from .function import Function, _is_function, _scalar
 from .mismatch import warn_mismatch
 from .prior_terms import PriorPlan, Term
-from .starts import Proposal
 
 
 class Posterior(eqx.Module):
@@ -79,9 +78,9 @@ class Posterior(eqx.Module):
 
     reparam: Reparam
     _log_likelihood: Function | None
-    _prior: Function | None
-    _plan: PriorPlan = eqx.field(static=True)
-    _numbers: tuple[tuple[Any, ...], ...]
+    prior_function: Function | None
+    prior_plan: PriorPlan = eqx.field(static=True)
+    prior_numbers: tuple[tuple[Any, ...], ...]
 
     def __init__(
         self,
@@ -100,13 +99,15 @@ class Posterior(eqx.Module):
         self._log_likelihood = None
         if log_likelihood is not None:
             self._log_likelihood = Function(log_likelihood)
-        self._prior = None
-        self._plan, self._numbers = PriorPlan(), ()
+        self.prior_function = None
+        self.prior_plan, self.prior_numbers = PriorPlan(), ()
         if _is_function(prior, reparam):
-            self._prior = Function(prior)
+            self.prior_function = Function(prior)
         else:
-            self._plan, self._numbers = prior_terms.make_prior_plan(prior, reparam.bound)
-            warn_mismatch(reparam, self._plan, self._numbers)
+            self.prior_plan, self.prior_numbers = prior_terms.make_prior_plan(
+                prior, reparam.bound
+            )
+            warn_mismatch(reparam, self.prior_plan, self.prior_numbers)
 
     __hash__ = object.__hash__
 
@@ -114,9 +115,9 @@ class Posterior(eqx.Module):
         return self is other
 
     def __repr__(self) -> str:
-        names = {term.path: term.name for term in self._plan.terms}
+        names = {term.path: term.name for term in self.prior_plan.terms}
         rows = [row for row in self.reparam.bound.plan.rows if row.role == "free"]
-        default = "flat" if self._prior is None else "see the function"
+        default = "flat" if self.prior_function is None else "see the function"
         lines = [f"  {row.path}: {names.get(row.path, default)}" for row in rows[:20]]
         more = ["  ..."] if len(rows) > 20 else []
         notes = [f"  note: {note}" for note in self.notes]
@@ -127,7 +128,7 @@ class Posterior(eqx.Module):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the priors say that has no effect: those at frozen or tied leaves."""
-        return self._plan.notes
+        return self.prior_plan.notes
 
     @property
     def dim(self) -> int:
@@ -182,13 +183,15 @@ class Posterior(eqx.Module):
 
     def _log_prior(self, model: PyTree, coordinates: list[Array] | None) -> Array:
         """The log-prior at a model, and at its coordinates where these tell more."""
-        if self._prior is not None:
-            return _scalar(self._prior.build()(model), "the prior")
+        if self.prior_function is not None:
+            return _scalar(self.prior_function.build()(model), "the prior")
         dtype = _dtype(self._free_of(model))
         calls, leaves = self._prior_calls(model)
         if not calls:
             return jnp.zeros((), dtype)
-        for n, term in enumerate(self._plan.terms if coordinates is not None else ()):
+        for n, term in enumerate(
+            self.prior_plan.terms if coordinates is not None else ()
+        ):
             if term.coordinate is not None:
                 assert coordinates is not None
                 calls[n] = self._call_at_free(term, *calls[n])
@@ -216,10 +219,10 @@ class Posterior(eqx.Module):
         A leaf without a prior is not listed. Where the prior is a function of the whole
         model there is one term, at "".
         """
-        if self._prior is not None:
+        if self.prior_function is not None:
             return {"": self.log_prior(model)}
         calls, leaves = self._prior_calls(model)
-        paths = [term.path for term in self._plan.terms]
+        paths = [term.path for term in self.prior_plan.terms]
         return {
             path: priors.log_prob(*call, leaf)
             for path, call, leaf in zip(paths, calls, leaves, strict=True)
@@ -230,8 +233,8 @@ class Posterior(eqx.Module):
     ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
         """The priors of leaves, as structure and numbers, and those leaves."""
         leaves = model_leaves(self.reparam.bound.plan, model)
-        terms, recipes = self._plan.terms, self._plan.recipes
-        calls = [(recipes[term.slot], self._numbers[term.slot]) for term in terms]
+        terms, recipes = self.prior_plan.terms, self.prior_plan.recipes
+        calls = [(recipes[term.slot], self.prior_numbers[term.slot]) for term in terms]
         return calls, [jnp.asarray(leaves[term.position]) for term in terms]
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
@@ -292,95 +295,7 @@ class Posterior(eqx.Module):
             UserWarning: coordinates without a prior that the likelihood ignores: its
                 gradient is exactly zero at each start and near the first.
         """
-        if self._prior is not None and isinstance(start, str) and start == "prior":
-            raise ValueError(
-                "start='prior': the prior is a function, which cannot be drawn from; "
-                "use 'uniform' or a model"
-            )
-        propose = Proposal(
-            self.reparam, self._plan, self._numbers, start=start, jitter=jitter
-        )
-        if propose.start is not None and jitter == 0:
-            tries = 1
-        found, ok = starts.search(
-            propose,
-            self.log_density,
-            self.reparam.forward_log_det_jacobian,
-            key,
-            data,
-            n=1 if n is None else n,
-            tries=tries,
-        )
-        if not ok:
-            first = int(np.argmin(np.asarray(found.ok)))
-            free, gradient = jax.tree.map(
-                lambda x: x[first], (found.free, found.gradient)
-            )
-            raise ValueError(
-                f"no start with a finite log-density and gradient in {tries} "
-                f"{'try' if tries == 1 else 'tries'}; at the last one:"
-                + "".join(
-                    f"\n  - {fault}" for fault in self._faults(free, gradient, data)
-                )
-            )
-        one = jax.tree.map(lambda x: x[0], found.free)
-        ignored = self._ignored(jax.tree.map(lambda x: x.all(axis=0), found.ignored))
-        if ignored:
-            nearby = starts.flat_nearby(self.log_density, one, key, data)
-            nearby = set(self._ignored(nearby))
-            starts.warn_ignored([label for label in ignored if label in nearby])
-        return one if n is None else found.free
-
-    def _faults(self, free: PyTree, gradient: PyTree, data: tuple[Any, ...]) -> list[str]:
-        """What is not finite at free coordinates."""
-        faults = []
-        paths = [row.path for _, row in self.reparam.bound.plan.free]
-        for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
-            if not np.isfinite(leaf).all():
-                faults.append(
-                    f"the free coordinate of '{path}' {starts.not_finite(leaf)}: its "
-                    "prior has draws outside the support of its bijector"
-                )
-        model = self.reparam.forward(free)
-        values = {
-            f"the log-prior of '{path}'" if path else "the log-prior": value
-            for path, value in self.prior_terms(model).items()
-        }
-        values["the log-likelihood"] = self.log_likelihood(model, *data)
-        values["the log-det"] = self.reparam.forward_log_det_jacobian(free)
-        for name, value in values.items():
-            if not np.isfinite(value):
-                faults.append(f"{name} is {value}")
-        faults += starts.bad_data(data)
-        for path, leaf in zip(paths, jtu.tree_leaves(gradient), strict=True):
-            if not np.isfinite(leaf).all():
-                faults.append(f"the gradient at '{path}' {starts.not_finite(leaf)}")
-        return faults
-
-    def _ignored(self, zeros: PyTree) -> list[str]:
-        """Labels of coordinates without a prior where the gradient is zero."""
-        plan = self.reparam.bound.plan
-        if self._prior is not None or plan.outer:  # no coordinate belongs to a leaf
-            return []
-        with_prior = {term.position for term in self._plan.terms}
-        masks = [
-            np.ravel(zero)
-            & (with_prior.isdisjoint(row.members or (i,)) and not self._bounded(i))
-            for (i, row), zero in zip(plan.free, jtu.tree_leaves(zeros), strict=True)
-        ]
-        mask = np.concatenate(masks) if masks else np.zeros(0, bool)
-        return [self.labels[i] for i in np.flatnonzero(mask)]
-
-    def _bounded(self, i: int) -> bool:
-        """Whether a leaf stays where it is far out: flat on a bounded set is proper."""
-        signs = np.where(np.arange(self.dim) % 2, 1.0, -1.0)
-        reach = []
-        for far in (40.0, 80.0):
-            points = [jnp.asarray(far * sign, float) for sign in (signs, -signs)]
-            models = [self.reparam.forward(self.reparam.unravel(x)) for x in points]
-            leaves = [np.asarray(jtu.tree_leaves(model)[i]) for model in models]
-            reach.append(max(np.max(np.abs(leaf), initial=0.0) for leaf in leaves))
-        return bool(np.isfinite(reach[1]) and reach[1] <= 1.01 * reach[0])
+        return starts.find(self, key, data, start=start, jitter=jitter, n=n, tries=tries)
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""

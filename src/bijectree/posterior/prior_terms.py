@@ -1,7 +1,6 @@
 """Priors beside a model: which distribution stands at which leaf."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ..priors import (
+    at_raw_number,
     is_distribution,
     knows_at_free,
     leaf_of_prior,
@@ -19,7 +19,7 @@ from ..priors import (
 )
 from ..reparam import Bound, Row
 from ..substrate import Recipe
-from ..trees import broadcast, describe, raise_all
+from ..trees import HashedOnce, broadcast, describe, raise_all, unwrappable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Term:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PriorPlan:
+class PriorPlan(HashedOnce):
     """A prior tree bound to a model; it holds no number, so it is hashable.
 
     Attributes:
@@ -55,25 +55,6 @@ class PriorPlan:
     terms: tuple[Term, ...] = ()
     recipes: tuple[Recipe, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, PriorPlan)
-            and hash(self) == hash(other)
-            and self.terms == other.terms
-            and self.recipes == other.recipes
-            and self.notes == other.notes
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash((self.terms, self.recipes, self.notes))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PriorPlan, (self.terms, self.recipes, self.notes)
 
 
 def make_prior_plan(
@@ -94,6 +75,7 @@ def make_prior_plan(
     groups, faults = broadcast(prior, skeleton, leaf_of_prior(plan.structure.treedef))
     raise_all("Posterior: the prior's structure is not the model's", faults)
 
+    nodes = unwrappable(skeleton)
     slots: dict[int, int] = {}
     parts: list[tuple[Recipe, tuple[Any, ...]]] = []
     terms: list[Term] = []
@@ -120,6 +102,9 @@ def make_prior_plan(
         recipe, numbers = parts[slot]
         for i in covered:
             row = rows[i]
+            if i in nodes:
+                faults.append(f"at '{row.path}': {at_raw_number(value, nodes[i])}")
+                continue
             fault = misfit(value, recipe, numbers, row.shape, row.dtype)
             if fault:
                 faults.append(f"at '{row.path}': {fault}")

@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,6 +15,66 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .. import priors
 from ..reparam import Reparam
 from .prior_terms import PriorPlan
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
+
+
+def find(
+    posterior: "Posterior",
+    key: PRNGKeyArray,
+    data: tuple[Any, ...],
+    *,
+    start: Any,
+    jitter: float,
+    n: int | None,
+    tries: int,
+) -> PyTree:
+    """`Posterior.initial`."""
+    if (
+        posterior.prior_function is not None
+        and isinstance(start, str)
+        and start == "prior"
+    ):
+        raise ValueError(
+            "start='prior': the prior is a function, which cannot be drawn from; "
+            "use 'uniform' or a model"
+        )
+    propose = Proposal(
+        posterior.reparam,
+        posterior.prior_plan,
+        posterior.prior_numbers,
+        start=start,
+        jitter=jitter,
+    )
+    if propose.start is not None and jitter == 0:
+        tries = 1
+    found, ok = search(
+        propose,
+        posterior.log_density,
+        posterior.reparam.forward_log_det_jacobian,
+        key,
+        data,
+        n=1 if n is None else n,
+        tries=tries,
+    )
+    if not ok:
+        first = int(np.argmin(np.asarray(found.ok)))
+        free, gradient = jax.tree.map(lambda x: x[first], (found.free, found.gradient))
+        raise ValueError(
+            f"no start with a finite log-density and gradient in {tries} "
+            f"{'try' if tries == 1 else 'tries'}; at the last one:"
+            + "".join(
+                f"\n  - {fault}" for fault in _faults(posterior, free, gradient, data)
+            )
+        )
+    one = jax.tree.map(lambda x: x[0], found.free)
+    ignored = _ignored(posterior, jax.tree.map(lambda x: x.all(axis=0), found.ignored))
+    if ignored:
+        nearby = flat_nearby(posterior.log_density, one, key, data)
+        nearby = set(_ignored(posterior, nearby))
+        warn_ignored([label for label in ignored if label in nearby])
+    return one if n is None else found.free
 
 
 class Proposal(eqx.Module):
@@ -219,5 +279,63 @@ def warn_ignored(labels: list[str]) -> None:
             f"no prior stands at {shown}{more}, and the gradient of the log-likelihood "
             "there is exactly zero: the posterior is improper, and a sampler would "
             "wander off. Give a prior, freeze the leaf, or use it in the likelihood",
-            stacklevel=4,  # Equinox's wrapper of methods stands between,
+            stacklevel=5,  # `Posterior.initial` and Equinox's wrapper of it stand between
         )
+
+
+def _faults(
+    posterior: "Posterior", free: PyTree, gradient: PyTree, data: tuple[Any, ...]
+) -> list[str]:
+    """What is not finite at free coordinates."""
+    faults = []
+    paths = [row.path for _, row in posterior.reparam.bound.plan.free]
+    for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
+        if not np.isfinite(leaf).all():
+            faults.append(
+                f"the free coordinate of '{path}' {not_finite(leaf)}: its "
+                "prior has draws outside the support of its bijector"
+            )
+    model = posterior.reparam.forward(free)
+    values = {
+        f"the log-prior of '{path}'" if path else "the log-prior": value
+        for path, value in posterior.prior_terms(model).items()
+    }
+    values["the log-likelihood"] = posterior.log_likelihood(model, *data)
+    values["the log-det"] = posterior.reparam.forward_log_det_jacobian(free)
+    for name, value in values.items():
+        if not np.isfinite(value):
+            faults.append(f"{name} is {value}")
+    faults += bad_data(data)
+    for path, leaf in zip(paths, jtu.tree_leaves(gradient), strict=True):
+        if not np.isfinite(leaf).all():
+            faults.append(f"the gradient at '{path}' {not_finite(leaf)}")
+    return faults
+
+
+def _ignored(posterior: "Posterior", zeros: PyTree) -> list[str]:
+    """Labels of coordinates without a prior where the gradient is zero."""
+    plan = posterior.reparam.bound.plan
+    if (
+        posterior.prior_function is not None or plan.outer
+    ):  # no coordinate belongs to a leaf
+        return []
+    with_prior = {term.position for term in posterior.prior_plan.terms}
+    masks = [
+        np.ravel(zero)
+        & (with_prior.isdisjoint(row.members or (i,)) and not _bounded(posterior, i))
+        for (i, row), zero in zip(plan.free, jtu.tree_leaves(zeros), strict=True)
+    ]
+    mask = np.concatenate(masks) if masks else np.zeros(0, bool)
+    return [posterior.labels[i] for i in np.flatnonzero(mask)]
+
+
+def _bounded(posterior: "Posterior", i: int) -> bool:
+    """Whether a leaf stays where it is far out: flat on a bounded set is proper."""
+    signs = np.where(np.arange(posterior.dim) % 2, 1.0, -1.0)
+    reach = []
+    for far in (40.0, 80.0):
+        points = [jnp.asarray(far * sign, float) for sign in (signs, -signs)]
+        models = [posterior.reparam.forward(posterior.reparam.unravel(x)) for x in points]
+        leaves = [np.asarray(jtu.tree_leaves(model)[i]) for model in models]
+        reach.append(max(np.max(np.abs(leaf), initial=0.0) for leaf in leaves))
+    return bool(np.isfinite(reach[1]) and reach[1] <= 1.01 * reach[0])

@@ -14,7 +14,12 @@ from .distribution import (
     sample as sample,
     split as split,
 )
-from .fit import leaf_of_prior as leaf_of_prior, misfit as misfit, refuse as refuse
+from .fit import (
+    at_raw_number as at_raw_number,
+    leaf_of_prior as leaf_of_prior,
+    misfit as misfit,
+    refuse as refuse,
+)
 from .lookup import bijector_for as bijector_for, register as register
 from .spec_from_prior import spec_from_prior as spec_from_prior
 from .spelled_out import put_together as put_together, spell_out as spell_out

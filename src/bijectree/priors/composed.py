@@ -12,6 +12,7 @@ from jax.core import Tracer
 from ..constraints import (
     Elementwise,
     Range,
+    SetTag,
     corr_cholesky,
     corr_matrix,
     greater_than,
@@ -181,9 +182,10 @@ def _transformed(prior: Any) -> tfb.Bijector:
     span = interval_of(chain)
     if span is not None:
         return onto(span)
-    words = support(chain).description
-    if words in _BY_WORDS:
-        return _BY_WORDS[words]()
+    found = support(chain)
+    for make in _OURS:
+        if found.same_set(support(make())):
+            return make()
     _same_measure(prior)
     return chain
 
@@ -195,10 +197,10 @@ def _same_measure(prior: Any) -> None:
         ValueError: it counts all entries, as it does of all sets but a simplex.
     """
     base = support(bijector_for(prior.distribution))
-    simplex = base.description.startswith("positive parts that sum to 1")
+    simplex = base.tag is SetTag.SIMPLEX
     moved = type(prior.bijector) in (tfb.Identity, tfb.Shift)
     scaled = not moved and prior.bijector.forward_min_event_ndims == 0
-    if scaled and base.event_ndims and not base._solid and not simplex:
+    if scaled and base.event_ndims and not base.solid and not simplex:
         raise ValueError(
             f"TransformedDistribution: TFP's log-det of {prior.bijector.name} over "
             f"{base.description} counts every entry, not the free coordinates; give a "
@@ -207,10 +209,7 @@ def _same_measure(prior: Any) -> None:
 
 
 # The sets that TFP maps onto in another measure, or less exactly.
-_BY_WORDS = {
-    support(make()).description: make
-    for make in (
-        *(ordered_vector, simplex, sphere, corr_cholesky, corr_matrix),
-        *(lower_cholesky, positive_definite),
-    )
-}
+_OURS = (
+    *(ordered_vector, simplex, sphere, corr_cholesky, corr_matrix),
+    *(lower_cholesky, positive_definite),
+)

@@ -132,7 +132,7 @@ def _log_prob_at_free(
 
 
 # Where their support ends, so do the density and its slope, at finite numbers.
-_FINITE_AT_THE_EDGE = (
+FINITE_AT_THE_EDGE = (
     tfd.HalfCauchy,
     tfd.HalfNormal,
     tfd.HalfStudentT,
@@ -147,7 +147,7 @@ def _inside(distribution: Any, leaf: Array, dtype: np.dtype) -> Array:
     moved is that of the log-det alone, which points inwards.
     """
     place = leaf.astype(dtype)
-    if leaf.dtype == dtype and type(distribution) in _FINITE_AT_THE_EDGE:
+    if leaf.dtype == dtype and type(distribution) in FINITE_AT_THE_EDGE:
         return place
     try:
         return snap_inside(bijector_for(distribution), place, leaf.dtype)

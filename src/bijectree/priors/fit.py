@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import substrate
 from ..substrate import Recipe
-from ..trees import describe
+from ..trees import UNWRAP_FIRST, describe
 from .distribution import (
     ERRORS,
     _as_shape,
@@ -78,6 +78,14 @@ def misfit(
     if not fits:
         return f"{what} gives log-densities of shape {got} for {leaf}"
     return ""
+
+
+def at_raw_number(distribution: Any, node: str) -> str:
+    """What a message should say of a prior at a leaf that a node unwraps."""
+    return (
+        f"{name(distribution)} would be a density of the raw number of {node}, which "
+        f"makes its value of that by `unwrap`. {UNWRAP_FIRST}"
+    )
 
 
 def describe_leaf(shape: tuple[int, ...], dtype: Any) -> str:

@@ -103,11 +103,7 @@ _DISCRETE = (
 
 
 _UNKNOWN = "its support is not known; say what it is with bt.register"
-
-
 _POINT = "it allows a single value; freeze the leaf (bt.frozen)"
-
-
 _POINT_MASS = "it gives single values positive probability, so it has no density"
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..constraints import support
+from ..constraints import SetTag, support
 from ..substrate import all_links, tfb
 
 # In the measure of the space around the set.
@@ -41,13 +41,14 @@ def why_not_minimal(bijector: Any, base: tfb.Bijector) -> str:
                 fault, instead = _EMBEDDED[type(inner)]
                 return f"TFP's log-det of {inner.name} {fault}; use {instead}"
         if type(part) is tfb.CholeskyOuterProduct:
-            words = support(before).description
-            due = _PRODUCTS if inverse else _FACTORS
-            if not words.startswith(due):
+            found = support(before)
+            if found.tag is not (
+                SetTag.POSITIVE_DEFINITE if inverse else SetTag.TRIANGULAR
+            ):
                 return (
                     f"TFP's log-det of {part.name} counts the diagonal of the factor, "
-                    f"which here has other coordinates ({words}); use tfd.LKJ for a "
-                    "correlation matrix, tfd.CholeskyLKJ for its factor"
+                    f"which here has other coordinates ({found.description}); use "
+                    "tfd.LKJ for a correlation matrix, tfd.CholeskyLKJ for its factor"
                 )
         elif any(type(inner) is tfb.CholeskyOuterProduct for inner in _within(part)):
             return (
@@ -56,13 +57,6 @@ def why_not_minimal(bijector: Any, base: tfb.Bijector) -> str:
             )
         before = tfb.Chain([link, before])
     return ""
-
-
-# What has as many coordinates as a triangle has entries.
-_FACTORS = "lower triangular matrices"
-
-
-_PRODUCTS = ("symmetric positive definite matrices", f"products L Lᵀ of {_FACTORS}")
 
 
 def _within(bijector: Any) -> list[Any]:

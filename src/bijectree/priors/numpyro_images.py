@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..constraints import Range, Support, interval_of, support
+from ..constraints import Range, interval_of, support
 from ..substrate import tfb
 
 # Monotone maps of numbers and their inverses, `(transform, array module, x) -> y`; NaN
@@ -115,9 +115,7 @@ def _after(
     inner = transform.inv if inverse else transform
     name = type(inner).__name__
     if name in _ONTO:
-        domain: Support = support(bijector_for(transform.domain))
-        # the words, for the predicates of equal sets are not equal
-        fits = domain.description == support(base).description
+        fits = support(bijector_for(transform.domain)).same_set(support(base))
         return bijector_for(transform.codomain) if fits else None
     span = interval_of(base)
     if name not in _MONOTONE or span is None:

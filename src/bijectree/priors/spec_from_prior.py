@@ -10,27 +10,19 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .. import substrate
-from ..trees import broadcast, is_inexact, path_string, raise_all
-from . import fit
-from .distribution import (
-    NoDrawsError,
-    build,
-    is_distribution,
-    name,
-    sample,
-    sample_shape,
-    split,
-)
+from ..trees import broadcast, is_inexact, path_string, raise_all, unwrappable
+from . import distribution, fit
+from .distribution import NoDrawsError
 from .lookup import bijector_for
 
 _DRAWS = 1000
 
 
-def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
+def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree:
     """Build the spec that a prior asks for: a bijector onto the support of each part.
 
-    Where the prior is `None`, so is the spec: the identity. `bt.bijector_for` says which
-    bijector goes with a distribution, and `bt.register` teaches it another. The pair is
+    Where the prior is `None`, the spec is `rest`. `bt.bijector_for` says which bijector
+    goes with a distribution, and `bt.register` teaches it another. The pair is
     tried on 1,000 draws of each distribution, in float64: each must have a finite free
     value and map back to itself. (A draw that underflowed onto the boundary, such as 0
     from a gamma distribution of small shape, is let pass; so is a distribution that
@@ -40,6 +32,9 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         model: any pytree; shapes are enough.
         prior: a pytree of the model's structure, or of its upper part, with a
             distribution or `None` at each leaf, as `bt.Posterior` takes it.
+        rest: what stands in the spec at floating-point leaves without a prior: `None`
+            (free, any number), or `bt.frozen` where the model has many of which a few
+            are to be found.
 
     Returns:
         A pytree of the model's structure.
@@ -56,11 +51,14 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         >>> spec = bt.spec_from_prior(model, prior)
         >>> bt.support(spec["scale"]).description, spec["shift"]
         ('positive numbers', None)
+        >>> bt.spec_from_prior(model, prior, rest=bt.frozen)["shift"] is bt.frozen
+        True
     """
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, fit.leaf_of_prior(treedef))
     raise_all("spec_from_prior: the prior's structure is not the model's", faults)
-    spec: list[Any] = [None] * len(pairs)
+    nodes = unwrappable(model)
+    spec = [rest if is_inexact(leaf) else None for _, leaf in pairs]
     made: dict[int, tuple[Any, str]] = {}
     for value, positions in groups:
         if value is None:
@@ -82,36 +80,39 @@ def spec_from_prior(model: PyTree, prior: PyTree) -> PyTree:
         if fault:
             faults.append(f"at {where}: {fault}")
             continue
-        recipe, numbers = split(value)
+        recipe, numbers = distribution.split(value)
         for i in covered:
-            leaf = pairs[i][1]
+            leaf, path = pairs[i][1], path_string(pairs[i][0])
+            if i in nodes:
+                faults.append(f"at '{path}': {fit.at_raw_number(value, nodes[i])}")
+                continue
             fault = fit.misfit(value, recipe, numbers, leaf.shape, leaf.dtype)
             if fault:
-                faults.append(f"at '{path_string(pairs[i][0])}': {fault}")
+                faults.append(f"at '{path}': {fault}")
             spec[i] = bijector
     raise_all("spec_from_prior: no spec from this prior", faults)
     return treedef.unflatten(spec)
 
 
-def _bijector(distribution: Any) -> tuple[Any, str]:
+def _bijector(prior: Any) -> tuple[Any, str]:
     """The bijector onto a distribution's support, or why there is none."""
-    recipe, numbers = split(distribution)
+    recipe, numbers = distribution.split(prior)
     try:
-        bijector = bijector_for(build(recipe, numbers))
+        bijector = bijector_for(distribution.build(recipe, numbers))
     except (ValueError, TypeError) as error:
         return None, str(error)
     numbers = (*numbers, *jtu.tree_leaves(bijector))
     if any(isinstance(x, Tracer) for x in numbers):
         return bijector, ""  # the numbers are not known, so there is nothing to draw
-    return bijector, _missed(distribution, bijector)
+    return bijector, _missed(prior, bijector)
 
 
-def _missed(distribution: Any, bijector: Any) -> str:
+def _missed(prior: Any, bijector: Any) -> str:
     """Why draws of a distribution are not in the image of a bijector; "" if all are."""
     # Double precision, so that what is found missing is not just rounded away.
     with jax.enable_x64(True):
-        recipe, numbers = split(distribution)
-        shape = sample_shape(distribution, _DRAWS)
+        recipe, numbers = distribution.split(prior)
+        shape = distribution.sample_shape(prior, _DRAWS)
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
         try:
@@ -119,7 +120,7 @@ def _missed(distribution: Any, bijector: Any) -> str:
         except NoDrawsError:
             return ""  # such as an improper prior
         recipe, numbers = substrate.split(bijector)
-        what = f"{name(distribution)} (bijector {bijector.name})"
+        name = f"{distribution.name(prior)} (bijector {bijector.name})"
         try:
             kind = substrate.bind(recipe, numbers, shape, dtype)
         except (ValueError, TypeError) as error:

@@ -18,12 +18,20 @@ from ..trees import (
     StaticLeaf,
     broadcast,
     describe,
+    fields_only,
     is_array,
     is_inexact,
     raise_all,
     split_axes,
+    unwrappable,
 )
-from .binding_faults import _ambiguous, _is_distribution, _item_name, _not_a_spec_leaf
+from .binding_faults import (
+    _ambiguous,
+    _at_raw_numbers,
+    _is_distribution,
+    _item_name,
+    _not_a_spec_leaf,
+)
 from .dependence import trace
 from .leaves import tie_fault
 from .plan import Plan, Row, owner
@@ -67,7 +75,8 @@ class _Binding:
     """A spec on its way to become a plan, with the faults found so far."""
 
     def __init__(self, model: PyTree):
-        self.model = Paths(model)
+        self.tree = fields_only(model)
+        self.model = Paths(self.tree)
         self.structure = PicklableTreedef(self.model.treedef)
         self.leaves = self.model.leaves
         self.items: list[Any] = [None] * len(self.leaves)
@@ -150,6 +159,7 @@ class _Binding:
 
     def fill(self) -> None:
         """Make the rows of all leaves that are inexact arrays."""
+        self.faults += _at_raw_numbers(self.items, self.rows, unwrappable(self.tree))
         for i, (leaf, item) in enumerate(zip(self.leaves, self.items, strict=True)):
             if not is_inexact(leaf):
                 continue

@@ -1,13 +1,14 @@
 """What a spec and a model do not fit by, in words."""
 
 import collections
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..substrate import is_bijector
-from ..trees import describe
+from ..trees import UNWRAP_FIRST, describe
 from .location_scale import LocationScale
 from .plan import Row
-from .spec_items import Dependent, Joint, frozen
+from .spec_items import Dependent, Joint, frozen, is_spec_leaf
 
 
 def _item_name(item: Any) -> str:
@@ -37,6 +38,18 @@ def _not_a_spec_leaf(value: Any) -> str:
         name = getattr(value, "__name__", type(value).__name__)
         return f"got the function {name}; {expected}. Call it: {name}()"
     return f"got {describe(value)}; {expected}"
+
+
+def _at_raw_numbers(
+    items: Sequence[Any], rows: Sequence[Row], nodes: Mapping[int, str]
+) -> list[str]:
+    """Faults for what would map a raw number that a node makes its value of."""
+    return [
+        f"at '{rows[i].path}': {_item_name(items[i])} would stand at the raw number of "
+        f"{node}, which makes its value of that by `unwrap`. {UNWRAP_FIRST}"
+        for i, node in nodes.items()
+        if items[i] is not None and items[i] is not frozen and is_spec_leaf(items[i])
+    ]
 
 
 def _ambiguous(rows: list[Row]) -> list[str]:

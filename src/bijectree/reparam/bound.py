@@ -275,6 +275,11 @@ class Bound:
             return f"the support of a bijector that cannot be made of {on}: {error}"
         return "finite" if bijector is None else support(bijector).description
 
+    def mend_of(self, row: Row, leaves: Sequence[Any]) -> str:
+        """What to do about a value outside the support of a row, "" if that is plain."""
+        bijector = self.bijector(row, leaves)
+        return "" if bijector is None else support(bijector).mend
+
 
 def _forward(*call_and_leaf: Any) -> tuple[Array, None]:
     return substrate.forward(*call_and_leaf), None

@@ -16,6 +16,8 @@ from ..trees import (
     at_hand,
     broadcast,
     describe,
+    differences,
+    fields_only,
     is_array,
     is_spread,
     path_string,
@@ -30,9 +32,12 @@ def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
     treedef = plan.structure.treedef
     leaves, got = jtu.tree_flatten(model)
     if got != treedef:
+        model = fields_only(model)
+        leaves, got = jtu.tree_flatten(model)
+    if got != treedef:
         positions = treedef.unflatten(range(treedef.num_leaves))
         _, faults = broadcast(model, positions, lambda x: False)
-        faults = faults or ["a static field or a `None` of a node is another"]
+        faults = faults or differences(treedef.unflatten(map(_due, plan.rows)), model)
     else:
         faults = [
             f"at '{row.path}': got {describe(leaf)}, expected shape {row.shape}"
@@ -44,9 +49,17 @@ def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
     return leaves
 
 
+def _due(row: Row) -> str:
+    """What a model has at a leaf, in words."""
+    return f"a {row.dtype} array of shape {row.shape}" if row.dtype else "a leaf"
+
+
 def free_leaves(plan: Plan, free: PyTree) -> list[Array]:
     """The leaves of free coordinates that have the structure of a plan."""
     leaves, got = jtu.tree_flatten(free)
+    if got != plan.free_treedef:
+        free = fields_only(free)
+        leaves, got = jtu.tree_flatten(free)
     if got != plan.free_treedef:
         faults = _other_structure(plan, free)
     else:
@@ -86,7 +99,8 @@ def _other_structure(plan: Plan, free: PyTree) -> list[str]:
         faults += [
             f"at '{path}': got None, expected coordinates" for path in due - here.keys()
         ]
-    return faults or ["a static field of a node is another"]
+    words = ["coordinates"] * len(plan.free)
+    return faults or differences(plan.free_treedef.unflatten(words), free)
 
 
 def kept_leaves(

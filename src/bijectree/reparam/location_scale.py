@@ -1,5 +1,6 @@
 """`location_scale`: partial non-centring of a leaf."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -20,6 +21,13 @@ class LocationScale(eqx.Module):
     loc: str | Array
     scale: str | Array
     centeredness: Array
+
+    def for_match(self, paths: Mapping[str, str]) -> "LocationScale":
+        """The same of other paths, where some had wildcards."""
+        loc, scale = (
+            paths.get(x, x) if isinstance(x, str) else x for x in (self.loc, self.scale)
+        )
+        return LocationScale(loc, scale, self.centeredness)
 
     def __call__(self, model: PyTree) -> Any:
         """The affine map, from the location and the scale in the model."""
@@ -57,8 +65,10 @@ def location_scale(
     change.
 
     Args:
-        loc: the path of the leaf that is the location, or a number.
-        scale: the path of the leaf that is the scale, or a positive number.
+        loc: the path of the leaf that is the location, or a number. In a `by_path` rule
+            with wildcards, each wildcard in it is that of the rule: for
+            `groups.*.theta`, each group's own `groups.*.mu`.
+        scale: the path of the leaf that is the scale, or a positive number, likewise.
         centeredness: λ in [0, 1], a number or one an element: 0 is non-centred
             (η is the standardised θ), 1 centred (η is θ). Another one does not retrace.
 

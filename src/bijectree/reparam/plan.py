@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ..substrate import Kind, Recipe
-from ..trees import PicklableTreedef, StaticLeaf
+from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(HashedOnce):
     """A spec bound to a model's structure, shapes and dtypes.
 
     It holds no array, so it is hashable and does not change when a number does.
@@ -72,24 +72,6 @@ class Plan:
     structure: PicklableTreedef
     rows: tuple[Row, ...]
     outer: tuple[tuple[Kind, int], ...] = ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Plan)
-            and self._hash == other._hash
-            and (self.structure, self.rows, self.outer)
-            == (other.structure, other.rows, other.outer)
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Plan, (self.structure, self.rows, self.outer)
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash((self.structure, self.rows, self.outer))
 
     @functools.cached_property
     def free(self) -> tuple[tuple[int, Row], ...]:

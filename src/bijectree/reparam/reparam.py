@@ -196,7 +196,7 @@ class Reparam(eqx.Module):
             for i, _ in self.bound.plan.free:
                 message = "the model is outside what `then` maps onto"
                 leaves[i] = _error_if(leaves[i], mask, message)
-        return self.bound.plan.structure.treedef.unflatten(leaves)
+        return jtu.tree_structure(model).unflatten(leaves)
 
     def then(self, bijector: Any) -> "Reparam":
         """Put one more bijector over the whole vector of free coordinates.
@@ -342,9 +342,10 @@ class Reparam(eqx.Module):
             text += bound.support_of(row, leaves)
             if row.kind is not None and np.isinf(whole(x)[index]).any():
                 text += "; on the boundary, where the free value is infinite"
-            faults.append(
-                text + (f"; and {count - 1} more in this leaf" if count > 1 else "")
-            )
+            if count > 1:
+                text += f"; and {count - 1} more in this leaf"
+            mend = bound.mend_of(row, leaves)
+            faults.append(f"{text}; {mend}" if mend else text)
         raise_all("values outside their support", faults, SupportError)
         return pairs
 

@@ -1,6 +1,7 @@
 """What may stand in a spec beside TFP's bijectors."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import equinox as eqx
 from jaxtyping import Array, PyTree
 
 from ..substrate import is_bijector
-from ..trees import describe
+from ..trees import Match, describe
 
 
 class _Frozen:
@@ -44,8 +45,21 @@ class Joint:
 class Dependent:
     """The type of `dependent`."""
 
-    function: Callable[[PyTree], Any]
+    function: Callable[..., Any]
     on: tuple[str, ...]
+
+    def for_match(self, match: Match) -> tuple[Any, "Dependent"]:
+        """The item for a leaf of a rule with wildcards, and what tells it from others."""
+        globs = tuple(path for path in self.on if "*" in path)
+        paths, stars = match.fill(globs)
+        on = tuple(paths.get(path, path) for path in self.on)
+        if _takes(self.function, 1 + len(stars)):
+            return stars, Dependent(_AtStars(self.function, stars), on)
+        if not globs:
+            return on, self
+        follow = getattr(type(self.function), "for_match", None)
+        function = self.function if follow is None else follow(self.function, paths)
+        return on, Dependent(function, on)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +68,13 @@ class Tied:
 
     source: str
     function: Callable[[Array], Array]
+
+    def for_match(self, match: Match) -> tuple[Any, "Tied"]:
+        """The item for a leaf of a rule with wildcards, and what tells it from others."""
+        if "*" not in self.source:
+            return self.source, self
+        paths, _ = match.fill((self.source,))
+        return paths[self.source], Tied(paths[self.source], self.function)
 
 
 def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
@@ -109,7 +130,10 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
             function that is a pytree (an `eqx.Module` with `__call__`) may hold arrays
             of numbers, which may change without a new trace, while numbers in a closure
             may not. A newly made lambda is a new function, and retraces.
+            In a `by_path` rule with wildcards it may take, after the model, what each of
+            them stands for, as strings: `lambda m, g: bt.affine(m[g]["mu"], 1.0)`.
         on: paths or globs, from the model's root, of the leaves that `function` reads.
+            In a rule with wildcards, each wildcard is that of the rule.
 
     Returns:
         A leaf of a spec.
@@ -137,6 +161,30 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
     return Dependent(function, on)
 
 
+class _AtStars(eqx.Module):
+    """A function of the model and of what the wildcards of its rule stand for."""
+
+    function: Callable[..., Any]
+    stars: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, model: PyTree) -> Any:
+        return self.function(model, *self.stars)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function needs so many arguments, of which the model is one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of a built-in function nothing is known
+        return False
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return count > 1 and len(needed) == count
+
+
 class _Identity(eqx.Module):
     def __call__(self, x: Array) -> Array:
         return x
@@ -149,7 +197,8 @@ def tied(source: str, fn: Callable[[Array], Array] | None = None) -> Tied:
     uses add up at the source. A leaf tied to a frozen one is frozen too.
 
     Args:
-        source: the path of the other leaf.
+        source: the path of the other leaf; in a `by_path` rule with wildcards, each
+            wildcard in it is that of the rule.
         fn: maps the source's value to this leaf's, the identity by default.
 
     Returns:

@@ -21,5 +21,10 @@ from .fused import FusedBijector as FusedBijector, fused as fused
 from .kind import Kind as Kind
 from .links import all_links as all_links, scales_evenly as scales_evenly
 from .number import Number as Number, describe_number as describe_number
-from .recipe import Recipe as Recipe, castable as castable, split as split
+from .recipe import (
+    Recipe as Recipe,
+    castable as castable,
+    spelled_out as spelled_out,
+    split as split,
+)
 from .tfp import is_bijector as is_bijector, tfb as tfb, tfd as tfd

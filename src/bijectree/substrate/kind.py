@@ -1,16 +1,15 @@
 """What leaves must share for one trace to serve them all."""
 
 import dataclasses
-import functools
-from typing import Any
 
 import numpy as np
 
+from ..trees import HashedOnce
 from .recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Kind:
+class Kind(HashedOnce):
     """What leaves must share for one trace to serve them all.
 
     Made by `bind`, which interns: two leaves of one kind hold the same object.
@@ -38,21 +37,3 @@ class Kind:
     elementwise: bool
     uniform: bool
     eager: bool
-
-    def __eq__(self, other: object) -> bool:
-        # Interned, so nearly always identical: a fast answer for every call's dispatch.
-        return self is other or (isinstance(other, Kind) and self._key == other._key)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @functools.cached_property
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash(self._key)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Kind, self._key

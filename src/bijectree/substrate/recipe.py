@@ -132,7 +132,7 @@ def _with_floats(part: Any) -> Any:
 
 def castable(bijector: Any) -> Any:
     """A bijector all of whose numbers show as leaves that can be cast."""
-    bijector = _spelled_out(bijector)
+    bijector = spelled_out(bijector)
     known = _OF_NUMBERS | _MATVECS.keys()
     parts, treedef = jax.tree_util.tree_flatten(
         bijector, is_leaf=lambda x: type(x) in known
@@ -143,14 +143,14 @@ def castable(bijector: Any) -> Any:
     return treedef.unflatten(changed)
 
 
-def _spelled_out(bijector: Any) -> Any:
+def spelled_out(bijector: Any) -> Any:
     """Spell out subclasses of `Chain`, so that the numbers they make show as leaves.
 
     `FillScaleTriL()` makes a float32 `Shift(1e-5)` in its constructor, where nothing
     could cast it to a float64 leaf's dtype.
     """
     if isinstance(bijector, tfb.Chain) and not _maps_by_itself(type(bijector)):
-        parts = [_spelled_out(part) for part in bijector.bijectors]
+        parts = [spelled_out(part) for part in bijector.bijectors]
         unchanged = all(a is b for a, b in zip(parts, bijector.bijectors, strict=True))
         if type(bijector) is not tfb.Chain or not unchanged:
             return tfb.Chain(parts, name=bijector.name)

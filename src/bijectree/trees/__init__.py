@@ -9,6 +9,8 @@ from .arrays import (
     whole as whole,
 )
 from .by_path import by_path as by_path
+from .differences import differences as differences
+from .modules import fields_only as fields_only, in_nodes_of as in_nodes_of
 from .paths import (
     Paths as Paths,
     children as children,
@@ -16,7 +18,13 @@ from .paths import (
     path_string as path_string,
 )
 from .prefix import broadcast as broadcast
-from .static import PicklableTreedef as PicklableTreedef, StaticLeaf as StaticLeaf
+from .static import (
+    HashedOnce as HashedOnce,
+    PicklableTreedef as PicklableTreedef,
+    StaticLeaf as StaticLeaf,
+)
+from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappable
+from .wildcards import Match as Match
 from .words import (
     as_text as as_text,
     describe as describe,

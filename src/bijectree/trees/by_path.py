@@ -7,6 +7,7 @@ from jaxtyping import PyTree
 
 from .arrays import is_inexact
 from .paths import Paths
+from .wildcards import Match
 from .words import describe, raise_all
 
 
@@ -29,6 +30,9 @@ def by_path(
             `*` stands for any characters within one segment and `**` for any number of
             whole segments. A path to an inner node names everything beneath it. A key
             may also be a function from the model to a node of it, as in `eqx.tree_at`.
+            Where the value names other leaves (`bt.location_scale`, `bt.tied`, and `on`
+            of `bt.dependent`), a wildcard there stands for what it does in the key: the
+            first for the first, and so on.
         default: the value where no rule applies.
 
     Returns:
@@ -36,7 +40,8 @@ def by_path(
 
     Raises:
         ValueError: some rules match nothing, match only leaves that are not inexact
-            arrays, or are wholly overridden by later ones. All are listed, with the
+            arrays, or are wholly overridden by later ones; or their values name leaves
+            by wildcards that match none, or may match several. All are listed, with the
             nearest real paths.
         TypeError: `rules` is no mapping, or a key is neither a string nor callable.
 
@@ -82,11 +87,39 @@ def by_path(
         "by_path: some rules have no effect",
         (f"{_rule_name(keys[n], n)} {faults[n]}" for n in sorted(faults)),
     )
-    values = [
-        rules[keys[winner[p]]] if p in winner else default if is_inexact(leaf) else None
+    values = _values(tree, rules, winner)
+    return tree.treedef.unflatten(
+        values.get(p, default if is_inexact(leaf) else None)
         for p, leaf in enumerate(tree.leaves)
-    ]
-    return tree.treedef.unflatten(values)
+    )
+
+
+def _values(
+    tree: Paths, rules: Mapping[Any, Any], winner: Mapping[int, int]
+) -> dict[int, Any]:
+    """The values of the rules that win, by leaf.
+
+    One with a method `for_match`, as an item of a spec that names other leaves, gives
+    that for each leaf of a rule with wildcards, and what tells it from that of others.
+    """
+    keys = list(rules)
+    values: dict[int, Any] = {}
+    made: dict[Any, Any] = {}
+    faults: list[str] = []
+    for position, number in winner.items():
+        key, value = keys[number], rules[keys[number]]
+        follow = getattr(type(value), "for_match", None)
+        if follow is not None and isinstance(key, str) and tree.is_glob(key):
+            try:
+                match = Match(key, tree.paths[position], tree.below)
+                names, value = follow(value, match)
+                value = made.setdefault((number, names), value)
+            except ValueError as error:
+                path = tree.paths[position]
+                faults.append(f"{_rule_name(key, number)} at '{path}': {error}")
+        values[position] = value
+    raise_all("by_path: some rules name leaves that are not there", faults)
+    return values
 
 
 def _rule_name(key: Any, number: int) -> str:

@@ -2,11 +2,13 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax.tree_util as jtu
 from jaxtyping import PyTree
+
+from .words import describe
 
 
 def path_string(path: Sequence[Any]) -> str:
@@ -20,7 +22,11 @@ def leaf_at(tree: PyTree, path: str) -> Any:
     for keys, leaf in pairs:
         if path_string(keys) == path:
             return leaf
-    raise ValueError(f"no leaf has the path '{path}'")
+    picked, fault = Paths(tree).pick(path)
+    if not fault:
+        names = ", ".join(repr(path_string(pairs[i][0])) for i in sorted(picked)[:3])
+        fault = f"names the leaves {names}; name one"
+    raise ValueError(f"'{path}' {fault}")
 
 
 def children(node: Any) -> list[tuple[Any, Any]] | None:
@@ -43,6 +49,23 @@ def _pattern(glob: str) -> re.Pattern[str]:
             for part in parts
         )
     )
+
+
+def nearest(glob: str, nodes: Iterable[str]) -> str:
+    """The real paths most like a glob."""
+    # Compare with the last segments too: a typo in "**.scael" is in the name.
+    names = [path for path in nodes if path]
+    tail = glob.split(".")[-1]
+    found = difflib.get_close_matches(glob, names, n=3, cutoff=0.5)
+    found += [
+        path
+        for path in names
+        if difflib.get_close_matches(tail, [path.split(".")[-1]], cutoff=0.6)
+    ]
+    unique = list(dict.fromkeys(found))[:3] or names[:3]
+    if not unique:
+        return "the model has no leaves"
+    return "nearest paths: " + ", ".join(repr(path) for path in unique)
 
 
 class _Marker:
@@ -83,8 +106,12 @@ class Paths:
             return self._pick_glob(key)
         return self._pick_where(key)
 
+    def is_glob(self, key: str) -> bool:
+        """Whether a key has wildcards, and is not the path of a node with such a name."""
+        return "*" in key and key not in self.below
+
     def _pick_glob(self, glob: str) -> tuple[set[int], str]:
-        if "*" not in glob or glob in self.below:
+        if not self.is_glob(glob):
             picked = set(self.below.get(glob, ()))
         else:
             pattern = _pattern(glob)
@@ -94,31 +121,29 @@ class Paths:
                 if pattern.fullmatch(f".{path}" if path else "")
                 for position in positions
             }
-        return picked, "" if picked else f"matches nothing; {self.nearest(glob)}"
+        return picked, "" if picked else self._nothing(glob)
 
-    def nearest(self, glob: str) -> str:
-        """The real paths most like a glob."""
-        # Compare with the last segments too: a typo in "**.scael" is in the name.
-        names = [path for path in self.below if path]
-        tail = glob.split(".")[-1]
-        found = difflib.get_close_matches(glob, names, n=3, cutoff=0.5)
-        found += [
-            path
-            for path in names
-            if difflib.get_close_matches(tail, [path.split(".")[-1]], cutoff=0.6)
-        ]
-        unique = list(dict.fromkeys(found))[:3] or names[:3]
-        if not unique:
-            return "the model has no leaves"
-        return "nearest paths: " + ", ".join(repr(path) for path in unique)
+    def _nothing(self, glob: str) -> str:
+        """Why a path or a glob names nothing."""
+        whole, _, index = glob.rpartition(".")
+        while index.isdecimal() and whole not in self.below:
+            whole, _, index = whole.rpartition(".")
+        if index.isdecimal() and whole in self.paths:
+            leaf = self.leaves[self.paths.index(whole)]
+            return (
+                f"names an element of '{whole}' ({describe(leaf)}), and paths end at "
+                "leaves; bt.masked(bijector, mask) there holds some of its elements"
+            )
+        return f"matches nothing; {nearest(glob, self.below)}"
 
     def _pick_where(self, where: Callable[[PyTree], Any]) -> tuple[set[int], str]:
         marked = self.treedef.unflatten([_Marker(i) for i in range(len(self.paths))])
         try:
             picked = jtu.tree_leaves(where(marked))
         except _WHERE_ERRORS as error:
+            name = str(getattr(error, "name", ""))
             reason = f"raised {type(error).__name__}: {error}"
-            return set(), f"{reason}; {self.nearest(str(getattr(error, 'name', '')))}"
+            return set(), f"{reason}; {nearest(name, self.below)}"
         if not picked or not all(isinstance(leaf, _Marker) for leaf in picked):
             return set(), "does not return a part of the model that has leaves"
         return {leaf.position for leaf in picked}, ""

@@ -69,3 +69,31 @@ class PicklableTreedef:
 
 def _structure_of(skeleton: PyTree) -> PicklableTreedef:
     return PicklableTreedef(jtu.tree_structure(skeleton))
+
+
+class HashedOnce:
+    """Common to frozen dataclasses, made with `eq=False`, that many traces compare.
+
+    They are interned, or nearly always identical, so a call's dispatch is fast.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        same = type(self) is type(other) and hash(self) == hash(other)
+        return same and self._key == other._key  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _key(self) -> tuple[Any, ...]:
+        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        return tuple(getattr(self, field.name) for field in fields)
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._key

@@ -1,0 +1,184 @@
+"""What is known of a class of bijectors: where it is one to one, and onto what.
+
+A class in the table keeps its promises on the sets that its fact names: it is one to
+one, and its log-det is that of minimal coordinates. The classes of this package enter the
+table where they are defined, TFP's in `tfp_facts`; all others are verified when bound.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ..substrate import scales_evenly
+from . import sets
+from .ranges import REALS, Range
+from .sets import SetTag, Support
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What one more map makes of a set.
+
+    Attributes:
+        image: the set that it maps onto; of tag `UNKNOWN` where it is not known.
+        minimal: whether its log-det is that of minimal coordinates.
+    """
+
+    image: Support
+    minimal: bool = True
+
+
+# An answer: what the map makes of the set; why it must not be given that set; or `None`
+# where neither is known.
+Answer = Step | str | None
+
+# The end of an interval, mapped: of the bijector, NumPy or `jax.numpy`, and the end.
+End = Callable[[Any, Any, Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class MapOfNumbers:
+    """A map of each element by itself, one to one from an interval onto another.
+
+    Attributes:
+        onto: the interval that it maps `domain` onto, of the bijector.
+        domain: where it is one to one, of the bijector.
+        end: maps an end of an interval; without it only the image of `domain` is known.
+        inverse_end: the same of the inverse map.
+    """
+
+    onto: Callable[[Any], Range]
+    domain: Callable[[Any], Range] = lambda bijector: REALS
+    end: End | None = None
+    inverse_end: End | None = None
+
+    def forward(self, bijector: Any, base: Support) -> Answer:
+        """What the map makes of a set."""
+        domain, onto = self.domain(bijector), self.onto(bijector)
+        return _of_numbers(bijector, base, domain, onto, self.end)
+
+    def inverse(self, bijector: Any, base: Support) -> Answer:
+        """What the inverse map makes of a set."""
+        domain, onto = self.domain(bijector), self.onto(bijector)
+        return _of_numbers(bijector, base, onto, domain, self.inverse_end)
+
+
+def _of_numbers(
+    bijector: Any, base: Support, domain: Range, onto: Range, end: End | None
+) -> Answer:
+    if not base.entries.within(domain):
+        known = base.entries.known and domain.known
+        return f"{domain.description}, not {base.description}" if known else None
+    if base.entries.same_as(domain):
+        entries = onto
+    elif end is None:
+        return Step(sets.part_of(sets.numbers(onto), solid=base.solid))
+    else:
+        entries = _mapped(end, bijector, base.entries)
+    if base.tag is SetTag.NUMBERS:
+        return Step(sets.numbers(entries))
+    if base.solid or scales_evenly(bijector):
+        return Step(sets.mapped(base, bijector, entries))
+    return None
+
+
+def _mapped(end: End, bijector: Any, base: Range) -> Range:
+    leaves = (base.lower, base.upper, *jax.tree.leaves(bijector))
+    xp: Any = jnp if any(isinstance(x, Tracer) for x in leaves) else np
+    with np.errstate(all="ignore"):
+        a, b = (end(bijector, xp, x) for x in (base.lower, base.upper))
+        return Range(xp.minimum(a, b), xp.maximum(a, b))
+
+
+@dataclasses.dataclass(frozen=True)
+class MapOfArrays:
+    """A map of arrays, one to one from all of a shape onto all of a shape."""
+
+    def forward(self, bijector: Any, base: Support) -> Answer:
+        """What the map makes of a set."""
+        return _of_arrays(bijector.inverse_min_event_ndims, base)
+
+    def inverse(self, bijector: Any, base: Support) -> Answer:
+        """What the inverse map makes of a set."""
+        return _of_arrays(bijector.forward_min_event_ndims, base)
+
+
+def _of_arrays(ndims: Any, base: Support) -> Answer:
+    if base.everything:
+        return Step(sets.arrays(int(ndims)))
+    return Step(sets.part_of(None, solid=True)) if base.solid else None
+
+
+@dataclasses.dataclass(frozen=True)
+class MapOntoSet:
+    """A map from all real arrays onto a set.
+
+    Attributes:
+        onto: the set, of the bijector.
+        minimal: whether its log-det is that of minimal coordinates.
+        augmented: whether it has more free coordinates than the set has dimensions, and
+            an auxiliary density for its log-det.
+    """
+
+    onto: Callable[[Any], Support]
+    minimal: bool = True
+    augmented: bool = False
+
+    def forward(self, bijector: Any, base: Support) -> Answer:
+        """What the map makes of a set."""
+        onto = self.onto(bijector)
+        if base.everything:
+            return Step(onto, self.minimal)
+        if not base.solid:
+            return None
+        return Step(sets.part_of(onto, solid=onto.solid), self.minimal)
+
+    def inverse(self, bijector: Any, base: Support) -> Answer:
+        """What the inverse map makes of a set."""
+        onto = self.onto(bijector)
+        if base.same_set(onto) and not self.augmented:
+            return Step(sets.arrays(int(bijector.forward_min_event_ndims)), self.minimal)
+        return f"{onto.description}, not {base.description}" if base.everything else None
+
+
+@dataclasses.dataclass(frozen=True)
+class MapOfSets:
+    """A map whose images are known set by set.
+
+    Attributes:
+        forward: what it makes of a set.
+        inverse: what its inverse makes of one.
+    """
+
+    forward: Callable[[Any, Support], Answer]
+    inverse: Callable[[Any, Support], Answer]
+
+
+Fact = MapOfNumbers | MapOfArrays | MapOntoSet | MapOfSets
+
+_facts: dict[type, Fact] = {}
+
+
+def know(cls: type, fact: Fact) -> None:
+    """Enter what is known of a class, by exact class: subclasses may map otherwise."""
+    _facts[cls] = fact
+
+
+def known(fact: Fact) -> Callable[[type], type]:
+    """Enter what is known of the class that this decorates."""
+
+    def enter(cls: type) -> type:
+        know(cls, fact)
+        return cls
+
+    return enter
+
+
+def fact_of(cls: type) -> Fact | None:
+    """What is known of a class of bijectors."""
+    return _facts.get(cls)

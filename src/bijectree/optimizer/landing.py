@@ -1,0 +1,72 @@
+"""The step of a leaf to where its free coordinates are, inside its support."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .. import substrate
+from ..constraints import Add, interval_of, snap_inside_interval, step_inside
+from ..numerics import add_exactly
+from ..substrate import Kind
+
+
+def sum_of(place: Array, step: Array) -> Array:
+    """What `optax.apply_updates` makes of a leaf."""
+    if jnp.issubdtype(place.dtype, jnp.complexfloating):
+        return place + step
+    return add_exactly(place, step)
+
+
+@substrate.in_auto_axes
+def step_of_leaf(
+    kind: Kind, numbers: tuple[Any, ...], place: Array, *more: Array
+) -> tuple[Array, None]:
+    """The step of a leaf from its place to its target, inside its support."""
+    add = functools.partial(add_exactly, place)
+    return step_with(add, kind, numbers, place, *more)
+
+
+def step_with(
+    add: Add,
+    kind: Kind,
+    numbers: tuple[Any, ...],
+    place: Array,
+    target: Array,
+    before: Array,
+    free: Array,
+) -> tuple[Array, None]:
+    """`step_of_leaf`, where the sum is rounded by `add`."""
+    bijector = kind.recipe.build(numbers)
+    # What an earlier sum did not reach, this one does, but for the boundary.
+    at = _is_at(kind, numbers, place, target, free) | (
+        snap_inside_interval(bijector, target) != target
+    )
+    still = (target == before) & at
+    return step_inside(bijector, place, target, still, add), None
+
+
+def _is_at(
+    kind: Kind, numbers: tuple[Any, ...], place: Array, target: Array, free: Array
+) -> Array:
+    """Whether a place differs from a target by no more than free coordinates round.
+
+    The last place of a free coordinate x is worth about x last places of the number that
+    it is mapped to, or of the bounds or other numbers of the bijector.
+    """
+    with substrate.standard_promotion():
+        size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
+        interval = interval_of(kind.recipe.build(numbers))
+        if interval is None or interval.everything:
+            known = [x for x in map(jnp.asarray, numbers) if x.dtype != bool]
+            ends = [jnp.max(jnp.abs(x), initial=0) for x in known]
+        else:
+            ends = [jnp.abs(interval.lower), jnp.abs(interval.upper)]
+        for end in ends:
+            size += jnp.where(jnp.isfinite(end), end, 0).astype(size.dtype)
+        if not kind.elementwise:
+            event = tuple(range(place.ndim - kind.event_ndims, place.ndim))
+            size = jnp.max(size, axis=event, keepdims=True, initial=0)
+            reach = jnp.max(reach, initial=1)
+        return jnp.abs(place - target) <= 8 * jnp.finfo(place.dtype).eps * reach * size

@@ -1,0 +1,81 @@
+"""Where two trees differ in what is no leaf: a class, a static field, a `None`."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+from .paths import children, path_string
+from .words import describe
+
+
+def differences(expected: PyTree, got: PyTree) -> list[str]:
+    """Name the nodes in which two trees differ, each with both sides.
+
+    Args:
+        expected: a tree with words in place of its leaves, such as what is due there.
+        got: a tree of the same keys.
+
+    Returns:
+        One sentence a node; none where the structures are equal.
+    """
+    return _compare(expected, got, ())
+
+
+def _compare(expected: Any, got: Any, path: Sequence[Any]) -> list[str]:
+    where = f"at '{path_string(path)}'" if path else "at the root"
+    above, below = children(expected), children(got)
+    if above is None or below is None:
+        if above is below:
+            return []
+        return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
+    if [key for key, _ in above] != [key for key, _ in below]:
+        return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
+    found = [
+        fault
+        for (key, child), (_, other) in zip(above, below, strict=True)
+        for fault in _compare(child, other, (*path, key))
+    ]
+    if _shell(expected) != _shell(got):
+        found += _of_the_node(expected, got, where)
+    return found
+
+
+def _shell(node: Any) -> Any:
+    """The structure of a node without that of its children."""
+    return jtu.tree_structure(node, is_leaf=lambda x: x is not node)
+
+
+def _of_the_node(expected: Any, got: Any, where: str) -> list[str]:
+    """How two nodes with equal children differ: in their class or a static field."""
+    if type(expected) is not type(got):
+        return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
+    if not dataclasses.is_dataclass(expected):
+        return [f"{where}: got {_shell(got)}, expected {_shell(expected)}"]
+    names = {str(getattr(key, "name", key)) for key, _ in children(expected) or []}
+    names = [f.name for f in dataclasses.fields(expected) if f.name not in names]
+    pairs = [(n, getattr(expected, n, None), getattr(got, n, None)) for n in names]
+    faults = [
+        f"{where}: the static field '{name}' is {describe(mine)}, expected "
+        f"{describe(due)}"
+        for name, due, mine in pairs
+        if not _equal(due, mine)
+    ]
+    return faults or [f"{where}: {_name(got)} holds something else beside its leaves"]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two static values are equal; arrays, which give no answer, are not."""
+    try:
+        return bool(a == b)
+    except (ValueError, TypeError):
+        return a is b
+
+
+def _name(node: Any) -> str:
+    """What a node or a leaf is; of a leaf that is due, the words that stand for it."""
+    if node is None or isinstance(node, str):
+        return str(node)
+    return describe(node) if children(node) is None else type(node).__name__

@@ -1,0 +1,52 @@
+"""Nodes that stand for a value which they make of their leaves, as paramax's do."""
+
+import inspect
+from typing import Any
+
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+from .paths import path_string
+
+# How a message goes on that names such a node.
+UNWRAP_FIRST = (
+    "Unwrap the model first (paramax.unwrap(model)), or take its constraints over with "
+    "bt.from_paramax(model)"
+)
+
+
+def unwrappable(tree: PyTree) -> dict[int, str]:
+    """The leaves beneath nodes with a method `unwrap` that needs no argument.
+
+    Such a leaf is a raw number, of which the node makes the value that its model
+    computes with: a bijector or a prior there would be one of the raw number.
+
+    Args:
+        tree: a model.
+
+    Returns:
+        By the position of a leaf, the outermost such node above it in words.
+    """
+    found: dict[int, str] = {}
+    position = 0
+    for path, node in jtu.tree_flatten_with_path(tree, is_leaf=_unwraps)[0]:
+        count = len(jtu.tree_leaves(node))
+        if _unwraps(node):
+            where = f" at '{path_string(path)}'" if path else ""
+            words = f"the {type(node).__name__}{where}"
+            found.update(dict.fromkeys(range(position, position + count), words))
+        position += count
+    return found
+
+
+def _unwraps(node: Any) -> bool:
+    method = getattr(type(node), "unwrap", None)
+    if not callable(method):
+        return False
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in free]
+    return len(needed) <= 1
