@@ -65,12 +65,12 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
             continue
         where = ", ".join(f"'{path_string(pairs[i][0])}'" for i in positions[:3])
         covered = [i for i in positions if is_inexact(pairs[i][1])]
-        if not is_distribution(value):
+        if not distribution.is_distribution(value):
             faults.append(f"at {where or 'a node without leaves'}: {fit.refuse(value)}")
             continue
         if not covered:
             faults.append(
-                f"{name(value)} stands where no inexact array is: "
+                f"{distribution.name(value)} stands where no inexact array is: "
                 f"{where or 'no leaf at all'}"
             )
             continue
@@ -116,11 +116,11 @@ def _missed(prior: Any, bijector: Any) -> str:
         key = jax.random.key(0)
         dtype = np.dtype(np.float64)
         try:
-            draws = sample(recipe, dtype, numbers, shape, key)
+            draws = distribution.sample(recipe, dtype, numbers, shape, key)
         except NoDrawsError:
             return ""  # such as an improper prior
         recipe, numbers = substrate.split(bijector)
-        name = f"{distribution.name(prior)} (bijector {bijector.name})"
+        what = f"{distribution.name(prior)} (bijector {bijector.name})"
         try:
             kind = substrate.bind(recipe, numbers, shape, dtype)
         except (ValueError, TypeError) as error:
