@@ -10,13 +10,13 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .. import substrate
-from ..constraints import support
+from ..constraints import is_augmented, support
 from ..reparam import Reparam, Row, model_leaves, same_array, tie_fault
-from ..substrate import Kind
+from ..substrate import CALL_ERRORS, Kind
 from ..trees import StaticLeaf, at_hand, describe, raise_all, short
 from .dtypes import check_dtypes
 from .log_det import check_log_det
-from .report import ERRORS, Findings, LeafReport, Report
+from .report import Findings, LeafReport, Report
 from .saturation import check_room
 
 
@@ -104,7 +104,7 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
             name = bijector.name
             y = reparam.bound.gather(i, row, leaves)
             _check_map(bijector, *reparam.bound.call(row, y.dtype, leaves), y, findings)
-    except ERRORS as error:
+    except CALL_ERRORS as error:
         findings.raised(name, error)
     return findings.report(row.path, leaf, name)
 
@@ -124,7 +124,7 @@ def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport
                 vector = jnp.concatenate([x.ravel().astype(kind.dtype) for x in found])
             _check_map(bijector, kind, numbers, vector, findings)
             vector = substrate.inverse(kind, numbers, vector)
-        except ERRORS as error:
+        except CALL_ERRORS as error:
             findings.raised(bijector.name, error)
         yield findings.report("(all free coordinates)", vector, bijector.name)
         if vector is None:
@@ -193,7 +193,9 @@ def _check_map(
                 f"the log-det is {log_det} at the model's own value, where the map is "
                 "singular"
             )
-        check_room(kind, numbers, free, findings)
+        # Along a radius that the map forgets nothing changes.
+        if not is_augmented(bijector):
+            check_room(kind, numbers, free, findings)
     check_log_det(
         kind, numbers, bijector, free if inside else np.zeros_like(free), findings
     )

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import substrate
-from ..substrate import Kind
+from ..substrate import CALL_ERRORS, Kind
 from ..trees import short
-from .report import ERRORS, Findings
+from .report import Findings
 
 
 def check_dtypes(
@@ -24,7 +23,7 @@ def check_dtypes(
     changed = {}
     for method in ("forward", "inverse"):
         # With its numbers cast, what remains is the bijector's own doing.
-        with contextlib.suppress(*ERRORS):
+        with contextlib.suppress(*CALL_ERRORS):
             got = _result_dtype(kind, avals, method, kind.compute_dtype, cast=True)
             if got != kind.compute_dtype:
                 changed[method] = got
@@ -53,7 +52,7 @@ def check_dtypes(
         return
     try:
         got = _result_dtype(kind, avals, "forward", kind.dtype, cast=False)
-    except ERRORS as error:
+    except CALL_ERRORS as error:
         findings.notes.append(
             f"called directly on {own}, it raises {type(error).__name__}; bijectree "
             "casts its numbers"
@@ -85,21 +84,12 @@ def _result_dtype(
 
 def _tfp_dtype(kind: Kind, numbers: tuple[Any, ...]) -> np.dtype | None:
     """The dtype that a part of a bijector insists on, if it is not the leaf's."""
-    with contextlib.suppress(*ERRORS), substrate.standard_promotion():
+    with contextlib.suppress(*CALL_ERRORS), substrate.standard_promotion():
         cast = substrate.cast_numbers(numbers, kind.compute_dtype)
-        for part in parts(kind.recipe.build(cast)):
+        for part in substrate.all_parts(kind.recipe.build(cast)):
             if part.dtype is not None and np.dtype(part.dtype) != kind.compute_dtype:
                 return np.dtype(part.dtype)
     return None
-
-
-def parts(bijector: Any) -> Iterator[Any]:
-    """The bijectors that a chain or another wrapper is made of, itself first."""
-    yield bijector
-    inner = getattr(bijector, "bijectors", None) or [getattr(bijector, "bijector", None)]
-    for part in inner:
-        if substrate.is_bijector(part):
-            yield from parts(part)
 
 
 def _has_fewer_digits(number: Any, dtype: np.dtype) -> bool:

@@ -2,24 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
+from ..constraints import Verdict
 from ..trees import as_text, is_array, raise_all
 
-# What a user's own bijector may raise when it is called. The row then says so.
-ERRORS = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-)
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +72,12 @@ class Report:
             for text in getattr(row, what):
                 yield row.path, text
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> "Table":
         """The rows as a table, then failures and notes."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for name in ("", "leaf", "array", "bijector", "event", "support"):
             table.add_column(name, no_wrap=True)
@@ -124,6 +117,12 @@ class Findings:
     cells: dict[str, str] = dataclasses.field(default_factory=dict)
     failures: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """Take over what a judgement has found."""
+        self.failures += verdict.failures
+        self.notes += verdict.notes
+        self.cells["log_det"] = verdict.log_det
 
     def raised(self, name: str, error: Exception) -> None:
         """Note what a bijector raised as a failure."""

@@ -1,5 +1,6 @@
 """How far a free value is from where its map saturates."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,13 +10,15 @@ import numpy as np
 from .. import substrate
 from ..substrate import Kind
 from ..trees import short
-from . import jacobian
-from .jacobian import MOST_COORDINATES, MOST_ENTRIES
 from .report import Findings
 
 # Saturation is looked for this far from the leaf's free value.
 _FURTHEST = 1024.0
 
+
+# Events with more free coordinates, and leaves with more of their squares, take too long.
+_MOST_COORDINATES = 64
+_MOST_ENTRIES = 4_000_000
 
 # About one free unit; exactly 1 would find |x| flat at a half.
 _UNIT = 1.03
@@ -27,7 +30,7 @@ def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
     The answer is for all events together, one for each free coordinate of an event and
     each step; the direction of a step is its sign.
     """
-    events, inputs = jacobian.shapes(kind)
+    events, inputs = substrate.event_sizes(kind)
     wide = free.astype(kind.compute_dtype)
     eps = float(jnp.finfo(kind.dtype).eps)
 
@@ -51,15 +54,26 @@ def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
     return flat.reshape(inputs, steps.size)
 
 
+@functools.cache
+def _compiled_once() -> Any:
+    """`jax.jit` for what runs once: the time to compile it is all that counts."""
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(
+        _alive,
+        static_argnums=0,
+        compiler_options=options if jax.default_backend() == "cpu" else None,
+    )
+
+
 def check_room(
     kind: Kind, numbers: tuple[Any, ...], free: np.ndarray, findings: Findings
 ) -> None:
     """How far the free value may move before the map no longer follows."""
-    events, inputs = jacobian.shapes(kind)
-    if inputs > MOST_COORDINATES or events * inputs**2 > MOST_ENTRIES or not inputs:
+    events, inputs = substrate.event_sizes(kind)
+    if inputs > _MOST_COORDINATES or events * inputs**2 > _MOST_ENTRIES or not inputs:
         findings.cells["room"] = "not checked (size)" if inputs else ""
         return
-    run = jacobian.compiled_once(_alive, (0,))
+    run = _compiled_once()
     low, high = 0.0, _FURTHEST
     grid = np.concatenate([[0.0], np.geomspace(_FURTHEST / 2**14, _FURTHEST, 15)])
     for _ in range(3):

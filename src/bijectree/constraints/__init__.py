@@ -44,4 +44,13 @@ from .support import (
     knowledge_of as knowledge_of,
     support as support,
 )
+from .verdict import Verdict as Verdict, is_augmented as is_augmented, judge as judge
+from .verification import (
+    MOST_COORDINATES as MOST_COORDINATES,
+    MOST_ENTRIES as MOST_ENTRIES,
+    differentiable as differentiable,
+    raised as raised,
+    verify as verify,
+    why_unproven as why_unproven,
+)
 from .zero_sum import zero_sum as zero_sum

@@ -14,9 +14,11 @@ from .facts import MapOntoSet, known
 from .reshaping import Reshaping, _SameShape
 
 
-@known(MapOntoSet(lambda b: sets.UNIT_VECTORS, augmented=True))
+@known(MapOntoSet(lambda b: sets.UNIT_VECTORS))
 class Sphere(_SameShape):
     """y/‖y‖, with −½‖y‖² in place of the log-det: an auxiliary density of the radius."""
+
+    auxiliary_coordinates = 1
 
     def __init__(self, name: str = "sphere"):
         parameters = dict(locals())
@@ -40,12 +42,14 @@ class Sphere(_SameShape):
         return y
 
 
-@known(MapOntoSet(lambda b: sets.angles(b.period), augmented=True))
+@known(MapOntoSet(lambda b: sets.angles(b.period)))
 class Circular(Reshaping):
     """The angle of the vector (y₁, y₂), with −½‖y‖² in place of the log-det.
 
     The angle is in units of which `period` make a turn; in radians, if that is `None`.
     """
+
+    auxiliary_coordinates = 1
 
     def __init__(self, period: Number | None = None, name: str = "circular"):
         parameters = dict(locals())

@@ -121,13 +121,10 @@ class MapOntoSet:
     Attributes:
         onto: the set, of the bijector.
         minimal: whether its log-det is that of minimal coordinates.
-        augmented: whether it has more free coordinates than the set has dimensions, and
-            an auxiliary density for its log-det.
     """
 
     onto: Callable[[Any], Support]
     minimal: bool = True
-    augmented: bool = False
 
     def forward(self, bijector: Any, base: Support) -> Answer:
         """What the map makes of a set."""
@@ -141,7 +138,8 @@ class MapOntoSet:
     def inverse(self, bijector: Any, base: Support) -> Answer:
         """What the inverse map makes of a set."""
         onto = self.onto(bijector)
-        if base.same_set(onto) and not self.augmented:
+        augmented = getattr(bijector, "auxiliary_coordinates", 0)
+        if base.same_set(onto) and not augmented:
             return Step(sets.arrays(int(bijector.forward_min_event_ndims)), self.minimal)
         return f"{onto.description}, not {base.description}" if base.everything else None
 

@@ -15,15 +15,21 @@ class Knowledge:
     """What the table of facts knows of a bijector.
 
     Attributes:
-        image: the set that it maps onto; `None` where that is not known.
+        state: a set that it maps into, as far as it is known.
         proven: whether it is known to be one to one from all that it is given, with the
             log-det of minimal coordinates.
         fault: what is known to be wrong, if anything is.
     """
 
-    image: Support | None = None
+    state: Support | None = None
     proven: bool = False
     fault: str = ""
+
+    @property
+    def image(self) -> Support | None:
+        """The set that it maps onto; `None` where that is not known."""
+        part = self.state is None or self.state.tag is SetTag.PART
+        return None if part else self.state
 
 
 def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
@@ -55,7 +61,7 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
         if answer is None:
             return Knowledge()
         state, proven = answer.image, proven and answer.minimal
-    return Knowledge(None if state.tag is SetTag.PART else state, proven)
+    return Knowledge(state, proven)
 
 
 def _is_ours(cls: type) -> bool:

@@ -15,4 +15,5 @@ from .find_map import Mode as Mode, find_map as find_map
 from .laplace import Laplace as Laplace, laplace as laplace
 from .nuts import take_steps as take_steps
 from .optional import optional_import as optional_import
+from .progress import bar as bar
 from .sample import sample_blackjax as sample_blackjax

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
-from rich.console import Console
-from rich.progress import Progress
 
 from .. import substrate
 from ..posterior import Posterior, Target
 from ..trees import is_inexact, path_string, short
+from .progress import bar as progress_bar
 
 _CHUNKS = 20  # movements of the progress bar
 
@@ -102,10 +101,7 @@ def find_map(
     target = Target(posterior, data)
     limit = jnp.asarray(tolerance, vector.dtype)
     search = _start(vector)
-    console = Console(stderr=True)
-    with Progress(
-        console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with progress_bar(on_terminals_alone=True) as bar:
         task = bar.add_task("search for the mode", total=max_steps)
         stop = 0
         while True:

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray, PyTree
-from rich.console import Console
-from rich.progress import Progress
 
 from .. import substrate
 from ..posterior import Posterior, Target
@@ -20,6 +18,7 @@ from .arguments import require_counts, require_free_posterior
 from .draws import Draws
 from .nuts import take_steps
 from .optional import optional_import
+from .progress import bar as progress_bar
 
 _CHUNKS = 20  # movements of the progress bar
 
@@ -101,10 +100,9 @@ def sample_blackjax(
     chunk = max(1, draws // _CHUNKS)
     found: list[tuple[Array, dict[str, Array]]] = []
     first = jax.process_index() == 0
-    console = Console(stderr=True)
     # A mesh that the user has set is for the model's arrays, not for the chains.
     here = contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
-    with here, Progress(console=console, disable=not (progress and first)) as bar:
+    with here, progress_bar(progress=progress and first) as bar:
         task = bar.add_task("warm-up", total=None)
         states, tuned = jax.block_until_ready(
             _warm_up(

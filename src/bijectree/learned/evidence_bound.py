@@ -59,7 +59,7 @@ class Maximum(NamedTuple):
 @contextlib.contextmanager
 def showing(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None]]:
     """A progress bar, and what `maximise` is to call."""
-    with short_chains.bar(progress=progress) as bar:
+    with inference.bar(progress=progress) as bar:
         task = bar.add_task("evidence bound", total=steps)
 
         def advance(n: int, bound: str) -> None:

@@ -143,7 +143,7 @@ def _fisher(
     fitted = low_rank.identity(posterior.dim, columns)
     x = np.asarray(jax.vmap(reparam.ravel)(free), np.float64)
     trace, spent = [], chains  # one gradient at each start
-    with short_chains.bar(progress=progress) as bar:
+    with inference.bar(progress=progress) as bar:
         task = bar.add_task("warm-up", total=sum(sizes))
 
         def sample(size: int, key: PRNGKeyArray) -> Window:

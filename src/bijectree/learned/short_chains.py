@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
-from rich.console import Console
-from rich.progress import Progress
 
 from .. import inference, substrate
 from ..inference import listed, optional_import
@@ -46,11 +44,6 @@ class Window(NamedTuple):
             gradients=self.gradients[:, -steps:],
             diverged=self.diverged[:, -steps:],
         )
-
-
-def bar(*, progress: bool) -> Progress:
-    """A progress bar on the standard error."""
-    return Progress(console=Console(stderr=True), disable=not progress)
 
 
 def run(

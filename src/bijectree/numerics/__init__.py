@@ -11,6 +11,7 @@ from .floats import (
     ordinal as ordinal,
     step_between as step_between,
 )
+from .interpreter import run_in_numpy as run_in_numpy
 from .placement import beside as beside, put_whole as put_whole
 from .special import (
     LOG_2 as LOG_2,

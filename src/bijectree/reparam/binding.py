@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ..constraints import dtype_fault
-from ..substrate import BIND_ERRORS, Kind, Recipe, bind, split
+from ..constraints import dtype_fault, why_unproven
+from ..substrate import BIND_ERRORS, Kind, Recipe, bind, is_bijector, split
 from ..trees import (
     Paths,
     PicklableTreedef,
@@ -39,9 +39,14 @@ from .spec_items import Dependent, Joint, Tied, frozen, is_spec_leaf
 
 
 def make_plan(
-    model: PyTree, spec: PyTree
+    model: PyTree, spec: PyTree, *, verify: bool
 ) -> tuple[Plan, tuple[tuple[Any, ...], ...], tuple[Any, ...]]:
     """Bind a spec to a model.
+
+    Args:
+        model: the model, or its shapes.
+        spec: the spec.
+        verify: whether bijectors that the table of facts does not know are verified.
 
     Returns:
         The plan; the numbers of each distinct bijector or function of the spec; the
@@ -56,7 +61,7 @@ def make_plan(
         spec, model, lambda x: is_spec_leaf(x) or _is_distribution(x)
     )
     raise_all("Reparam: the spec's structure is not the model's", faults)
-    binding = _Binding(model)
+    binding = _Binding(model, verify=verify)
     binding.place(groups)
     binding.fill()
     binding.order()
@@ -74,7 +79,8 @@ def make_plan(
 class _Binding:
     """A spec on its way to become a plan, with the faults found so far."""
 
-    def __init__(self, model: PyTree):
+    def __init__(self, model: PyTree, *, verify: bool):
+        self.verify = verify
         self.tree = fields_only(model)
         self.model = Paths(self.tree)
         self.structure = PicklableTreedef(self.model.treedef)
@@ -95,6 +101,7 @@ class _Binding:
         self.slots: dict[int, int] = {}
         self.made: dict[Any, Any] = {}  # what the functions of dependents make
         self.held_in: dict[tuple[int, Kind], str | None] = {}  # faults by slot and kind
+        self.proofs: dict[tuple[int, Kind], tuple[str, ...]] = {}
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
@@ -214,6 +221,8 @@ class _Binding:
             self._events_whole(i, item, more.get("members"), kind)
             if function is None:
                 self._numbers_held(where, item, slot, kind)
+            if self.verify:
+                self._proven(where, item, slot, kind, numbers)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
 
     def _events_whole(
@@ -242,6 +251,20 @@ class _Binding:
                 f"at {where}: {_item_name(item)} does not fit {kind.dtype}: {fault}; "
                 "give a wider dtype or other numbers"
             )
+
+    def _proven(
+        self, where: str, item: Any, slot: int, kind: Kind, numbers: tuple[Any, ...]
+    ) -> None:
+        """Note what is wrong with a bijector that the table of facts does not know."""
+        key = slot, kind
+        if key not in self.proofs:
+            bijector = item.bijector if isinstance(item, Joint) else item
+            if not is_bijector(bijector):  # it is made of leaves: only shapes are known
+                bijector = None
+            self.proofs[key] = why_unproven(bijector, kind, numbers)
+        self.faults += [
+            f"at {where}: {_item_name(item)}: {fault}" for fault in self.proofs[key]
+        ]
 
     def _raised(self, what: str, error: Exception) -> None:
         """Note what TFP, or a user's function, has raised."""

@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from .. import substrate
+from ..constraints import why_unproven
 from ..numerics import ravel, widest
 from ..substrate import BIND_ERRORS
 from ..trees import describe, raise_all, short, whole
@@ -44,12 +45,19 @@ class Reparam(eqx.Module):
             bijector, `None` (identity), `bt.frozen`, `bt.joint`, `bt.dependent` or
             `bt.tied` at each leaf. A bijector above several leaves maps each of them by
             itself.
+        verify: whether bijectors whose class, or whose composition, is not in the table
+            of what is known are verified: that the Jacobian at three random free points
+            has full rank, that its determinant in minimal coordinates is the log-det,
+            and that the inverse comes back. A new kind (structure, shape and dtype)
+            takes a fraction of a second, once. Where numbers are not known when bound,
+            being traced or made of other leaves, others stand in for them, and only a
+            log-det that is wrong with those is refused.
 
     Raises:
         ValueError: the spec does not fit the model: another structure, a bijector that
             cannot take a leaf's shape or would change it, a bijector on a leaf that is
-            not a real inexact array, a cycle of dependencies. All faults are listed
-            with their paths.
+            not a real inexact array, one that is not one to one or has a wrong log-det,
+            a cycle of dependencies. All faults are listed with their paths.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -63,8 +71,8 @@ class Reparam(eqx.Module):
 
     bound: Bound
 
-    def __init__(self, model: PyTree, spec: PyTree):
-        self.bound = Bound(*make_plan(model, spec))
+    def __init__(self, model: PyTree, spec: PyTree, *, verify: bool = True):
+        self.bound = Bound(*make_plan(model, spec, verify=verify))
 
     def __repr__(self) -> str:
         rows = [row for row in self.bound.plan.rows if row.role != "static"]
@@ -198,7 +206,7 @@ class Reparam(eqx.Module):
                 leaves[i] = _error_if(leaves[i], mask, message)
         return jtu.tree_structure(model).unflatten(leaves)
 
-    def then(self, bijector: Any) -> "Reparam":
+    def then(self, bijector: Any, *, verify: bool = True) -> "Reparam":
         """Put one more bijector over the whole vector of free coordinates.
 
         Such as a preconditioner: the new free coordinates are those that `bijector`
@@ -208,13 +216,15 @@ class Reparam(eqx.Module):
             bijector: a TFP bijector of vectors of `dim` numbers that keeps their
                 number. Where it does not map onto all vectors, nor does the result onto
                 all models, and `inverse` says so.
+            verify: as in `Reparam`.
 
         Returns:
             A Reparam of the same model, whose `free` has the structure of this one's.
 
         Raises:
             TypeError: it is not a TFP bijector.
-            ValueError: it does not map `dim` numbers to as many.
+            ValueError: it does not map `dim` numbers to as many, or is not one to one,
+                or has a wrong log-det.
 
         Example:
             >>> import bijectree as bt, jax.numpy as jnp
@@ -237,6 +247,9 @@ class Reparam(eqx.Module):
                 f"{what}: it has free coordinates of shape {kind.free_shape}, and must "
                 "keep their number"
             )
+        if verify:
+            faults = why_unproven(bijector, kind, numbers)
+            raise_all(f"then: {bijector.name} cannot be put over the coordinates", faults)
         outer = (*self.bound.plan.outer, (kind, len(self.bound.numbers)))
         plan = Plan(self.bound.plan.structure, self.bound.plan.rows, outer)
         return of_bound(Bound(plan, (*self.bound.numbers, numbers), self.bound.held))

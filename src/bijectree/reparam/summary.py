@@ -9,9 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from ..trees import as_text, is_array, is_spread
 from .leaves import model_leaves
@@ -56,6 +53,10 @@ def summary(reparam: Reparam, model: PyTree) -> str:
     """
     leaves = model_leaves(reparam.bound.plan, model)
     rows = reparam.bound.plan.rows
+    from rich.box import SIMPLE_HEAD  # loaded where a table is made
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("leaf", "shape", "dtype", "bijector", "support"):
         table.add_column(name, no_wrap=True)

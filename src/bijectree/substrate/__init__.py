@@ -9,7 +9,7 @@ from .apply import (
     inverse_and_outside as inverse_and_outside,
 )
 from .batching import map_batched as map_batched, map_to_scalars as map_to_scalars
-from .bind import BIND_ERRORS as BIND_ERRORS, bind as bind, with_dtype as with_dtype
+from .bind import bind as bind, with_dtype as with_dtype
 from .contexts import (
     as_arrays as as_arrays,
     at_once as at_once,
@@ -17,9 +17,20 @@ from .contexts import (
     in_auto_axes as in_auto_axes,
     standard_promotion as standard_promotion,
 )
+from .errors import BIND_ERRORS as BIND_ERRORS, CALL_ERRORS as CALL_ERRORS
 from .fused import FusedBijector as FusedBijector, fused as fused
+from .jacobian import (
+    Linearised as Linearised,
+    event_sizes as event_sizes,
+    linearise as linearise,
+    linearise_map as linearise_map,
+)
 from .kind import Kind as Kind
-from .links import all_links as all_links, scales_evenly as scales_evenly
+from .links import (
+    all_links as all_links,
+    all_parts as all_parts,
+    scales_evenly as scales_evenly,
+)
 from .number import Number as Number, describe_number as describe_number
 from .recipe import (
     Recipe as Recipe,

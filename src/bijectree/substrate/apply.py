@@ -1,6 +1,7 @@
 """A leaf mapped by a bijector of its kind: value, log-det, inverse, membership."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -59,12 +60,19 @@ def _pair(bijector: Any, x: Array) -> tuple[Array, Array]:
     coordinates = x.size
     for link in _links(bijector):
         size = x.size
+        lost = _auxiliary_coordinates(link, x.shape)
         x, log_det = _pair_of_link(link, x)
         if coordinates < size and _counts_entries(link):
             log_det = log_det * _share(link, coordinates, size)
-        coordinates = min(coordinates, x.size)
+        coordinates = min(coordinates - lost, x.size)
         total = total + log_det.astype(total.dtype)
     return x, total
+
+
+def _auxiliary_coordinates(link: Any, shape: tuple[int, ...]) -> int:
+    """How many of a link's free coordinates are no dimensions of its set."""
+    lost = getattr(link, "auxiliary_coordinates", 0)
+    return lost and lost * math.prod(shape[: len(shape) - link.forward_min_event_ndims])
 
 
 def _share(link: Any, coordinates: int, entries: int) -> float:

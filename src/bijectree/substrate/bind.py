@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .apply import cast_numbers, forward_and_log_det, inverse
+from .errors import BIND_ERRORS
 from .kind import Kind
-from .links import _is_uniform
+from .links import _is_uniform, all_parts
 from .recipe import Recipe
 
 
@@ -35,19 +37,6 @@ def with_dtype(kind: Kind, dtype: Any, numbers: tuple[Any, ...]) -> Kind:
     return bind(kind.recipe, numbers, kind.shape, dtype)
 
 
-# What TFP, a user's own bijector or function raises when shapes or dtypes do not suit.
-BIND_ERRORS = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-    ZeroDivisionError,
-)
-
-
 @functools.lru_cache(maxsize=4096)
 def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> Kind:
     numbers = tuple(jax.ShapeDtypeStruct(*aval) for aval in avals)
@@ -64,12 +53,13 @@ def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> K
         jax.eval_shape(build, *numbers)
         return seen[0]
 
-    name, min_ndims, injective, uniform = look(
+    name, min_ndims, injective, uniform, augmented = look(
         lambda b: (
             getattr(b, "name", type(b).__name__),
             (b.forward_min_event_ndims, b.inverse_min_event_ndims),
             b._is_injective,
             _is_uniform(b),
+            any(getattr(part, "auxiliary_coordinates", 0) for part in all_parts(b)),
         )
     )
     if not all(isinstance(n, (int, np.integer)) for n in min_ndims):
@@ -108,6 +98,12 @@ def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> K
         raise ValueError(
             f"{name} would turn the leaf's shape {shape} into {tuple(model.shape)}; "
             "its own parameters must not broadcast the leaf"
+        )
+    coordinates, entries = math.prod(kind.free_shape), math.prod(shape)
+    if coordinates > entries and not augmented:
+        raise ValueError(
+            f"not bijective: {name} has {coordinates} free coordinates for {entries} "
+            "numbers of the leaf"
         )
     if log_det.shape != ():
         raise ValueError(

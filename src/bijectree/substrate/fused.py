@@ -19,6 +19,9 @@ class FusedBijector(tfb.AutoCompositeTensorBijector):
 
     # Whether the log-det depends on the bijector's numbers alone.
     constant_log_det = False
+    # How many free coordinates an event has beyond the dimensions of its set, with an
+    # auxiliary density for its log-det.
+    auxiliary_coordinates = 0
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .fused import FusedBijector
 from .recipe import _MATVECS, _OF_NUMBERS
-from .tfp import tfb
+from .tfp import is_bijector, tfb
 
 _SCALE_MATVEC = (*_MATVECS, tfb.ScaleMatvecLinearOperator, tfb.ScaleMatvecLU)
 
@@ -37,6 +37,17 @@ def all_links(bijector: Any) -> list[Any]:
     if type(inner) is tfb.Chain:
         return [link for part in inner.bijectors for link in all_links(tfb.Invert(part))]
     return [bijector]
+
+
+def all_parts(bijector: Any) -> list[Any]:
+    """A bijector and all that it is made of, itself first."""
+    found = [bijector]
+    for name in ("bijector", "bijectors", "diag_bijector"):
+        inner = getattr(bijector, name, ())
+        for part in inner if isinstance(inner, (list, tuple)) else [inner]:
+            if is_bijector(part):
+                found += all_parts(part)
+    return found
 
 
 def _is_uniform(bijector: Any) -> bool:

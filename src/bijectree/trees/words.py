@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from .arrays import is_array, is_spread
 
@@ -29,6 +28,8 @@ def raise_all(headline: str, faults: Iterable[str], error: type = ValueError) ->
 
 def as_text(table: Any) -> str:
     """A rich table as text of its natural width, the same wherever it is printed."""
+    from rich.console import Console  # loaded where a table is made
+
     file = io.StringIO()
     console = Console(
         file=file,

@@ -1,0 +1,185 @@
+"""Bijectors that the table of facts does not know, verified once a kind.
+
+A class in the table is known by its formula, and costs nothing here. Of any other, or of
+a composition that no fact speaks of, the map is differentiated at three random free
+points: its Jacobian has full rank, the log-det is that of autodiff in minimal
+coordinates, and the inverse comes back.
+"""
+
+import functools
+import math
+import weakref
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array
+
+from .. import substrate
+from ..numerics import run_in_numpy
+from ..substrate import BIND_ERRORS, CALL_ERRORS, Kind
+from .support import knowledge_of
+from .verdict import Verdict, judge
+
+# Events with more free coordinates, and leaves with more entries of Jacobian, are not
+# differentiated as they are.
+MOST_COORDINATES = 256
+MOST_ENTRIES = 4_000_000
+
+# How far from 0 the free coordinates are at most, a point for each.
+_SPREADS = (0.5, 1.0, 2.0)
+
+_verdicts: weakref.WeakKeyDictionary[Kind, tuple[str, ...]] = weakref.WeakKeyDictionary()
+
+
+def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[str, ...]:
+    """What is wrong with a bijector that is bound to a leaf.
+
+    Args:
+        bijector: of the kind, with these numbers; `None` if it is not made yet.
+        kind: what it does to the leaf.
+        numbers: its own. Where they are traced, or known by their shapes alone, the map
+            is tried with others in their place, which may not be what it takes: then only
+            a wrong log-det is a fault, where the map is else as it should be.
+
+    Returns:
+        Every fault, in the words of `check`; empty if the table of facts knows the
+        composition, or it was verified.
+    """
+    guessed = any(isinstance(n, (Tracer, jax.ShapeDtypeStruct)) for n in numbers)
+    if guessed:
+        numbers = _in_their_place(numbers)
+        with jax.ensure_compile_time_eval():
+            bijector = kind.recipe.build(numbers)
+    elif bijector is None:
+        bijector = kind.recipe.build(numbers)
+    knowledge = knowledge_of(bijector)
+    if knowledge.proven or not math.prod(kind.free_shape):
+        return ()
+    if guessed:
+        verdict = verify(kind, numbers, bijector)
+        return tuple(verdict.failures) if verdict.only_the_log_det else ()
+    if knowledge.fault:
+        return (knowledge.fault,)
+    if kind not in _verdicts:
+        _verdicts[kind] = tuple(verify(kind, numbers, bijector).failures)
+    return _verdicts[kind]
+
+
+def verify(kind: Kind, numbers: tuple[Any, ...], bijector: Any) -> Verdict:
+    """Hold a bijector to its promises at random free points, whatever is known of it.
+
+    Of a large leaf, a smaller one is looked at, if the bijector takes it; where it does
+    not take another event, the map is followed along random directions alone.
+
+    Args:
+        kind: what it does to a leaf.
+        numbers: its own, not traced.
+        bijector: of the kind, with these numbers.
+    """
+    try:
+        with jax.enable_x64(True):
+            return _verify(kind, numbers, bijector, np.dtype(np.float64))
+    except CALL_ERRORS as error:
+        # Of those that insist on float32.
+        if kind.compute_dtype == np.float64:
+            return raised(bijector, error)
+    try:
+        return _verify(kind, numbers, bijector, kind.compute_dtype)
+    except CALL_ERRORS as error:
+        return raised(bijector, error)
+
+
+def raised(bijector: Any, error: Exception) -> Verdict:
+    """The verdict on a bijector that cannot be called."""
+    said = " ".join(str(error).split())
+    return Verdict([f"{bijector.name} raised {type(error).__name__}: {said[:300]}"])
+
+
+def _verify(
+    kind: Kind, numbers: tuple[Any, ...], bijector: Any, dtype: np.dtype
+) -> Verdict:
+    kind = _smaller(kind, numbers, dtype)
+    if not differentiable(kind):
+        return _along_directions(kind, numbers)
+    found = substrate.linearise(kind, numbers, _points(kind), most=MOST_COORDINATES)
+    return judge(bijector, kind.event_ndims, found, range(len(_SPREADS)))
+
+
+def differentiable(kind: Kind) -> bool:
+    """Whether the Jacobian of a leaf's events is small enough to be computed."""
+    events, inputs = substrate.event_sizes(kind)
+    entries = max(inputs, 1) * max(math.prod(kind.shape), events * inputs)
+    return inputs <= MOST_COORDINATES and entries <= MOST_ENTRIES
+
+
+def _points(kind: Kind) -> np.ndarray:
+    random = np.random.default_rng(0)
+    spread = np.reshape(_SPREADS, (-1, *[1] * len(kind.free_shape)))
+    size = random.uniform(0.1, 1.0, (len(_SPREADS), *kind.free_shape)) * spread
+    return (size * random.choice([-1.0, 1.0], size.shape)).astype(kind.dtype)
+
+
+def _smaller(kind: Kind, numbers: tuple[Any, ...], dtype: np.dtype) -> Kind:
+    """The kind for a leaf of a few events, small ones, if the bijector takes one.
+
+    Its class decides: one that was made for its event's size, or has a number for each
+    element, raises, and is looked at as it is.
+    """
+    batch = len(kind.shape) - kind.event_ndims
+    few = tuple(min(n, 2) for n in kind.shape[:batch])
+    event = kind.shape[batch:]
+    shapes = [(*few, *event)]
+    if not differentiable(kind) and substrate.event_sizes(kind)[1] > MOST_COORDINATES:
+        shapes = [(*few, *(min(n, size) for n in event)) for size in (4, 6, 3)] + shapes
+    for shape in shapes:
+        try:
+            found = substrate.bind(kind.recipe, numbers, shape, dtype)
+        except BIND_ERRORS:
+            continue
+        if found.event_ndims == kind.event_ndims and math.prod(found.free_shape):
+            return found
+    return substrate.with_dtype(kind, dtype, numbers)
+
+
+def _in_their_place(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Random positive numbers where the values are not known."""
+    random = np.random.default_rng(0)
+    return tuple(
+        random.uniform(0.5, 1.5, n.shape).astype(n.dtype)
+        if isinstance(n, (Tracer, jax.ShapeDtypeStruct))
+        else n
+        for n in numbers
+    )
+
+
+def _along_directions(kind: Kind, numbers: tuple[Any, ...]) -> Verdict:
+    """Whether the inverse comes back, and its derivatives undo those of the map.
+
+    A determinant of thousands of coordinates takes too long to compute; that the
+    inverse's Jacobian undoes the map's, along a few directions, shows that neither is
+    singular there, and no more.
+    """
+    numbers = substrate.cast_numbers(numbers, kind.dtype)
+    forward = functools.partial(substrate.forward, kind, numbers)
+    inverse = functools.partial(substrate.inverse, kind, numbers)
+
+    def there_and_back(x: Array, tangent: Array) -> tuple[Array, Array]:
+        y, along = jax.jvp(forward, (x,), (tangent,))
+        return jax.jvp(inverse, (y + 0,), (along,))
+
+    verdict = Verdict(log_det="not checked (size)")
+    x = _points(kind)[0]
+    directions = np.random.default_rng(1).normal(size=(2, *x.shape)).astype(x.dtype)
+    program = jax.make_jaxpr(there_and_back)(x, x)
+    close = functools.partial(np.allclose, rtol=1e-3, atol=1e-3)
+    for tangent in directions:
+        again, back = run_in_numpy(program, x, tangent)
+        if not close(again, x) or not close(back, tangent):
+            verdict.failures.append(
+                "not bijective here: the inverse does not come back, or its derivative "
+                "along a random direction does not undo that of forward"
+            )
+            break
+    return verdict
