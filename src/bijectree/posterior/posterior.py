@@ -51,6 +51,11 @@ class Posterior(eqx.Module):
               one above several leaves holds for each of them.
             - a function `model -> scalar`.
             - `None`: flat everywhere, so that only the likelihood counts.
+        verify: whether distributions of other classes than the table of facts knows are
+            verified, for the numbers that they have: their own draws have a density and
+            do not repeat, those of numbers integrate to 1, and the map of a transformed
+            one is one to one with the Jacobian that its density says. Nothing can be
+            verified of traced numbers, nor is it of those that replace others later.
 
     Raises:
         ValueError: the prior does not fit the model: another structure, events of
@@ -87,6 +92,8 @@ class Posterior(eqx.Module):
         reparam: Reparam,
         log_likelihood: Callable[..., Any] | None,
         prior: PyTree | Callable[[PyTree], Any] = None,
+        *,
+        verify: bool = True,
     ):
         if not isinstance(reparam, Reparam):
             raise TypeError(f"expected a bt.Reparam, got {describe(reparam)}")
@@ -105,7 +112,7 @@ class Posterior(eqx.Module):
             self.prior_function = Function(prior)
         else:
             self.prior_plan, self.prior_numbers = prior_terms.make_prior_plan(
-                prior, reparam.bound
+                prior, reparam.bound, verify=verify
             )
             warn_mismatch(reparam, self.prior_plan, self.prior_numbers)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ..constraints import real
 from ..priors import (
     at_raw_number,
     is_distribution,
@@ -16,6 +17,7 @@ from ..priors import (
     name,
     refuse,
     split,
+    why_wrong,
 )
 from ..reparam import Bound, Row
 from ..substrate import Recipe
@@ -58,9 +60,14 @@ class PriorPlan(HashedOnce):
 
 
 def make_prior_plan(
-    prior: PyTree, bound: Bound
+    prior: PyTree, bound: Bound, *, verify: bool
 ) -> tuple[PriorPlan, tuple[tuple[Any, ...], ...]]:
     """Bind a prior tree to the model of a Reparam.
+
+    Args:
+        prior: a distribution or `None` at each leaf, or above several.
+        bound: the model's Reparam.
+        verify: whether distributions that are not known to be right are verified.
 
     Returns:
         The plan of the prior and the numbers of each distinct distribution in it.
@@ -106,6 +113,8 @@ def make_prior_plan(
                 faults.append(f"at '{row.path}': {at_raw_number(value, nodes[i])}")
                 continue
             fault = misfit(value, recipe, numbers, row.shape, row.dtype)
+            if not fault and verify:
+                fault = why_wrong(recipe, numbers, _chart(row, bound))
             if fault:
                 faults.append(f"at '{row.path}': {fault}")
             elif row.role == "free":
@@ -126,10 +135,22 @@ def make_prior_plan(
 
 def _is_known_at_free(distribution: Any, row: Row, bound: Bound) -> bool:
     """Whether a leaf's free coordinates alone tell the density of its prior."""
+    bijector = _own_bijector(row, bound)
+    return bijector is not None and knows_at_free(distribution, bijector)
+
+
+def _chart(row: Row, bound: Bound) -> Any:
+    """The bijector onto what a leaf may hold; `None` where that is not known."""
+    alone = row.role == "free" and row.owner is None and not row.members
+    return real() if alone and row.kind is None else _own_bijector(row, bound)
+
+
+def _own_bijector(row: Row, bound: Bound) -> Any:
+    """The bijector of a leaf that depends on no other leaf, if it has one."""
     alone = row.kind is not None and row.owner is None and not row.members
     if not alone or row.function is not None:
-        return False
-    return knows_at_free(distribution, bound.bijector(row, ()))
+        return None
+    return bound.bijector(row, ())
 
 
 def _stand_in(row: Row) -> Any:

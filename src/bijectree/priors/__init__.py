@@ -23,3 +23,4 @@ from .fit import (
 from .lookup import bijector_for as bijector_for, register as register
 from .spec_from_prior import spec_from_prior as spec_from_prior
 from .spelled_out import put_together as put_together, spell_out as spell_out
+from .verification import why_wrong as why_wrong

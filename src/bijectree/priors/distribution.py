@@ -200,7 +200,7 @@ def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array
             if "seed" in inspect.signature(distribution.sample).parameters:
                 return distribution.sample(sample_shape=shape, seed=key)  # TFP, distrax
             return distribution.sample(key, shape)  # NumPyro, flowjax
-        except NotImplementedError as error:
+        except ERRORS as error:
             raise NoDrawsError(f"{none}: {_words(error)}") from error
 
 
@@ -219,4 +219,5 @@ def _as_shape(shape: Any) -> tuple[int, ...] | None:
 
 def _words(error: Exception) -> str:
     """What an error says; its type where it says nothing, as a bare `assert`."""
-    return str(error) or type(error).__name__
+    # Of JAX's, the lines after the first are about its own code.
+    return str(error).strip().partition("\n")[0] or type(error).__name__

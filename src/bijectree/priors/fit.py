@@ -20,6 +20,7 @@ from .distribution import (
     log_probs,
     name,
 )
+from .facts import parts_of, wrong_by_value
 from .lookup import why_no_density
 
 
@@ -40,11 +41,25 @@ def misfit(
     leaf_dtype: Any,
 ) -> str:
     """Why a distribution cannot stand at a leaf, from shapes alone; "" if it can."""
+    try:
+        return _misfit(distribution, recipe, numbers, shape, leaf_dtype)
+    except ERRORS as error:
+        kind = type(error).__name__
+        return f"{name(distribution)} cannot be looked into: {kind}: {_words(error)}"
+
+
+def _misfit(
+    distribution: Any,
+    recipe: Recipe,
+    numbers: tuple[Any, ...],
+    shape: tuple[int, ...],
+    leaf_dtype: Any,
+) -> str:
     what = name(distribution)
     leaf = f"the leaf's shape {shape}"
     if _is_discrete(distribution):
         return f"{what} is discrete, the leaf is continuous"
-    why = why_no_density(distribution)
+    why = _why_no_density(distribution)
     if why:
         return f"{what} has no density there: {why}"
     expected: tuple[int, ...] | None = None
@@ -67,8 +82,10 @@ def misfit(
             )
     dtype = compute_dtype(leaf_dtype)
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    opaque = any(part is not None and part.once for part in recipe.fixed)
+    look = _abstract_log_probs.__wrapped__ if opaque else _abstract_log_probs
     try:
-        result = _abstract_log_probs(recipe, avals, shape, dtype)
+        result = look(recipe, avals, shape, dtype)
     except ERRORS as error:
         return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {_words(error)}"
     if not jnp.issubdtype(result.dtype, jnp.floating):
@@ -86,6 +103,18 @@ def at_raw_number(distribution: Any, node: str) -> str:
         f"{name(distribution)} would be a density of the raw number of {node}, which "
         f"makes its value of that by `unwrap`. {UNWRAP_FIRST}"
     )
+
+
+def _why_no_density(distribution: Any) -> str:
+    """Why a distribution, or one that it is made of, has no density, or a wrong one."""
+    why = why_no_density(distribution) or wrong_by_value(distribution)
+    if why:
+        return why
+    for part in parts_of(distribution):
+        why = _why_no_density(part)
+        if why or _is_discrete(part):
+            return f"it is made of {name(part)}: {why or 'that is discrete'}"
+    return ""
 
 
 def describe_leaf(shape: tuple[int, ...], dtype: Any) -> str:
