@@ -6,10 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 
 from ..constraints import Support, support
-from ..priors import bijector_for, build
+from ..priors import bijector_for, build, has_traced_numbers
 from ..reparam import Reparam, Row, kept_leaves
 from .prior_terms import PriorPlan
 
@@ -32,8 +31,7 @@ def warn_mismatch(
         leaf is None and row.value is None and row.role in ("frozen", "static")
         for leaf, row in zip(kept, plan.rows, strict=True)
     )
-    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves((reparam, numbers)))
-    if missing or traced or not priors.terms:
+    if missing or has_traced_numbers((reparam, numbers)) or not priors.terms:
         return
     random = np.random.default_rng(0)
     points = [spread * random.standard_normal(reparam.dim) for spread in _SPREADS]

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 from .. import priors
 from ..reparam import Reparam, free_leaves, kept_leaves, model_leaves
 from ..substrate import map_to_scalars
-from ..trees import describe
 from . import prior_terms, starts
-from .function import Function, _is_function, _scalar
+from .doubts import warn_of_doubts
+from .function import Function, _check_arguments, _is_function, _scalar
 from .mismatch import warn_mismatch
 from .prior_terms import PriorPlan, Term
 
@@ -64,7 +64,10 @@ class Posterior(eqx.Module):
             faults are listed with their paths.
 
     Warns:
-        UserWarning: the bijector of a leaf leaves the support of the leaf's prior.
+        UserWarning: the bijector of a leaf leaves the support of the leaf's prior; a
+            prior counts more densities than its leaf has coordinates, holds for numbers
+            in any order where the leaf's increase, or has mass where the leaf's dtype has
+            no numbers.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -95,13 +98,7 @@ class Posterior(eqx.Module):
         *,
         verify: bool = True,
     ):
-        if not isinstance(reparam, Reparam):
-            raise TypeError(f"expected a bt.Reparam, got {describe(reparam)}")
-        if log_likelihood is not None and not callable(log_likelihood):
-            raise TypeError(
-                "log_likelihood: expected a function (model, *data) -> scalar or None, "
-                f"got {describe(log_likelihood)}"
-            )
+        _check_arguments(reparam, log_likelihood, prior)
         self.reparam = reparam
         self._log_likelihood = None
         if log_likelihood is not None:
@@ -115,6 +112,8 @@ class Posterior(eqx.Module):
                 prior, reparam.bound, verify=verify
             )
             warn_mismatch(reparam, self.prior_plan, self.prior_numbers)
+            if verify:
+                warn_of_doubts(reparam, self.prior_plan, self.prior_numbers)
 
     __hash__ = object.__hash__
 

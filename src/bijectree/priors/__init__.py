@@ -1,7 +1,7 @@
 """Anybody's distribution: its density, its draws, the bijector onto its support."""
 
 # Imported for what they register.
-from . import numpyro as numpyro, tfp_table as tfp_table
+from . import distrax as distrax, numpyro as numpyro, tfp_table as tfp_table
 from .at_free import knows_at_free as knows_at_free
 from .distribution import (
     build as build,
@@ -12,10 +12,16 @@ from .distribution import (
     log_probs as log_probs,
     name as name,
     sample as sample,
+    sample_in_numpy as sample_in_numpy,
     split as split,
+)
+from .facts import (
+    has_traced_numbers as has_traced_numbers,
+    may_outgrow as may_outgrow,
 )
 from .fit import (
     at_raw_number as at_raw_number,
+    is_constraint as is_constraint,
     leaf_of_prior as leaf_of_prior,
     misfit as misfit,
     refuse as refuse,

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .. import substrate
 from ..constraints import snap_inside
+from ..numerics import run_in_numpy
 from ..substrate import Recipe, tfd
 from . import at_free
 from .lookup import bijector_for
@@ -175,6 +176,26 @@ def sample(
         here = np.indices(lead)
         ofs = zip(here[len(lead) - len(batch) :], batch, strict=True)
         return draws[(*here, *(0 * i if n == 1 else i for i, n in ofs))].astype(dtype)
+
+
+def sample_in_numpy(
+    recipe: Recipe, numbers: tuple[Any, ...], shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """Draw a leaf of a shape in float64, always the same, compiling nothing if possible.
+
+    Returns:
+        The draws; `None` if the distribution cannot be drawn from.
+    """
+    with jax.enable_x64(True):
+        draw = functools.partial(sample, recipe, np.dtype(np.float64), numbers, shape)
+        key = jax.random.key(0)
+        try:
+            try:
+                return np.asarray(run_in_numpy(jax.make_jaxpr(draw)(key), key)[0])
+            except ERRORS:  # a sampler that cannot be traced, or with keys in arrays
+                return np.asarray(draw(key))
+        except NoDrawsError:
+            return None
 
 
 def sample_shape(distribution: Any, n: int) -> tuple[int, ...]:

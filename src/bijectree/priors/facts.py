@@ -8,6 +8,7 @@ Posterior is made, as is what is made of something that is not.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -75,7 +76,7 @@ _MADE_OF: dict[tuple[str, str], tuple[str, ...]] = {
     ("numpyro", "RightTruncatedDistribution"): ("base_dist",),
     ("numpyro", "TwoSidedTruncatedDistribution"): ("base_dist",),
     ("distrax", "Independent"): ("distribution",),
-    ("distrax", "MixtureOfTwo"): ("components_distribution",),
+    ("distrax", "MixtureOfTwo"): ("_component_a", "_component_b"),
     ("distrax", "MixtureSameFamily"): ("components_distribution",),
 }
 
@@ -175,6 +176,28 @@ def wrong_by_value(distribution: Any) -> str:
     return ""
 
 
+# Densities with poles at the ends of their support, or tails that outgrow any dtype, for
+# some of their parameters.
+_OUTGROWING = frozenset(
+    """Beta BetaProportion Chi Chi2 CholeskyLKJ Dagum Dirichlet DoublyTruncatedPowerLaw
+    Gamma GammaGamma GeneralizedPareto HalfCauchy HalfStudentT InverseGamma InverseWishart
+    InverseWishartCholesky Kumaraswamy LKJ LKJCholesky LeftTruncatedGamma Levy LogLogistic
+    LogNormal LogUniform LogitNormal LowerTruncatedPowerLaw Pareto RelaxedBernoulli
+    RelaxedBernoulliLogits RelaxedOneHotCategorical TransformedDistribution Weibull
+    WishartCholesky WishartLinearOperator WishartTriL Wishart""".split()
+)
+
+
+def may_outgrow(distribution: Any) -> bool:
+    """Whether a distribution may have mass where a dtype has no numbers."""
+    library, name = library_and_name(distribution)
+    if library not in _PLAIN:
+        return True
+    parts = parts_of(distribution)
+    return name in _OUTGROWING or any(map(may_outgrow, parts))
+
+
 def has_traced_numbers(tree: Any) -> bool:
-    """Whether some of the numbers in a tree are not known."""
-    return any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
+    """Whether numbers in a tree, or what is computed of them here, are not known."""
+    leaves = (*jax.tree.leaves(tree), jnp.zeros(()))
+    return any(isinstance(x, Tracer) for x in leaves)

@@ -129,8 +129,21 @@ def refuse(value: Any) -> str:
         return (
             f"got the class {value.__name__}; {expected}. Call it: {value.__name__}(...)"
         )
+    if substrate.is_bijector(value):
+        return (
+            f"got the bijector {value.name}; {expected}. A bijector goes into the spec "
+            "of the Reparam"
+        )
+    if is_constraint(value):
+        return (
+            f"got the constraint or transform {type(value).__name__.strip('_')}; "
+            f"{expected}. bt.bijector_for makes a bijector of a constraint, which goes "
+            "into the spec of the Reparam"
+        )
     if callable(value):
         name = getattr(value, "__name__", type(value).__name__)
+        if str(getattr(value, "__module__", "")).startswith(_PACKAGE):
+            return f"got the function bt.{name}; {expected}. It makes what a spec holds"
         return (
             f"got the function {name}; {expected}. A prior that is a function takes the "
             f"whole model: prior={name}"
@@ -138,6 +151,18 @@ def refuse(value: Any) -> str:
     if hasattr(value, "logpdf"):
         return f"got {describe(value)}, which has logpdf; {expected}"
     return f"got {describe(value)}; {expected}"
+
+
+def is_constraint(x: Any) -> bool:
+    """Whether `x` is one of NumPyro's constraints or transforms, which can be called."""
+    bases = {f"{cls.__module__}.{cls.__name__}" for cls in type(x).__mro__}
+    return not bases.isdisjoint(
+        f"numpyro.distributions.{base}"
+        for base in ("constraints.Constraint", "transforms.Transform")
+    )
+
+
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 def _broadcasts(batch: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -12,8 +12,10 @@ from ..substrate import tfb, tfd
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
 
 
-# NumPyro's classes, by their names: NumPyro itself need not be installed.
+# Classes of other packages, by their names: the packages need not be installed.
 _numpyro_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
+_distrax_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
+_BY_NAME = {"numpyro": _numpyro_table, "distrax": _distrax_table}
 
 
 def register(cls: type, make: Callable[[Any], tfb.Bijector]) -> None:
@@ -75,8 +77,9 @@ def bijector_for(prior: Any) -> tfb.Bijector:
     for cls in type(prior).__mro__:
         if cls in _table:
             return _table[cls](prior)
-        if cls.__module__.split(".")[0] == "numpyro" and cls.__name__ in _numpyro_table:
-            return _numpyro_table[cls.__name__](prior)
+        of_package = _BY_NAME.get(cls.__module__.partition(".")[0], {})
+        if cls.__name__ in of_package:
+            return of_package[cls.__name__](prior)
     if isinstance(prior, tfd.Distribution):
         return _default(prior)
     if read(prior, "is_discrete") is True:

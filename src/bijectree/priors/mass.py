@@ -129,9 +129,9 @@ def _look(
     half = 0.5 * np.diff(panels, axis=1)[:, 0]
     t = (panels.mean(axis=1)[:, None] + half[:, None] * _X).ravel()
     column = t.reshape(-1, *[1] * center.ndim)
-    log_f, rounded = log_density(center + spread * np.sinh(column))
-    log_g = log_f + np.log(spread * np.cosh(column))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        log_f, rounded = log_density(center + spread * np.sinh(column))
+        log_g = log_f + np.log(spread * np.cosh(column))
         g = np.exp(log_g).reshape(len(panels), len(_X), *center.shape)
     g = half.reshape(-1, *[1] * center.ndim, 1) * np.moveaxis(g, 1, -1)
     fine = g @ _W

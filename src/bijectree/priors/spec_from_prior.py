@@ -58,6 +58,13 @@ def spec_from_prior(
         >>> bt.spec_from_prior(model, prior, rest=bt.frozen)["shift"] is bt.frozen
         True
     """
+    if any(map(distribution.is_distribution, _leaves(model))) and not any(
+        map(distribution.is_distribution, _leaves(prior))
+    ):
+        raise TypeError(
+            "spec_from_prior takes the model first and the prior after it; the first "
+            "argument holds distributions"
+        )
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, fit.leaf_of_prior(treedef))
     raise_all("spec_from_prior: the prior's structure is not the model's", faults)
@@ -96,6 +103,10 @@ def spec_from_prior(
             spec[i] = bijector
     raise_all("spec_from_prior: no spec from this prior", faults)
     return treedef.unflatten(spec)
+
+
+def _leaves(tree: PyTree) -> list[Any]:
+    return jtu.tree_leaves(tree, is_leaf=distribution.is_distribution)
 
 
 def _bijector(prior: Any, *, verify: bool) -> tuple[Any, str]:

@@ -21,7 +21,7 @@ from ..numerics import run_in_numpy
 from ..substrate import Recipe, tfb
 from . import facts
 from .composed import onto
-from .distribution import ERRORS, NoDrawsError, build, name, sample, sample_shape
+from .distribution import ERRORS, build, name, sample_in_numpy, sample_shape
 from .lookup import bijector_for
 from .mass import POINTS, mass
 
@@ -133,15 +133,7 @@ def _draws(prior: _Prior) -> np.ndarray | None:
     shape = sample_shape(prior.distribution, _DRAWS)
     if math.prod(prior.batch) > _MOST_ELEMENTS:
         shape = sample_shape(prior.distribution, 10)
-    draw = functools.partial(sample, prior.recipe, _WIDE, prior.numbers, shape)
-    key = jax.random.key(0)
-    try:
-        try:
-            return np.asarray(_run(draw, key)[0])
-        except ERRORS:  # a sampler that cannot be traced, or with keys in arrays
-            return np.asarray(draw(key))
-    except NoDrawsError:
-        return None
+    return sample_in_numpy(prior.recipe, prior.numbers, shape)
 
 
 def _on_an_end(prior: _Prior, x: np.ndarray) -> np.ndarray:
