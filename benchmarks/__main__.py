@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 
@@ -65,6 +66,12 @@ def main() -> None:
     output = args.output
     if not (output or args.quick or args.cells or args.device == "gpu"):
         output = HERE
+    if output:  # what is wrong with it would else show after the work is done
+        if output.suffix in (".json", ".md", ".png", ".txt"):
+            parser.error(f"--output names a folder for several files, got {output}")
+        fault = _why_not_written(output)
+        if fault:
+            parser.exit(1, f"cannot write to {output}: {fault}\n")
     names = args.cells or list(CELLS)
     start = time.perf_counter()
     rows = list(_rows(names, Options(args.quick, args.device)))
@@ -87,13 +94,22 @@ def main() -> None:
     text = _report.markdown(rows, about, {name: CELLS[name] for name in names})
     print(text)
     if output:
-        output.mkdir(parents=True, exist_ok=True)
         found = {**about, "rows": [_plain(row) for row in rows]}
         figures = json.dumps(found, indent=1, ensure_ascii=False)
         (output / "results.json").write_text(figures + "\n")
         (output / "results.md").write_text(text)
         for path in _report.draw(rows, output):
             print(f"wrote {path}")
+
+
+def _why_not_written(folder: pathlib.Path) -> str:
+    """Why no file can be written into a folder, which is made; "" if one can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _rows(names: Sequence[str], options: Options) -> Iterable[Row]:

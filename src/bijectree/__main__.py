@@ -8,7 +8,6 @@ says that the amplitude is 1 and the power 3/2.
 import argparse
 import importlib.util
 import sys
-import tempfile
 from pathlib import Path
 
 import equinox as eqx
@@ -79,23 +78,39 @@ def draw(
     return bt.laplace(posterior, start, *data).sample(key, 4000)
 
 
-def comparison(draws: Orbits) -> Table:
-    """A table of what was recovered beside what is true."""
-    table = Table(title="Recovered from the planets")
-    table.add_column("parameter")
-    for column in ("mean", "std. dev.", "95 % interval", "truth"):
-        table.add_column(column, justify="right")
-    rows = [
+COLUMNS = ("parameter", "mean", "std. dev.", "95 % interval", "truth")
+
+
+def comparison(draws: Orbits) -> list[tuple[str, ...]]:
+    """What was recovered beside what is true: a row of `COLUMNS` a parameter."""
+    rows = []
+    for name, values, truth in (
         ("law.power", draws.law.power, "1.5"),
         ("law.amplitude", draws.law.amplitude, "1"),
         ("scatter [%]", 100 * draws.scatter, ""),
-    ]
-    for name, values, truth in rows:
+    ):
         low, high = np.quantile(values, [0.025, 0.975])
         interval = f"{low:.5f} to {high:.5f}"
         mean, deviation = np.mean(values), np.std(values)
-        table.add_row(name, f"{mean:.5f}", f"{deviation:.5f}", interval, truth)
-    return table
+        rows.append((name, f"{mean:.5f}", f"{deviation:.5f}", interval, truth))
+    return rows
+
+
+def print_table(console: Console, title: str, rows: list[tuple[str, ...]]) -> None:
+    """Print rows of `COLUMNS`; where they are too wide, one cell below the other."""
+    table = Table(*COLUMNS, title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    wide = console.options.update(width=1000)
+    if console.measure(table, options=wide).maximum > console.width:
+        table = Table(title=title, show_header=False)
+        for row in rows:
+            for column, cell in zip(COLUMNS, row, strict=True):
+                table.add_row(column, cell)
+            table.add_section()
+    console.print(table)
 
 
 def plot(path: Path, axis: np.ndarray, period: np.ndarray, draws: Orbits) -> None:
@@ -169,7 +184,7 @@ def demonstrate(picture: Path | None) -> None:
     # With it: what a sampler needs. In 1619 Kepler published the law.
     draws = draw(posterior, mode.model, jax.random.key(1619), axis, period)
     print("\nDraws from the posterior:\n", draws, "", sep="\n")
-    console.print(comparison(draws.models))
+    print_table(console, "Recovered from the planets", comparison(draws.models))
     if picture is not None:
         plot(picture, axis, period, draws.models)
         print(f"Data, fit and residuals: {picture}")
@@ -185,28 +200,33 @@ def main(arguments: list[str] | None = None) -> None:
         "--output",
         type=Path,
         default=Path(),
-        metavar="DIR",
-        help="folder for the picture kepler.png (default: the current one)",
+        metavar="PATH",
+        help="the picture, if it ends in .png, .pdf or .svg, else the folder for "
+        "kepler.png (default: the current one)",
     )
     parser.add_argument(
         "--no-plot", action="store_true", help="print only; needs no matplotlib"
     )
     options = parser.parse_args(arguments)
-    if options.output.suffix in (".png", ".pdf", ".svg"):
-        parser.error(f"--output names a folder for kepler.png, got {options.output}")
-    picture = None
-    if not options.no_plot:
+    picture = options.output
+    if picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        picture = picture / "kepler.png"
+    if options.no_plot:
+        picture = None
+    else:
         # Both faults would else show only after the work is done.
         try:
             import matplotlib.figure  # noqa: F401
         except ImportError:
             sys.exit('matplotlib is missing: pip install "bijectree[plot]" or --no-plot')
         try:
-            options.output.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=options.output).close()
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            new = not picture.exists()
+            picture.open("ab").close()  # Nothing that is there is lost.
+            if new:
+                picture.unlink()
         except OSError as error:
-            sys.exit(f"cannot write to {options.output}: {error.strerror}")
-        picture = options.output / "kepler.png"
+            sys.exit(f"cannot write to {picture}: {error.strerror}")
     with jax.enable_x64(True):
         demonstrate(picture)
 

@@ -99,3 +99,49 @@ def test_bounds_of_a_prior_have_a_gradient_where_a_leaf_is_on_the_edge():
         return bt.Posterior(reparam, None, prior).log_prior({"x": jnp.array(2.0)})
 
     np.testing.assert_allclose(jax.grad(value)(2.0), -0.5)
+
+
+@jax.tree_util.register_pytree_node_class
+class Table:
+    """Data that check themselves whenever they are made, as `gpjax.Dataset` does."""
+
+    def __init__(self, x, y, name="table"):
+        if x.shape[0] != y.shape[0] or x.dtype != y.dtype:
+            raise ValueError("x and y do not fit")
+        self.x, self.y, self.name = x, y, name
+
+    def tree_flatten(self):
+        return (self.x, self.y), self.name
+
+    @classmethod
+    def tree_unflatten(cls, name, children):
+        return cls(*children, name)
+
+
+@pytest.mark.jax_defaults
+def test_data_may_check_themselves_when_they_are_made():
+    model = {"slope": jnp.array(0.5), "sigma": jnp.array(1.0)}
+    priors = {"slope": tfd.Normal(0.0, 5.0), "sigma": tfd.HalfNormal(1.0)}
+
+    def log_likelihood(model, table, weight):
+        assert table.name == "table"
+        expected = model["slope"] * table.x
+        each = tfd.Normal(expected, model["sigma"]).log_prob(table.y)
+        return weight["of all"] * each.sum()
+
+    reparam = bt.Reparam(model, bt.spec_from_prior(model, priors))
+    posterior = bt.Posterior(reparam, log_likelihood, priors)
+    x = jnp.linspace(-1.0, 1.0, 20)
+    data = Table(x, 2 * x + 0.1 * jnp.sin(40 * x)), {"of all": 1.0}
+    mode = bt.find_map(posterior, model, *data)
+    assert jnp.isclose(mode.model["slope"], 2.0, atol=0.1)
+    shown = posterior.log_density(reparam.inverse(model), *data)
+    assert jnp.isclose(Target(posterior, data)(jnp.array([0.5, 0.0])), shown)
+    assert bt.laplace(posterior, model, *data).mean.shape == (2,)
+    key = jax.random.key(0)
+    fitted, _ = bt.fit_affine(posterior, key, *data, start=model)
+    assert fitted.dim == 2
+    draws = bt.sample_blackjax(
+        posterior, key, *data, chains=2, draws=20, warm_up=50, progress=False
+    )
+    assert draws.vectors.shape == (2, 20, 2)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..constraints import Verdict
-from ..trees import as_text, is_array, raise_all
+from ..trees import as_text, cut_cell, cut_paths, is_array, raise_all
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,14 +83,14 @@ class Report:
             table.add_column(name, no_wrap=True)
         for name in ("round trip", "log-det", "room"):
             table.add_column(name, no_wrap=True, justify="right")
-        for row in self.rows:
+        paths = cut_paths([row.path or "(the model)" for row in self.rows])
+        for path, row in zip(paths, self.rows, strict=True):
             style = "red" if row.failures else None
             verdict = "FAIL" if row.failures else "ok"
-            cells = (row.path or "(the model)", row.array, row.bijector, row.event)
-            cells += (row.support, row.round_trip, row.log_det, row.room)
-            table.add_row(
-                verdict, *(Text(_cut(cell or "-")) for cell in cells), style=style
-            )
+            cells = (row.array, row.bijector, row.event, row.support)
+            cells += (row.round_trip, row.log_det, row.room)
+            texts = (path, *(cut_cell(cell or "-") for cell in cells))
+            table.add_row(verdict, *map(Text, texts), style=style)
         whole = Table.grid()
         whole.add_column(overflow="fold")
         if self.rows:
@@ -122,7 +122,8 @@ class Findings:
         """Take over what a judgement has found."""
         self.failures += verdict.failures
         self.notes += verdict.notes
-        self.cells["log_det"] = verdict.log_det
+        if verdict.log_det:
+            self.cells["log_det"] = verdict.log_det
 
     def raised(self, name: str, error: Exception) -> None:
         """Note what a bijector raised as a failure."""
@@ -146,7 +147,3 @@ def _array(leaf: Any) -> str:
     if not is_array(leaf):
         return type(leaf).__name__
     return f"{leaf.dtype}[{','.join(str(n) for n in leaf.shape)}]"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 40 else text[:39] + "…"

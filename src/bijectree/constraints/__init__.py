@@ -1,6 +1,12 @@
-"""A named set: its map, its membership test, its edge."""
+"""A named set: its map, its membership test, its edge.
 
-# Imported for what they register.
+A *fact* is what is known of a class of bijectors: where it is one to one, and onto which
+set. *Knowledge* is what the facts say of one bijector, link by link. A set has a *tag*
+that says which it is, and is *solid* where it has as many dimensions as entries, unlike a
+simplex.
+"""
+
+# These modules are imported for what they register.
 from . import tfp_facts as tfp_facts, tfp_pairs as tfp_pairs
 from .affine import affine as affine, real as real
 from .arguments import finite_number as finite_number
@@ -44,7 +50,12 @@ from .support import (
     knowledge_of as knowledge_of,
     support as support,
 )
-from .verdict import Verdict as Verdict, is_augmented as is_augmented, judge as judge
+from .verdict import (
+    Verdict as Verdict,
+    is_augmented as is_augmented,
+    judge as judge,
+    judge_in_use as judge_in_use,
+)
 from .verification import (
     MOST_COORDINATES as MOST_COORDINATES,
     MOST_ENTRIES as MOST_ENTRIES,

@@ -76,8 +76,8 @@ def snap_inside_interval(bijector: Any, place: Array) -> Array:
 def snap_inside(bijector: Any, place: Array, held_in: Any) -> Array:
     """Move numbers on a finite boundary of a bijector's range to the nearest inside.
 
-    As `settle`, also for parts of a simplex and the diagonals of factors that are 0.
-    Infinite numbers stay: a map that overflows has an infinite slope, which a gradient
+    As `snap_inside_interval`, also for parts of a simplex and the diagonals of factors
+    that are 0. Infinite numbers stay: a map that overflows has an infinite slope, which a gradient
     of 0 would make NaN.
 
     Args:

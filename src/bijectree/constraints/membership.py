@@ -6,18 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..substrate import ROUND_TRIP_TOLERANCE
 from .ranges import Range
 
 Predicate = Callable[[Array], Array]
 
 
-# How far from 1 a simplex may sum, a unit vector or a correlation's diagonal may be, by
-# the bytes of the dtype; as in `substrate.inverse_and_outside`.
-_TOLERANCE = {8: 1e-8, 4: 1e-5, 2: 2e-2, 1: 2e-1}
-
-
 def _tolerance(x: Array) -> float:
-    return _TOLERANCE[x.dtype.itemsize]
+    """How far from 1 a sum, a norm or a correlation's diagonal may be."""
+    return ROUND_TRIP_TOLERANCE[x.dtype.itemsize]
 
 
 def _all(truth: Array, ndims: int) -> Array:

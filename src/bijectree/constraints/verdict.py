@@ -97,6 +97,30 @@ def judge(
     return verdict
 
 
+def judge_in_use(
+    found: Linearised, point: int, got: float, dtype: Any, verdict: Verdict
+) -> None:
+    """Compare the log-det in the precision of a leaf with that in float64.
+
+    Args:
+        found: the map in float64.
+        point: at which of its points.
+        got: the log-det there, in the leaf's precision.
+        dtype: that precision.
+        verdict: where a fault, or a loss of digits, is noted, once.
+    """
+    expected = float(found.log_det[point])
+    scale = 1 + abs(expected) + found.events * found.inputs
+    noted = bool(verdict.failures or verdict.notes)
+    if noted or not math.isfinite(expected) or abs(got - expected) <= 1e-3 * scale:
+        return
+    verdict.log_det = f"{abs(got - expected):.0e} off"
+    (verdict.notes if abs(got - expected) <= 0.05 * scale else verdict.failures).append(
+        f"the log-det in {dtype} is {got:.6g}, in {found.dtype} {expected:.6g} "
+        f"{found.place(point)}"
+    )
+
+
 def is_augmented(bijector: Any) -> bool:
     """Whether a part of a bijector has coordinates beyond the dimensions of its set."""
     parts = all_parts(bijector)

@@ -1,4 +1,7 @@
-"""What is learnt from a posterior: draws, modes, a normal approximation."""
+"""What is learnt from a posterior: draws, modes, a normal approximation.
+
+A *bridge* is what a sampler that is not called here wants of a Posterior.
+"""
 
 from .arguments import (
     listed as listed,

@@ -21,7 +21,7 @@ def require_free_posterior(posterior: Posterior, what: str) -> None:
 
 
 def require_counts(what: str, **counts: Any) -> None:
-    """Raise for those of these that are not integers of at least 1."""
+    """Raise for counts that are not integers of at least 1."""
     faults = [
         f"`{name}` must be an integer of at least 1, got {value!r}"
         for name, value in counts.items()
@@ -31,7 +31,7 @@ def require_counts(what: str, **counts: Any) -> None:
 
 
 def listed(labels: Sequence[str], mask: np.ndarray) -> str:
-    """The labels that a mask picks, in quotes, the first ones."""
+    """The first eight labels that a mask picks, in quotes; then how many more."""
     found = [f"'{labels[int(i)]}'" for i in np.flatnonzero(mask)]
     more = [f"{len(found) - 8} more"] if len(found) > 8 else []
     return ", ".join([*found[:8], *more])

@@ -43,7 +43,7 @@ def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
         )
     config: Any = jax.config
     if processes == 1 and config.jax_default_device:
-        # The device where an array goes that nobody has placed.
+        # This is the device where an array goes that nobody has placed.
         return Mesh(list(jnp.zeros(()).devices()), (_AXIS,))
     of_process: dict[int, list[Any]] = {}
     for device in jax.devices():
@@ -114,7 +114,7 @@ def _in_turn(function: Callable[..., Any], by_chain: tuple[PyTree, ...]) -> Any:
     start = jax.tree.map(lambda x: jnp.zeros((len(rows), *x.shape), x.dtype), found)
 
     def run(i: Array, found: PyTree) -> PyTree:
-        return jax.tree.map(lambda all, x: all.at[i].set(x), found, function(*pick(i)))
+        return jax.tree.map(lambda old, x: old.at[i].set(x), found, function(*pick(i)))
 
     turns = jax.lax.optimization_barrier(jnp.asarray(chains))
     found = jax.lax.fori_loop(0, turns, run, start)

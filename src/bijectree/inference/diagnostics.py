@@ -36,14 +36,15 @@ def has_arviz_stats() -> bool:
 
 
 def condition_number(columns: Float[np.ndarray, "draws n"]) -> float:
-    """That of the covariance of some numbers; infinite if it is singular to rounding.
+    """The condition number of a covariance; infinite if it is singular to rounding.
 
-    NaN for no more draws than numbers: theirs is singular, whatever they are drawn from.
+    NaN for no more draws than numbers: the covariance of so few draws is singular,
+    whatever they are drawn from.
     """
     columns = columns[np.isfinite(columns).all(axis=1)].astype(np.float64)
     if len(columns) <= columns.shape[1]:
         return float("nan")
-    # By singular values of the draws, which keeps the digits that a product would lose.
+    # The singular values of the draws keep the digits that a product would lose.
     values = np.linalg.svd(columns - columns.mean(axis=0), compute_uv=False)
     if values[-1] <= 1e-6 * values[0]:
         return float("inf")

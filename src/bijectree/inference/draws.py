@@ -14,8 +14,11 @@ from ..trees import describe
 from .diagnostics import diagnose, has_arviz_stats
 from .optional import optional_import
 
-R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, section 2
-ESS_LIMIT = 100  # per chain; the same, section 4.3
+# The limit is that of Vehtari et al. 2021, section 2.
+R_HAT_LIMIT = 1.01
+
+# The limit is for each chain, after Vehtari et al. 2021, section 4.3.
+ESS_LIMIT = 100
 
 
 class Summary(NamedTuple):
@@ -131,7 +134,8 @@ class Draws(eqx.Module):
         if not columns:
             return {}
         x = np.concatenate(columns, axis=2)
-        with np.errstate(invalid="ignore"):  # infinite draws are told of in warnings
+        # Infinite draws are told of in `warnings`.
+        with np.errstate(invalid="ignore"):
             low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
             mean, sd = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
             rows = zip(mean, sd, low, high, *diagnose(x), strict=True)

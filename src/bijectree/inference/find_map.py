@@ -15,7 +15,8 @@ from ..posterior import Posterior, Target
 from ..trees import is_inexact, path_string, short
 from .progress import bar as progress_bar
 
-_CHUNKS = 20  # movements of the progress bar
+# The progress bar moves so many times.
+_CHUNKS = 20
 
 
 class Mode(eqx.Module):
@@ -130,17 +131,17 @@ def find_map(
             stacklevel=2,
         )
     model = posterior.flat().forward(vector)
-    # Judging takes two more.
+    # Judging takes two gradients more.
     gradients = int(search.gradients) + 2
     return Mode(model, vector, value, gradient, int(steps), bool(converged), gradients)
 
 
-# Steps that lower the value by less than its rounding, after which the search ends.
+# The search ends after so many steps that lower the value by less than its rounding.
 _IDLE = 4
 
 
-# A rounding of the log-density by which a mode may be a seventh of a standard deviation
-# away.
+# By so large a rounding of the log-density, a mode may be a seventh of a standard
+# deviation away.
 _COARSE = 0.01
 
 
@@ -151,9 +152,9 @@ class _Best(NamedTuple):
     the smallest gradient, which rounding hides less.
 
     Attributes:
-        vector: where that is.
+        vector: where the best point is.
         value: the loss there.
-        norm: the norm of its gradient there.
+        norm: the norm of the loss's gradient there.
         lowest: the lowest value at any point.
     """
 
@@ -166,7 +167,7 @@ class _Best(NamedTuple):
         """The best of these points and one more."""
         norm = jnp.linalg.norm(gradient)
         lowest = jnp.where(value < self.lowest, value, self.lowest)
-        # The terms of the value are larger than it, and so is their rounding.
+        # The terms of the value are larger than their sum, and so is their rounding.
         equal = lowest + 4 * _rounding(lowest)
         better = (value <= equal) & ((norm < self.norm) | ~(self.value <= equal))
         other = _Best(vector, value, norm, lowest)
@@ -183,9 +184,9 @@ class _Search(NamedTuple):
         best: where it was best.
         steps: how many were made.
         done: whether it has ended.
-        gradients: how many they took, with the one at the start.
+        gradients: how many gradients it took, with the one at the start.
         mark: the value from which the search is to come down further.
-        idle: how many steps ago it was there.
+        idle: how many steps ago it reached that value.
     """
 
     vector: Array
@@ -238,13 +239,15 @@ def _go_on(
                 gradient, state, vector, value=value, grad=gradient, value_fn=loss
             )
             vector: Any = optax.apply_updates(vector, updates)
-            # The line search leaves what it found there, and what that took.
+            # The state has the value and the gradient that the line search found, and how
+            # many steps that took.
             value, gradient, spent = (
                 optax.tree_utils.tree_get(state, name)
                 for name in ("value", "grad", "num_linesearch_steps")
             )
             best = best.or_at(vector, value, gradient)
-            # Rounding moves the value up and down: one that is lower says nothing.
+            # Rounding moves the value up and down: a value that is lower by no more than
+            # that says nothing.
             lower = search.mark - value > 2 * _rounding(value)
             idle = jnp.where(lower, 0, search.idle + 1)
             stuck = (idle >= _IDLE) | ~jnp.isfinite(vector).all()
@@ -277,7 +280,8 @@ def _judge(
         vector = search.best.vector
         value, gradient = jax.value_and_grad(loss)(vector)
         # The search also ends where a step down the gradient gains less than the rounding
-        # of the value hides. The terms of the value are larger than it, and so is theirs.
+        # of the value hides. The terms of the value are larger than their sum, and so is
+        # their rounding.
         norm, eps = jnp.linalg.norm(gradient), float(jnp.finfo(vector.dtype).eps)
         along = gradient / jnp.where(norm > 0, norm, 1)
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))

@@ -48,7 +48,7 @@ def take_steps(
         now = size if adapt is None else jnp.exp(size.log_step_size)
         state, info = kernel(key, state, target, now, inverse_mass_matrix, max_tree_depth)
         if adapt is not None:
-            # A trajectory that left the numbers says nothing but that it was too long.
+            # A trajectory that ends in NaN says nothing but that it was too long.
             new = adapt(size, jnp.nan_to_num(info.acceptance_rate))
             size = jax.tree.map(lambda x, old: jnp.asarray(x, old.dtype), new, size)
         return (state, size), look(state, info)

@@ -11,7 +11,8 @@ def optional_import(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name not in (name, library):
-            raise  # The library is there, but something that it needs is not.
+            # The library is there, but something that it needs is not.
+            raise
         extra = {"arviz": "blackjax", "matplotlib": "plot"}.get(library, library)
         raise ImportError(
             f'{library} is not installed: pip install "bijectree[{extra}]"'

@@ -20,7 +20,8 @@ from .nuts import take_steps
 from .optional import optional_import
 from .progress import bar as progress_bar
 
-_CHUNKS = 20  # movements of the progress bar
+# The progress bar moves so many times.
+_CHUNKS = 20
 
 
 def sample_blackjax(
@@ -90,7 +91,8 @@ def sample_blackjax(
     starts = posterior.initial(key_start, *data, start=start, jitter=jitter, n=chains)
     target = Target(posterior, data)
     vectors = jax.vmap(posterior.reparam.ravel)(starts)
-    if vectors.dtype.itemsize < 4:  # too coarse to take steps in
+    # A dtype of fewer than 32 bits is too coarse to take steps in.
+    if vectors.dtype.itemsize < 4:
         vectors = vectors.astype(jnp.float32)
     target = chains_on_devices.place(mesh, target, by_chain=False)
 

@@ -1,4 +1,11 @@
-"""Coordinates fitted to a posterior."""
+"""Coordinates fitted to a posterior.
+
+The *base* is the standard normal density that a fitted map leads from. A *window* is some
+consecutive steps of chains; a *guide* maps near to where a posterior is, so that short
+chains suffice. *Figures* say what held-out draws make of the coordinates before and after
+a fit. *Spent* counts gradients of the log-density, a *score* is one of them, and a
+*share* is the λ of an element.
+"""
 
 from .fit_affine import fit_affine as fit_affine
 from .fit_centeredness import fit_centeredness as fit_centeredness

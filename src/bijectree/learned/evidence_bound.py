@@ -19,12 +19,16 @@ from .fit_report import Figures, figures, fisher_divergence
 from .low_rank import AffineMap
 from .short_chains import Window
 
-_CHUNK = 50  # steps of one compiled call, after each of which the bound is looked at
+# One compiled call takes so many steps; after each call the bound is looked at.
+_CHUNK = 50
+
+# The bound is looked at on so many held-out draws of the base.
+_DRAWS = 32
+
 CHAINS = 4
-_DRAWS = 32  # of the base, at which it is
 
-
-_STEPS, _KEPT = 100, 75  # of a chain that a fit is held to
+# A chain that a fit is held to has so many steps, of which the last are kept.
+_STEPS, _KEPT = 100, 75
 
 
 class EvidenceBound(eqx.Module):
@@ -45,7 +49,7 @@ class Maximum(NamedTuple):
 
     Attributes:
         numbers: those of the best map, by the held-out draws of the base.
-        trace: the bound at these, at the start and after each chunk of steps.
+        trace: the bound at the held-out draws, at the start and after each chunk.
         spent: how many gradients, and values, of the log-density it took.
         rising: whether the bound rose by more than 1 in the last fifth of the steps.
     """
@@ -58,7 +62,7 @@ class Maximum(NamedTuple):
 
 @contextlib.contextmanager
 def showing(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar, and what `maximise` is to call."""
+    """Show a progress bar, and give the function by which `maximise` moves it."""
     with inference.bar(progress=progress) as bar:
         task = bar.add_task("evidence bound", total=steps)
 
@@ -140,8 +144,8 @@ def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
     Args:
         after: the posterior.
         key: a PRNG key.
-        guide: where it is in these coordinates, about; only the draws' cost depends on
-            it.
+        guide: about where the posterior is in these coordinates; only the draws' cost
+            depends on the guide.
     """
     key_start, key_run, key_probe = jax.random.split(key, 3)
     near = after.through(after.posterior.reparam.then(guide.bijector()))
@@ -158,7 +162,7 @@ def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
 def sample_from(
     after: Target, key: PRNGKeyArray, start: Float[Array, "chains dim"]
 ) -> Window | None:
-    """The same from given starts, or `None` if a chain cannot leave where it is."""
+    """`sample` from given starts, or `None` if a chain cannot leave where it is."""
     if not np.isfinite(start).all():
         return None
     found = short_chains.run(after, key, start, _STEPS)
@@ -217,7 +221,8 @@ def _advance(
 
     def loss(numbers: PyTree, key: PRNGKeyArray) -> Array:
         half = jax.random.normal(key, (-(-samples // 2), dim), dtype)
-        z = jnp.concatenate([half, -half])[:samples]  # antithetic: what is odd cancels
+        # The draws are antithetic: what is odd cancels.
+        z = jnp.concatenate([half, -half])[:samples]
         return -jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z))
 
     def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
@@ -246,8 +251,8 @@ def _mean(bound: EvidenceBound, numbers: PyTree, z: Array) -> Array:
 
 
 @eqx.filter_jit
-def move(after: Target, before: Target, z: Array) -> Array:
-    """Vectors of one's coordinates as vectors of the other's."""
+def move(given: Target, wanted: Target, z: Array) -> Array:
+    """Vectors of the coordinates of `given` as vectors of those of `wanted`."""
     with substrate.standard_promotion():
-        to, back = after.posterior.flat(), before.posterior.flat()
+        to, back = given.posterior.flat(), wanted.posterior.flat()
         return jax.vmap(lambda z: back.inverse(to.forward(z)))(z)

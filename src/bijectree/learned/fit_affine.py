@@ -17,7 +17,8 @@ from .fit_report import FitReport, figures, fisher_divergence
 from .low_rank import AffineMap
 from .short_chains import CHUNK, Window
 
-_HELD_OUT = 200  # draws of those at hand whose gradients are looked at
+# Gradients are looked at for so many of the held-out draws, at most.
+_HELD_OUT = 200
 
 
 def fit_affine(
@@ -142,7 +143,8 @@ def _fisher(
     columns = low_rank.columns_of(rank, posterior.dim)
     fitted = low_rank.identity(posterior.dim, columns)
     x = np.asarray(jax.vmap(reparam.ravel)(free), np.float64)
-    trace, spent = [], chains  # one gradient at each start
+    # Each start has cost one gradient.
+    trace, spent = [], chains
     with inference.bar(progress=progress) as bar:
         task = bar.add_task("warm-up", total=sum(sizes))
 
@@ -161,8 +163,8 @@ def _fisher(
             kept = found.later(max(size // 2, size - 2 * CHUNK))
             draws, scores = _pooled(kept, slice(None))
             # Too few draws for the directions are enough for the diagonal.
-            now = rank if len(draws) > needed + 5 else 0
-            partial = _from_scores(posterior, draws, scores, now)
+            rank_now = rank if len(draws) > needed + 5 else 0
+            partial = _from_scores(posterior, draws, scores, rank_now)
             fitted = low_rank.padded(partial, columns)
             trace.append(_divergence(fitted, *_pooled(found, slice(-1, None))))
         found = sample(sizes[-1], key)
@@ -216,7 +218,7 @@ def _laplace(
     precision = np.asarray(negative_hessian(target, mode.vector), np.float64)
     _require_positive(posterior, precision)
     covariance = np.linalg.inv(precision)
-    # The diagonal map with the least Fisher divergence from that normal density.
+    # This is the diagonal map with the least Fisher divergence from the normal density.
     scale = (np.diagonal(covariance) / np.diagonal(precision)) ** 0.25
     mean = np.asarray(mode.vector, np.float64)
     fitted = low_rank.from_covariance(mean, covariance, scale, rank)
@@ -343,7 +345,8 @@ def _require_positive(posterior: Posterior, precision: np.ndarray) -> None:
             "fit_affine: the Hessian at the mode is not finite at "
             f"{listed(posterior.labels, bad)}"
         )
-    # In units of the curvatures, so that a coordinate of large scale is not called flat.
+    # The Hessian is in units of its curvatures, so that no coordinate is called flat for
+    # its large scale.
     size = np.sqrt(np.abs(np.diagonal(precision)))
     size = np.where(size > 0, size, 1.0)
     values, directions = np.linalg.eigh(precision / np.outer(size, size))

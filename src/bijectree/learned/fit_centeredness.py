@@ -20,7 +20,9 @@ from .evidence_bound import EvidenceBound
 from .fit_report import FitReport
 
 _GRID = 101
-_SHARES = np.linspace(0, 1, _GRID)  # the values of λ that draws are held to
+
+# The draws are held to each of these values of λ.
+_SHARES = np.linspace(0, 1, _GRID)
 
 
 def fit_centeredness(
@@ -119,7 +121,8 @@ def fit_centeredness(
                 steps=n,
                 samples=samples,
                 learning_rate=learning_rate,
-                patience=steps,  # λ moves while the bound hardly does
+                # λ moves while the bound hardly does.
+                patience=steps,
                 project=_between_zero_and_one,
                 advance=advance,
                 rates=rates,
@@ -244,7 +247,7 @@ def _candidates(
 
 
 class _Moments(NamedTuple):
-    """Of η = (θ − loc)/scale^(1−λ) + λ loc in each chain, at each λ.
+    """Moments of η = (θ − loc)/scale^(1−λ) + λ loc in each chain, at each λ.
 
     Attributes:
         mean: of η, less the mean over all chains.
@@ -263,7 +266,7 @@ class _Moments(NamedTuple):
         loc: Float[np.ndarray, "chain n element"],
         scale: Float[np.ndarray, "chain n element"],
     ) -> Self:
-        """Over the draws of each chain."""
+        """The moments over the draws of each chain."""
         means, squares = [], []
         for share in _SHARES:
             eta = (theta - loc) / scale ** (1 - share) + share * loc
@@ -277,7 +280,7 @@ class _Moments(NamedTuple):
     ) -> Float[np.ndarray, "share element"]:
         """The Kullback–Leibler divergence of chains from the normal density of others.
 
-        But for what does not depend on λ.
+        Terms that do not depend on λ are left out.
         """
         mean = self.mean[:, fitted].mean(axis=1)
         variance = self.square[:, fitted].mean(axis=1) - mean**2
@@ -290,7 +293,7 @@ class _Moments(NamedTuple):
 
 @eqx.filter_jit
 def _parts(target: Target, at: tuple[int, ...], draws: Array) -> list[Any]:
-    """The leaf, its location and its scale at each draw, for each of these rows."""
+    """The leaf, its location and its scale at each draw, for each of the rows `at`."""
     flat = target.posterior.flat()
     reparam = target.posterior.reparam
     rows = reparam.bound.plan.rows
@@ -377,7 +380,7 @@ def _function(row: Row, numbers: Sequence[tuple[Any, ...]]) -> LocationScale | N
 
 
 def _centeredness_of(reparam: Reparam, at: tuple[int, ...]) -> list[Float[Array, "..."]]:
-    """λ of each of these rows: the last of their numbers."""
+    """λ of each of the rows `at`: the last of a row's numbers."""
     return [reparam.bound.numbers[reparam.bound.plan.rows[i].slot][-1] for i in at]
 
 

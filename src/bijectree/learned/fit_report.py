@@ -13,7 +13,8 @@ from rich.text import Text
 from ..inference import condition_number
 from ..trees import as_text
 
-_SHOWN = 8  # points of the trace in the table
+# The table shows so many points of the trace.
+_SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,8 +134,8 @@ class Figures(NamedTuple):
     Attributes:
         fisher: the Fisher divergences.
         condition: the condition numbers.
-        worse: whether the fitted ones are, by the Fisher divergence of any group of
-            draws.
+        worse: whether the fitted coordinates are worse than the given ones, by the
+            Fisher divergence of any group of draws.
         draws: how many there are.
         spent: how many gradients only these figures cost.
     """

@@ -12,7 +12,8 @@ from ..substrate import FusedBijector, Number
 FlowKind = Literal["autoregressive", "coupling"]
 
 
-_STEEPEST = 8.0  # log-scale of a layer, at most
+# The log-scale of a layer is at most so large, of either sign.
+_STEEPEST = 8.0
 
 
 class Weights(NamedTuple):
@@ -69,14 +70,12 @@ class Flow(FusedBijector):
 
             # A pass settles the coordinates of one place from those before. What is not
             # settled stays 0: were it to overflow, a weight of 0 would make it NaN.
-            def snap_inside_interval(i: int, z: Array) -> Array:
+            def settle(i: int, z: Array) -> Array:
                 shift, log_scale = _condition(layer, z)
                 return jnp.where(place == i, (y - shift) * jnp.exp(-log_scale), z)
 
             passes = place.max() + 1
-            return jax.lax.fori_loop(
-                0, passes, snap_inside_interval, jnp.zeros_like(y)
-            ), None
+            return jax.lax.fori_loop(0, passes, settle, jnp.zeros_like(y)), None
 
         return jax.lax.scan(undo, y, self._layers(y), reverse=True)[0]
 
@@ -143,5 +142,5 @@ def _condition(layer: Weights, z: Array) -> tuple[Array, Array]:
         hidden @ layer.out[i].T + layer.out_bias[i] + z @ layer.past[i].T
         for i in range(2)
     )
-    # Bounded, so that every vector of floats has one that is mapped to it.
+    # The log-scale is bounded, so that every vector of floats is what one is mapped to.
     return shift, _STEEPEST * jnp.tanh(log_scale / _STEEPEST)

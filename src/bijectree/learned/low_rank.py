@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from ..substrate import FusedBijector, Number
 
-_RIDGE = 1e-10  # of the largest eigenvalue: what is below it is rounding
+# An eigenvalue below this share of the largest one is rounding.
+_RIDGE = 1e-10
 
 
 class LowRankAffine(FusedBijector):
@@ -110,7 +111,7 @@ def padded(fitted: AffineMap, columns: int) -> AffineMap:
     missing = columns - fitted.root.size
     if missing <= 0:
         return fitted
-    # Orthonormal columns that are orthogonal to those there.
+    # The added columns are orthonormal, and orthogonal to those of the map.
     whole = np.linalg.qr(fitted.directions, mode="complete")[0]
     added = whole[:, fitted.root.size : columns]
     return dataclasses.replace(

@@ -14,12 +14,22 @@ from ..inference import listed, optional_import
 from ..posterior import Target, dtype_of
 from .low_rank import AffineMap
 
-CHUNK = 25  # steps of one compiled call
+# One compiled call takes so many steps.
+CHUNK = 25
+
 _ACCEPTANCE = 0.8
-_DEPTH = 7  # of a trajectory, at most 127 steps: a map is learnt from short ones, too
+
+# A trajectory of this depth has at most 127 steps: a map is learnt from short ones, too.
+_DEPTH = 7
+
+# Gradients are probed at so many points around the draws of chains in trouble.
 _PROBES = 128
-_MANY = 0.05  # of them without a finite gradient
-_TROUBLED = 0.2  # of a chain's steps diverged: look why
+
+# A coordinate is named if its gradient is not finite at more than this share of probes.
+_MANY = 0.05
+
+# A chain is in trouble if more than this share of its steps diverged.
+_TROUBLED = 0.2
 
 
 class Window(NamedTuple):
@@ -85,7 +95,7 @@ def require_finite(
 
     Args:
         target: the density, in the coordinates that have the labels.
-        guide: maps those of the chains to these.
+        guide: maps the coordinates of the chains to those of `target`.
         window: what the chains did.
         key: a PRNG key.
 
@@ -100,8 +110,8 @@ def require_finite(
     troubled = stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
     if not troubled.any():
         return window
-    # A trajectory into where there is no gradient is given up, and leaves no trace: look
-    # as far around its draws as they lie apart.
+    # A trajectory into where there is no gradient is given up, and leaves no trace: the
+    # probes lie as far around the chains' draws as these lie apart.
     draws = window.vectors[troubled].astype(np.float64).reshape(-1, guide.loc.size)
     draws = draws[np.isfinite(draws).all(axis=1)]
     points = draws[np.linspace(0, len(draws) - 1, _PROBES).astype(int)]
@@ -151,7 +161,8 @@ def _start(blackjax: Any, target: Target, start: Array) -> Any:
         init, _, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(_ACCEPTANCE)
 
         def one(vector: Array) -> Any:
-            first = 0.5 * vector.size**-0.25  # what suits a standard normal density
+            # This step size suits a standard normal density.
+            first = 0.5 * vector.size**-0.25
             tuning = jax.tree.map(jnp.asarray, init(jnp.asarray(first, vector.dtype)))
             return blackjax.nuts.init(vector, target), tuning
 

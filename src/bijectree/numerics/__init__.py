@@ -1,4 +1,9 @@
-"""Floats, vectors and their place on devices; no bijector is known here."""
+"""Floats, vectors and their place on devices; no bijector is known here.
+
+An *ordinal* is the place of a float among those of its dtype: the next float is one
+further. A *fingerprint* is a number that changes when the bits of an array do. What is
+put *beside* arrays lies on the same devices.
+"""
 
 from .fingerprint import fingerprint as fingerprint
 from .flat_vectors import cut as cut, ravel as ravel, widest as widest

@@ -8,8 +8,8 @@ from jaxtyping import Array
 def fingerprint(x: Array) -> Array:
     """A number for the bits of an array, in their order, the same on any device.
 
-    Each word is scrambled, which can be undone: a change of one element always shows, one
-    of several unless their words happen to sum to the same, once in 2³² times.
+    Each word is scrambled, which can be undone: a change of one element always shows, and
+    a change of several unless their words happen to keep their sum, once in 2³² times.
     """
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return jnp.uint32(3) * fingerprint(jnp.real(x)) + fingerprint(jnp.imag(x))
@@ -41,10 +41,12 @@ def _scrambled(x: Array, start: int) -> Array:
     """The words of an array, each a bijection of its bits that depends on its place."""
     narrow = {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32)
     words = jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)
-    each = words.size // max(x.size, 1)  # two for float64
+    # A float64 has two words, every narrower number one.
+    each = words.size // max(x.size, 1)
     order = jnp.uint32(start * each % 2**32) + _places(words.shape)
-    # 2³² over the golden ratio, then the end of MurmurHash3: a single product and fold
-    # would send a change of sign, the highest bit, to one of four differences.
+    # The factors are 2³² over the golden ratio, then those of the end of MurmurHash3: a
+    # single product and fold would send a change of sign, the highest bit, to one of four
+    # differences.
     words = words ^ (order * jnp.uint32(0x9E3779B9))
     words = (words ^ (words >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
     words = (words ^ (words >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)

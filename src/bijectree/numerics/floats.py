@@ -1,5 +1,6 @@
 """Floats in their order, and sums that are rounded to their dtype."""
 
+import math
 from typing import Any
 
 import jax
@@ -20,7 +21,8 @@ def add_exactly(a: Array, b: Array) -> Array:
     total = a.astype(jnp.float32) + b.astype(jnp.float32)
     rounded = jax.lax.reduce_precision(total, info.nexp, info.nmant)
     if info.nexp < 8:
-        # float16's subnormal numbers, which that flushes and the conversion keeps
+        # `reduce_precision` flushes float16's subnormal numbers, which the conversion
+        # keeps.
         unit = float(info.smallest_subnormal)
         small = jnp.round(total / jnp.float32(unit)) * jnp.float32(unit)
         rounded = jnp.where(jnp.abs(total) < float(info.tiny), small, rounded)
@@ -28,9 +30,16 @@ def add_exactly(a: Array, b: Array) -> Array:
 
 
 def largest_number(dtype: Any) -> Array:
-    """A number so near the largest that no sum which is to reach it overflows."""
+    """A number so near the largest that nothing which is to reach it overflows.
+
+    Such as a sum that is rounded, or the exponential of its logarithm, of which the last
+    place is worth as many last places of the number as the logarithm is large.
+    """
     info = jnp.finfo(dtype)
-    return jnp.asarray(info.max) * jnp.asarray(1 - 4 * info.eps, dtype)
+    wide = info if info.bits >= 32 else jnp.finfo(jnp.float32)  # halves are mapped in it
+    logarithm = math.log(float(wide.max))
+    margin = 4 * max(float(info.eps), float(wide.eps) * logarithm)
+    return jnp.asarray(float(info.max) * (1 - margin), dtype)
 
 
 def minus_zero(step: Array) -> Array:
@@ -44,7 +53,7 @@ def step_between(
     """The step to a number between `lowest` and `highest`, both of which are inside.
 
     Where the sum falls short of a bound since the difference was rounded, the next float
-    is past the exact difference; rounding is monotone, so that sum does not fall short.
+    is past the exact difference; rounding is monotone, so its sum does not fall short.
     """
     largest = largest_number(target.dtype)
     target = jnp.clip(
@@ -69,11 +78,12 @@ def next_above(x: Array) -> Array:
     return jax.lax.bitcast_convert_type(bits, x.dtype)
 
 
-# Floats in their order as integers, without the subnormal ones, which XLA may flush.
+# The functions below count floats in their order, without the subnormal ones, which XLA
+# may flush.
 
 
 def int_layout(dtype: Any) -> tuple[Any, Any]:
-    """The integers as wide as a float dtype, and the ordinal before 'tiny'."""
+    """The integers as wide as a float dtype, and how many subnormals ordinals skip."""
     info = jnp.finfo(dtype)
     integer = {16: np.int16, 32: np.int32, 64: np.int64}[info.bits]
     return integer, integer((1 << info.nmant) - 1)

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 
 def put_whole(x: Any, sharding: NamedSharding) -> jax.Array:
-    """`jax.device_put`, of what every process holds whole."""
+    """`jax.device_put` of an array that every process holds whole."""
     if jax.process_count() == 1:
         return jax.device_put(x, sharding)
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -48,7 +48,8 @@ def beside(tree: PyTree, like: PyTree) -> PyTree:
         return NamedSharding(mesh, PartitionSpec())
 
     def put(x: Any) -> Any:
-        free = isinstance(x, jax.Array) and not isinstance(x, Tracer) and not x.committed
-        return put_whole(x, there(tuple(x.shape))) if free else x
+        array = isinstance(x, jax.Array) and not isinstance(x, Tracer)
+        unplaced = array and not x.committed
+        return put_whole(x, there(tuple(x.shape))) if unplaced else x
 
     return jax.tree.map(put, tree)

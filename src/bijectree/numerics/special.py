@@ -15,11 +15,11 @@ from jaxtyping import Array, Float
 LOG_2 = math.log(2.0)
 
 
-# Below it tanh h comes from its series, above it from exp(-2h).
+# Below this |h|, tanh h comes from its series, above it from exp(-2h).
 _SMALL = 0.5
 
 
-# Below it log cosh h comes from sinh, above it from exp(-2h).
+# Below this |h|, log cosh h comes from sinh, above it from exp(-2h).
 _MEDIUM = 1.0
 
 
@@ -34,18 +34,18 @@ def _tanh_series(terms: int) -> list[float]:
 
 
 def _sinh_squared_series(terms: int) -> list[float]:
-    """Those of sinh² h / h², of which (cosh 2h − 1)/2 is the sum."""
+    """Coefficients of sinh² h / h² in powers of h², by sinh² h = (cosh 2h − 1)/2."""
     return [2.0 ** (2 * k + 1) / math.factorial(2 * k + 2) for k in range(terms)]
 
 
-# By whether a dtype is wider than 32 bits. What they leave out is below 2e-9 of the
-# function in float32, and below 1e-17 in float64.
+# Both series go by whether a dtype is wider than 32 bits. What they leave out is below
+# 2e-9 of the function in float32, and below 1e-17 in float64.
 _TANH = {False: _tanh_series(9), True: _tanh_series(17)}
 _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 
 
-# Without a division XLA's CPU compiler puts both where they are used. XLA's own tanh is
-# 4 ulp off in float32.
+# The two functions below have no division, so XLA's CPU compiler puts both where they are
+# used. XLA's own tanh is 4 ulp off in float32.
 
 
 def _tanh_near_zero(h: Array) -> Array:
@@ -117,7 +117,8 @@ def softplus(
     x: Float[Array, "..."],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return log(1 + exp x) and the log of its derivative, log σ(x)."""
-    # exp(-2|x/2|), as in `hyperbolic`, so that the compiler shares it with the gradient
+    # This is exp(-2|x/2|), as in `hyperbolic`, so that the compiler shares it with the
+    # gradient.
     h = 0.5 * x
     e = jnp.exp(-2 * jnp.where(h < 0, -h, h))
     log = jnp.log1p(e)

@@ -1,4 +1,9 @@
-"""An optax optimizer of free coordinates that keeps the model inside its support."""
+"""An optax optimizer of free coordinates that keeps the model inside its support.
+
+A leaf's *place* is where the parameters are, its *target* where the free coordinates map
+to, and it *lands* where the rounded sum of place and step ends. A leaf that is *watched*
+has a fingerprint in the state, by which a change from outside is noticed.
+"""
 
 from .carry import carry as carry
 from .eval_params import eval_params as eval_params

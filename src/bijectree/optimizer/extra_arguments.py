@@ -42,7 +42,7 @@ class ToFree:
             TypeError: a function whose coordinates are not known.
         """
         functions = [extra[name] for name in ("value_fn", "obj_fn") if name in extra]
-        theirs = {name for f in functions for name in inspect.signature(f).parameters}
+        taken = {name for f in functions for name in inspect.signature(f).parameters}
         crossed = {}
         for name, value in extra.items():
             if name in ("value_fn", "obj_fn"):
@@ -51,7 +51,7 @@ class ToFree:
                 value = self._gradient_of_free(value)
             elif name == "grad":
                 value = self.pull_back(value, free)[1]
-            elif callable(value) and not is_array(value) and name not in theirs:
+            elif callable(value) and not is_array(value) and name not in taken:
                 raise TypeError(
                     f"the extra argument `{name}` is a function of which is not known "
                     "whether it takes parameters or free coordinates; known are "
@@ -61,7 +61,8 @@ class ToFree:
         return crossed
 
     def _of_free(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)  # optax reads the signature
+        # Optax reads the signature, which `wraps` keeps.
+        @functools.wraps(function)
         def composed(free: PyTree, *args: Any, **kwargs: Any) -> Any:
             return function(self.forward(free), *args, **kwargs)
 

@@ -7,7 +7,7 @@ from ..substrate import Kind
 
 
 def bounded(kind: Kind, pulled: Array, gradient: Array) -> Array:
-    """What was pulled back, as if where a leaf overflows its slope did not.
+    """A gradient that was pulled back, kept finite where the slope of a leaf overflows.
 
     An event whose gradient is zero stays where it is; a finite gradient is not made
     infinite.
@@ -18,7 +18,7 @@ def bounded(kind: Kind, pulled: Array, gradient: Array) -> Array:
 
 
 def bounded_by_all(pulled: Array, gradients: list[Array]) -> Array:
-    """The same where the gradients of several leaves are pulled back to one.
+    """`bounded`, where the gradients of several leaves are pulled back to one.
 
     Where zero times an infinite slope is a term of a sum, there is no telling which: the
     free coordinate stays.
@@ -29,16 +29,22 @@ def bounded_by_all(pulled: Array, gradients: list[Array]) -> Array:
 
 
 def _finite(x: Array) -> Array:
-    largest = float(jnp.finfo(x.dtype).max)
-    return jnp.clip(x, -largest, largest)
+    """Gradients so bounded that their squares do not overflow, as Adam sums them.
+
+    An infinite second moment would hold a coordinate where it is for good. In float16
+    ordinary gradients have larger squares, and it is the largest number that bounds them.
+    """
+    info = jnp.finfo(x.dtype)
+    bound = float(info.max) if info.nexp < 8 else 0.5 * float(info.max) ** 0.5
+    return jnp.clip(x, -bound, bound)
 
 
-def by_event(kind: Kind, same: Array) -> Array:
-    """Whether an event is the same throughout, in the shape of its free coordinates."""
+def by_event(kind: Kind, truth: Array) -> Array:
+    """Whether all of an event is true, in the shape of its free coordinates."""
     if kind.elementwise:
-        return same
-    batch = same.ndim - kind.event_ndims
-    whole = jnp.all(same, axis=tuple(range(batch, same.ndim)))
+        return truth
+    batch = truth.ndim - kind.event_ndims
+    whole = jnp.all(truth, axis=tuple(range(batch, truth.ndim)))
     if kind.free_shape[:batch] != whole.shape:
         return jnp.all(whole)
     return jnp.expand_dims(whole, tuple(range(batch, len(kind.free_shape))))

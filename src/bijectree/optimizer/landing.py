@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .. import substrate
 from ..constraints import Add, interval_of, snap_inside_interval, step_inside
-from ..numerics import add_exactly
+from ..numerics import add_exactly, largest_number
 from ..substrate import Kind
 
 
@@ -39,12 +39,36 @@ def step_with(
 ) -> tuple[Array, None]:
     """`step_of_leaf`, where the sum is rounded by `add`."""
     bijector = kind.recipe.build(numbers)
-    # What an earlier sum did not reach, this one does, but for the boundary.
-    at = _is_at(kind, numbers, place, target, free) | (
-        snap_inside_interval(bijector, target) != target
-    )
-    still = (target == before) & at
+    target = jnp.where(_overflows(kind, numbers, target, free), place, target)
+    # A target that an earlier sum did not reach is still to be reached, also where it is
+    # the number nearest to the boundary.
+    largest = largest_number(target.dtype)
+    edge = jnp.clip(snap_inside_interval(bijector, target), -largest, largest)
+    at = _is_at(kind, numbers, place, target, free)
+    still = (target == before) & jnp.where(edge == target, at, edge == place)
     return step_inside(bijector, place, target, still, add), None
+
+
+def _overflows(kind: Kind, numbers: tuple[Any, ...], target: Array, free: Array) -> Array:
+    """Whether finite free coordinates of an event are mapped to NaN.
+
+    As by infinity less infinity: there is no nearest number inside. Where a number of
+    the bijector is NaN, its events are rightly NaN.
+    """
+    known = [jnp.asarray(n) for n in numbers]
+    sound = [~jnp.isnan(n).any() for n in known if jnp.issubdtype(n.dtype, jnp.inexact)]
+    lost = jnp.isnan(target)
+    if kind.elementwise:
+        return lost & jnp.isfinite(free) & jnp.all(jnp.asarray(sound))
+    batch = target.ndim - kind.event_ndims
+    lost = jnp.any(lost, axis=tuple(range(batch, target.ndim)), keepdims=True)
+    finite = jnp.isfinite(free)
+    if free.shape[:batch] == target.shape[:batch]:
+        finite = jnp.all(finite, axis=tuple(range(batch, free.ndim)))
+        finite = jnp.expand_dims(finite, tuple(range(batch, target.ndim)))
+    else:
+        finite = jnp.all(finite)
+    return lost & finite & jnp.all(jnp.asarray(sound))
 
 
 def _is_at(
@@ -53,7 +77,8 @@ def _is_at(
     """Whether a place differs from a target by no more than free coordinates round.
 
     The last place of a free coordinate x is worth about x last places of the number that
-    it is mapped to, or of the bounds or other numbers of the bijector.
+    it is mapped to, or of the bounds or other numbers of the bijector; where a map has
+    saturated, of no more than the largest exponential that float64 holds has.
     """
     with substrate.standard_promotion():
         size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
@@ -69,4 +94,5 @@ def _is_at(
             event = tuple(range(place.ndim - kind.event_ndims, place.ndim))
             size = jnp.max(size, axis=event, keepdims=True, initial=0)
             reach = jnp.max(reach, initial=1)
-        return jnp.abs(place - target) <= 8 * jnp.finfo(place.dtype).eps * reach * size
+        share = 8 * jnp.finfo(place.dtype).eps * jnp.minimum(reach, 1024)
+        return jnp.abs(place - target) <= jnp.minimum(share, 0.25) * size

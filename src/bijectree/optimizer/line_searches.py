@@ -39,7 +39,7 @@ def forget_searches(state: optax.OptState, like: PyTree) -> optax.OptState:
 
 
 def _all(x: Array, value: float) -> Array:
-    """`jnp.full_like`, which XLA would not shard as `x` is: it does not depend on it."""
+    """`jnp.full_like`, made to depend on `x`: else XLA would not shard it as `x` is."""
     if jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return jnp.full_like(x, value)
     number = jnp.asarray(value, x.dtype)

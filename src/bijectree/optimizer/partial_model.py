@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 from ..reparam import Bound, Plan, Reparam, model_leaves, of_bound
 from ..trees import describe, fields_only, in_nodes_of, is_array, raise_all
 
-# Arrays by the position of their leaf in the model; `None` where there is none.
+# Arrays lie here by the position of their leaf in the model; `None` stands for none.
 Arrays = list[Array | None]
 
 
@@ -65,7 +65,7 @@ def arrays_of(reparam: Reparam, tree: PyTree, name: str) -> Arrays:
     Args:
         reparam: of the model.
         tree: parameters or gradients.
-        name: what they are, for messages.
+        name: what the tree holds, for messages.
 
     Raises:
         ValueError: another structure or shape than bound.

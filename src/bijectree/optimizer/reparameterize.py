@@ -25,7 +25,7 @@ class ReparameterizedState(NamedTuple):
     Attributes:
         inner: the state of the inner optimizer, in free coordinates.
         free: the free coordinates. They are carried exactly; the parameters follow.
-        marks: by which a change of the parameters from outside is noticed.
+        fingerprints: by which a change of the parameters from outside is noticed.
     """
 
     inner: optax.OptState
@@ -52,6 +52,14 @@ def reparameterize(
     would round onto it, they are the nearest number inside that the sum can give (of a
     vector or a matrix, at worst where they were), and the free value is not altered. A
     place inside that one sum cannot reach, the sums of later updates do.
+
+    Where a free value is so large that its map overflows, the parameter is about the
+    largest number of its dtype, which `inverse` accepts, and the gradient pulled back
+    there is finite, so that later steps come back. A vector or a matrix that overflows
+    may stay where it was; its free coordinates are then those of that place.
+
+    Where a model has leaves that are no arrays of floats, such as integers or strings,
+    use `eqx.apply_updates(params, updates)`: `optax.apply_updates` cannot add to them.
 
     Parameters that were changed from outside, such as by a restored checkpoint or
     `eqx.tree_at`, are noticed leaf by leaf and inverted again, and so are those that
@@ -104,7 +112,8 @@ def reparameterize(
     part_of = functools.cache(functools.partial(Steps, reparam))
 
     def init(params: PyTree) -> ReparameterizedState:
-        if type(params).__name__ == "_ParamsPlaceholder":  # of optax.tree_map_params
+        # `optax.tree_map_params` calls `init` with a placeholder.
+        if type(params).__name__ == "_ParamsPlaceholder":
             fingerprints = jnp.zeros(1, jnp.uint32)
             return ReparameterizedState(inner.init(params), params, fingerprints)
         arrays = arrays_of(reparam, params, "params")

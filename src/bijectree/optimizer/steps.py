@@ -40,11 +40,12 @@ class Steps:
         ]
         self._needed = {owner(plan.rows, j) for row in plan.rows for j in row.on}
         self._followers = {i: self._that_follow(i) for i in self._needed}
-        # What depends on no other leaf.
+        # These rows have a bijector of one leaf, which depends on no other.
         self._alone = {
             i for i, row in plan.free if row.kind and not row.on and not row.members
         }
-        # What else is a coordinate itself needs no watching.
+        # A leaf without a bijector is its own free coordinate, and needs no watching
+        # unless others depend on it.
         self._own = {i for i, row in plan.free if row.kind is None and not plan.outer}
         # A frozen leaf may be changed from outside too, and others depend on it.
         self.watched = [
@@ -54,7 +55,8 @@ class Steps:
             for i, row in enumerate(plan.rows)
             if row.role == "frozen" and i in self._needed - missing
         ]
-        # Inverted on the way, in a step that reads and writes their leaves anyway.
+        # Where all maps are elementwise, leaves are inverted on the way, in a step that
+        # reads and writes them anyway.
         self._cheap = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self.watched
         )
@@ -78,7 +80,8 @@ class Steps:
         traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(free))
         if traced:
             free = self.reparam.inverse(self.reparam.error_if_outside(model))
-        # Of a given dtype, so not weak: zeros like a weak array are not sharded as it is.
+        # The dtype is given, so that no array is weak: zeros like a weak array are not
+        # sharded as it is.
         return jtu.tree_map(lambda x: jnp.array(x, x.dtype), free)
 
     def _model(self, arrays: Arrays) -> PyTree:
@@ -155,12 +158,13 @@ class Steps:
                 pulled[n] = bounded(row.kind, pulled[n], gradient)
         return values, self._bound.free_tree(pulled)
 
-    # Changes from outside.
+    # The methods below see to changes from outside.
 
     def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
         if not self.watched:
-            return jnp.zeros(1, jnp.uint32)  # orbax saves no empty array
+            # Orbax saves no empty array.
+            return jnp.zeros(1, jnp.uint32)
         places, owners, weights = [], [], []
         for n, (i, row) in enumerate(self.watched):
             for power, m in enumerate(row.members or (i,)):
@@ -178,7 +182,7 @@ class Steps:
         return jax.ops.segment_sum(found, np.asarray(owners), len(self.watched))
 
     def _refresh(self, free: PyTree, fingerprints: Array, arrays: Arrays) -> PyTree:
-        """Invert again where parameters are not those that `marks` were made of."""
+        """Invert again where parameters are not those that `fingerprints` are of."""
         found = free_leaves(self._plan, free)
         found = [
             _get(arrays, i) if i in self._own else x
@@ -201,7 +205,6 @@ class Steps:
     ) -> list[Array]:
         """`_invert`, at no cost where nothing changed."""
 
-        # A loop of no turn or one: unlike `cond`, it leaves `free` where it is.
         def invert(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
             # XLA would take out of the loop, and so do in each step, what its turns share
             # (a barrier that the carry goes through is no invariant).
@@ -211,6 +214,7 @@ class Steps:
         def any_changed(carry: tuple[Array, list[Array]]) -> Array:
             return jnp.any(carry[0])
 
+        # This is a loop of no turn or one: unlike `cond`, it leaves `free` where it is.
         return jax.lax.while_loop(any_changed, invert, (changed, free))[1]
 
     def _invert(self, changed: Array, free: list[Array], arrays: Arrays) -> list[Array]:
@@ -264,13 +268,13 @@ class Steps:
             jnp.where(jnp.any(changed), a, b) for a, b in zip(outer, free, strict=True)
         ]
 
-    # Steps.
+    # The methods below make the steps.
 
     def done_with(self, before: Arrays, free: PyTree) -> tuple[Arrays, PyTree]:
-        """The same, where all that `before` needs of free coordinates is done.
+        """`before` and `free`, where all that `before` needs of `free` is done.
 
-        XLA would compute it again from them after the new ones, which are to take their
-        place in memory, and copy those of all leaves for that.
+        XLA would compute `before` again from `free` after the new free coordinates, which
+        are to lie where `free` does in memory, and copy those of all leaves for that.
         """
         order = [i for i, _ in self._plan.free]
         found = dict(zip(order, free_leaves(self._plan, free), strict=True))
@@ -291,7 +295,7 @@ class Steps:
                 bijector.
 
         Returns:
-            What to add to each leaf that moves, and the marks of the sums.
+            What to add to each leaf that moves, and the fingerprints of the sums.
         """
         bound, plan = self._bound, self._plan
         targets = self.values(free, arrays)
@@ -333,7 +337,24 @@ class Steps:
                 bound.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = sum_of(_get(arrays, m), _get(updates, m))
-        return updates, self._fingerprints(ends)
+        return updates, self._fingerprints(ends) + self._overflown(targets, ends)
+
+    def _overflown(
+        self, targets: Arrays, ends: Sequence[Any]
+    ) -> UInt32[Array, " watched"]:
+        """What makes the fingerprints of events that overflowed not be those of the ends.
+
+        Such an event stayed, or came some of the way. The next update finds it changed,
+        and inverts where it is: at its free coordinates there would be no gradient.
+        """
+        found = jnp.zeros(max(len(self._watched), 1), jnp.uint32)
+        for n, (i, row) in enumerate(self._watched):
+            if row.role == "frozen" or row.kind is None or row.kind.elementwise:
+                continue
+            for m in row.members or (i,):
+                lost = ~jnp.isfinite(_get(targets, m)) & jnp.isfinite(_get(ends, m))
+                found = found.at[n].add(jnp.any(lost).astype(jnp.uint32))
+        return found
 
     def _add(self, i: int, row: Row, arrays: Arrays, step: Array) -> Array:
         """Where a step of a row ends, rounded as each of its leaves will be."""
@@ -346,11 +367,11 @@ class Steps:
     def _follow(
         self, row: Row, i: int, arrays: Arrays, updates: Arrays, ends: list[Any]
     ) -> Array:
-        """The step of a tied leaf: that of its source, where this lands better."""
+        """The step of a tied leaf: that of its source, where that ends as it must."""
         place, end = _get(arrays, i), self._bound.follow(row, ends)
         step = add_exactly(end, -place)
-        same = self._bound.follow(row, updates)
-        step = jnp.where(sum_of(place, same) == end, same, step)
+        of_source = self._bound.follow(row, updates)
+        step = jnp.where(sum_of(place, of_source) == end, of_source, step)
         still = end == self._bound.follow(row, arrays)
         return jnp.where(still, jnp.asarray(-0.0, step.dtype), step)
 

@@ -11,8 +11,11 @@ from ..inference import Draws, condition_number, optional_import
 from ..reparam import owner
 from ..trees import Paths, describe, path_string, raise_all
 
-_POINTS = 2000  # in a panel; more hide each other
-_MOST = 6  # numbers a side, by default
+# A panel has at most so many points beside the divergent; more would hide each other.
+_POINTS = 2000
+
+# A side shows at most so many numbers where no paths are given.
+_MOST = 6
 
 
 def plot_geometry(
@@ -109,8 +112,8 @@ def _pick(
         faults.append("no leaf has free coordinates")
     raise_all("plot_geometry: these paths cannot be drawn", faults)
 
-    # Where the free coordinates of a leaf lie in the vectors: its own leaf of `free`,
-    # or that of the leaves that it shares a bijector with, or is tied to.
+    # The free coordinates of a leaf lie in its own leaf of `free`, or in that of the
+    # leaves that it shares a bijector with, or is tied to.
     sources = {
         owner(rows, rows[i].on[0] if rows[i].role == "tied" else i) for i in chosen
     }

@@ -13,10 +13,17 @@ from ..posterior import Posterior
 from ..reparam import Reparam, Row
 from ..trees import Paths, describe
 
-_DRAWS = 4000  # of the prior, to find where it lies
-_POINTS = 800  # of a curve
-_CURVES = 8  # in a panel; a leaf may have more elements
-_LOST = 0.005  # how much of a prior may be off the support without a word
+# So many draws of the prior tell where it lies.
+_DRAWS = 4000
+
+# A curve has so many points.
+_POINTS = 800
+
+# A panel has at most so many curves; a leaf may have more elements.
+_CURVES = 8
+
+# A share of a prior up to this may be off the support without a word.
+_LOST = 0.005
 
 
 def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarray:
@@ -152,9 +159,10 @@ def _draw(structure: Any, numbers: Any, row: Row, name: str) -> np.ndarray:
 def _curves(
     structure: Any, numbers: Any, row: Row, bijector: Any, draws: np.ndarray
 ) -> tuple[list[np.ndarray], list[int], np.ndarray]:
-    """Values, their densities, free coordinates, theirs; and which elements differ.
+    """Curves over the values and over the free coordinates, and which elements differ.
 
-    Each is of shape (points, elements). Last, which draws the bijector maps onto.
+    The first list has the values, their densities, the free coordinates and their
+    densities, each of shape (points, elements). Last, which draws the bijector maps onto.
     """
     dtype = priors.compute_dtype(row.dtype)
 
@@ -173,7 +181,7 @@ def _curves(
         )
     forward = through(_POINTS).forward
 
-    # Each element by itself, so that one tangent of ones serves them all.
+    # Each element is mapped by itself, so that one tangent of ones serves them all.
     @jax.jit
     def density(grid: Array) -> tuple[Array, Array, Array, Array]:
         x, slope = jax.jvp(forward, (grid,), (jnp.ones_like(grid),))

@@ -1,4 +1,8 @@
-"""Priors, likelihood and log-det, added once."""
+"""Priors, likelihood and log-det, added once.
+
+A *term* is one distribution at one leaf. A *target* is a posterior with its data: the
+log-density of a vector, as compiled functions take it.
+"""
 
 from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
 from .target import (

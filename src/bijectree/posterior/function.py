@@ -1,7 +1,6 @@
-"""A user's function as a pytree."""
+"""A user's function, or data, as a pytree."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -18,23 +17,26 @@ from ..trees import PicklableTreedef, StaticLeaf, describe
 
 
 class Function(eqx.Module):
-    """A function as a pytree: its arrays are leaves, the rest is compared by value."""
+    """A function as a pytree: its arrays are leaves, the rest is compared by value.
+
+    Data too: whatever JAX flattens, and puts together again when it is asked for.
+    """
 
     arrays: tuple[Any, ...]
     structure: PicklableTreedef = eqx.field(static=True)
     fixed: tuple[StaticLeaf | None, ...] = eqx.field(static=True)
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Any):
         # Distributions that the function holds have their numbers in one order so.
-        leaves, treedef = jtu.tree_flatten(priors.spell_out(function))
+        leaves, treedef = jtu.tree_flatten(priors.spell_out(function, digits=False))
         array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
         pairs = list(zip(leaves, array, strict=True))
         self.arrays = tuple(x for x, yes in pairs if yes)
         self.structure = PicklableTreedef(treedef)
         self.fixed = tuple(None if yes else StaticLeaf(x) for x, yes in pairs)
 
-    def build(self) -> Callable[..., Any]:
-        """The function that was given."""
+    def build(self) -> Any:
+        """What was given."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if f is None else f.value for f in self.fixed]
         return priors.put_together(self.structure.treedef.unflatten(leaves))

@@ -11,14 +11,30 @@ from jaxtyping import Array
 
 from .. import substrate
 from ..reparam import Reparam
+from .function import Function
 from .posterior import Posterior
 
 
 class Target(eqx.Module):
-    """The log-density of vectors of free coordinates, given data."""
+    """The log-density of vectors of free coordinates, given data.
+
+    Attributes:
+        posterior: of vectors and data.
+        given: the data. Classes that check what they hold are made of arrays alone, not
+            of what stands for these while a program is cut into parts.
+    """
 
     posterior: Posterior
-    data: Sequence[Any]
+    given: Function
+
+    def __init__(self, posterior: Posterior, data: Sequence[Any]):
+        self.posterior = posterior
+        self.given = Function(tuple(data))
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """What the log-likelihood takes after the model."""
+        return self.given.build()
 
     def __call__(self, vector: Array, *, jacobian: bool = True) -> Array:
         """The log-density at a vector of free coordinates, a scalar."""

@@ -1,6 +1,11 @@
-"""Anybody's distribution: its density, its draws, the bijector onto its support."""
+"""Anybody's distribution: its density, its draws, the bijector onto its support.
 
-# Imported for what they register.
+A *raw number* is a leaf of which a node of the model makes the value that it computes
+with. A prior is a *misfit* where it cannot stand at its leaf. A density is over *minimal*
+coordinates where it has no more of them than the set has dimensions.
+"""
+
+# These modules are imported for what they register.
 from . import distrax as distrax, numpyro as numpyro, tfp_table as tfp_table
 from .at_free import knows_at_free as knows_at_free
 from .distribution import (

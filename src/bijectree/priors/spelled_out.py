@@ -7,6 +7,7 @@ where no cast reaches them. A node holds the same parts by name, and makes the
 distribution of them again.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -72,13 +73,19 @@ jtu.register_pytree_node(
 _NODES = (_OfNumpyro, _OfTfp, _Whole)
 
 
-def spell_out(tree: PyTree) -> PyTree:
+def spell_out(tree: PyTree, *, digits: bool = True) -> PyTree:
     """Put a node in place of each distribution of NumPyro or TFP in a tree.
 
     `put_together` undoes it. The leaves of the tree are in an order that depends on
-    names alone, and a Python float that TFP was given is a float64 leaf.
+    names alone.
+
+    Args:
+        tree: what holds distributions.
+        digits: whether numbers have all their digits: a Python float is a float64 leaf,
+            and what holds it must be cast to one dtype before it is put together.
     """
-    return jax.tree.map(_spelled_out, tree, is_leaf=_can_be_spelled_out)
+    spelled_out = functools.partial(_spelled_out, digits=digits)
+    return jax.tree.map(spelled_out, tree, is_leaf=_can_be_spelled_out)
 
 
 def put_together(tree: PyTree) -> PyTree:
@@ -98,15 +105,15 @@ def _can_be_spelled_out(x: Any) -> bool:
     return _is_of_numpyro(x) or isinstance(x, tfd.Distribution) or is_bijector(x)
 
 
-def _spelled_out(x: Any) -> Any:
-    if is_bijector(x):
-        return castable(x)
+def _spelled_out(x: Any, *, digits: bool) -> Any:
     if _is_of_numpyro(x):
-        return _of_numpyro(x)
-    return _of_tfp(x) if isinstance(x, tfd.Distribution) else x
+        return _of_numpyro(x, digits=digits)
+    if digits and is_bijector(x):
+        return castable(x)
+    return _of_tfp(x) if digits and isinstance(x, tfd.Distribution) else x
 
 
-def _of_numpyro(x: Any) -> Any:
+def _of_numpyro(x: Any, *, digits: bool) -> Any:
     names, static_names = (
         type(x).gather_pytree_data_fields(),
         type(x).gather_pytree_aux_fields(),
@@ -114,17 +121,18 @@ def _of_numpyro(x: Any) -> Any:
     parts, static = x.tree_flatten()
     if len(names) != len(parts) or len(static_names) != len(static):
         return x  # a class with a flattening of its own
+    if digits:  # NumPyro keeps Python floats, which are numbers like others
+        parts = _as_numbers(parts)
     by_name = sorted(zip(names, parts, strict=True), key=lambda pair: pair[0])
     return _OfNumpyro(
         type(x),
         tuple(name for name, _ in by_name),
-        # NumPyro keeps Python floats, which are numbers like others.
-        tuple(spell_out(_as_number(part)) for _, part in by_name),
+        tuple(spell_out(part, digits=digits) for _, part in by_name),
         tuple(sorted(zip(static_names, static, strict=True), key=lambda pair: pair[0])),
     )
 
 
-def _as_number(tree: PyTree) -> PyTree:
+def _as_numbers(tree: PyTree) -> PyTree:
     return jax.tree.map(
         lambda x: np.float64(x) if type(x) is float else x,
         tree,

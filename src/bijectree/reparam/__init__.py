@@ -1,4 +1,11 @@
-"""A spec bound to a model: a pair of maps with a log-det."""
+"""A spec bound to a model: a pair of maps with a log-det.
+
+A *row* is what is known of one leaf; a *plan* is all rows, without an array. *Bound* is a
+plan with its numbers, which each row finds at its *slot*, and with what is *held*: the
+values that have no coordinates. The leaves of a joint are its *members*; the first of
+them in the model is the *owner* of the others. *Outer* bijectors are those that `then`
+has put over all free coordinates.
+"""
 
 from .bound import Bound as Bound
 from .leaves import (

@@ -21,7 +21,7 @@ from .dependence import build_bijector, dependent_numbers
 from .location_scale import LocationScale
 from .plan import Plan, Row
 
-# What `_tfp` needs to map a leaf.
+# What `substrate` needs to map a leaf.
 Call = tuple[Kind, tuple[Any, ...]]
 
 
@@ -205,7 +205,7 @@ class Bound:
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
-        """What `_tfp` needs to map a row at a float dtype."""
+        """What `substrate` needs to map a row at a float dtype."""
         assert row.kind is not None
         numbers = self.numbers[row.slot]
         if row.function is not None:

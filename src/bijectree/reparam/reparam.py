@@ -376,8 +376,8 @@ class Reparam(eqx.Module):
             )
 
 
-def of_bound(rows: Bound) -> Reparam:
-    """A Reparam from its rows."""
+def of_bound(bound: Bound) -> Reparam:
+    """A Reparam from what is bound."""
     reparam = object.__new__(Reparam)
-    object.__setattr__(reparam, "bound", rows)
+    object.__setattr__(reparam, "bound", bound)
     return reparam

@@ -10,13 +10,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from ..trees import as_text, is_array, is_spread
+from ..trees import as_text, cut_cell, cut_paths, is_array, is_spread
 from .leaves import model_leaves
 from .plan import Row
 from .reparam import Reparam
-
-# A cell is cut here, so that a row stays one line.
-_WIDEST = 40
 
 
 def summary(reparam: Reparam, model: PyTree) -> str:
@@ -25,7 +22,8 @@ def summary(reparam: Reparam, model: PyTree) -> str:
     Frozen leaves are shown as such, and so are static ones (integers, functions, any
     leaf that is no inexact array). Beneath are the totals, and what `Reparam.then` has
     put over all leaves. The text is plain and as wide as its content, the same wherever
-    it is printed; a cell of more than 40 characters is cut.
+    it is printed. A cell of more than 40 characters is cut: a path in the middle, and no
+    shorter than that no other reads alike.
 
     Args:
         reparam: a spec bound to the model.
@@ -62,9 +60,10 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         table.add_column(name, no_wrap=True)
     table.add_column("free", no_wrap=True, justify="right")
     table.add_column("value", no_wrap=True)
+    paths = cut_paths([row.path or "(the model)" for row in rows])
     for i, row in enumerate(rows):
-        cells = _cells(reparam, i, row, leaves)
-        table.add_row(*(Text(_cut(cell)) for cell in cells))
+        cells = map(cut_cell, _cells(reparam, i, row, leaves))
+        table.add_row(*(Text(cell) for cell in (paths[i], *cells)))
     text = as_text(table) + "\n\n" if rows else ""
     return text + _totals(reparam) + _outer(reparam)
 
@@ -72,15 +71,14 @@ def summary(reparam: Reparam, model: PyTree) -> str:
 def _cells(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> tuple[str, ...]:
     leaf = leaves[i]
     value = _value(leaf)
-    path = row.path or "(the model)"
     shape, dtype = "-", type(leaf).__name__
     if row.dtype is not None:
         shape, dtype = str(row.shape), str(leaf.dtype)
     if row.role != "free" or row.owner is not None:
-        return path, shape, dtype, reparam.bound.describe(row), "-", "-", value
+        return shape, dtype, reparam.bound.describe(row), "-", "-", value
     free = str(math.prod(row.free_shape))
     support = _support(reparam, row, leaves)
-    return path, shape, dtype, reparam.bound.describe(row), support, free, value
+    return shape, dtype, reparam.bound.describe(row), support, free, value
 
 
 def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
@@ -137,10 +135,6 @@ def _value(leaf: Any) -> str:
         formatter={"float_kind": lambda x: f"{x:.4g}"},
     )
     return " ".join(text.split())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
 def _plural(count: int, one: str, many: str) -> str:

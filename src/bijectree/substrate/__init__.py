@@ -1,4 +1,11 @@
-"""TFP made safe: the only calls of a bijector's methods."""
+"""TFP made safe: the only calls of a bijector's methods.
+
+A *recipe* is a bijector without its *numbers*, the inexact arrays in it. A *kind* is what
+leaves share that one trace can serve: recipe, shapes and dtypes. The *links* of a
+bijector are the maps that a chain applies one after another. A *fused* bijector gives
+value and log-det at once. A kind is *eager* where TFP computes shapes as arrays and asks
+for their values, which `at_once` lets it see.
+"""
 
 from .apply import (
     ROUND_TRIP_TOLERANCE as ROUND_TRIP_TOLERANCE,

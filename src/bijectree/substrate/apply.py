@@ -27,7 +27,7 @@ def cast_numbers(numbers: tuple[Any, ...], dtype: Any) -> tuple[Array, ...]:
 def _pin(bijector: Any, x: Array) -> Array:
     """Cast to the dtype that a bijector still insists on, if it does.
 
-    Numbers that TFP keeps as Python lists are out of reach of `_cast`.
+    Numbers that TFP keeps as Python lists are out of reach of `cast_numbers`.
     """
     dtype = bijector.dtype
     if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):

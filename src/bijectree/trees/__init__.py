@@ -1,4 +1,10 @@
-"""Any pytree, by path."""
+"""Any pytree, by path.
+
+A *path* is written as users do: `layers.0.weight`. A *rule* picks leaves by a path, a
+glob or a function of the model. An array is *spread* where it is split over processes, so
+that none of them has it whole; `whole` and `at_hand` gather it. A *static* leaf is
+compared by value, as a part of the structure.
+"""
 
 from .arrays import (
     at_hand as at_hand,
@@ -27,6 +33,8 @@ from .unwrappable import UNWRAP_FIRST as UNWRAP_FIRST, unwrappable as unwrappabl
 from .wildcards import Match as Match
 from .words import (
     as_text as as_text,
+    cut_cell as cut_cell,
+    cut_paths as cut_paths,
     describe as describe,
     raise_all as raise_all,
     short as short,

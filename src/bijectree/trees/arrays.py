@@ -23,12 +23,12 @@ def is_inexact(leaf: Any) -> bool:
 
 def is_spread(x: Any) -> bool:
     """Whether an array is split over processes, so that none of them has it whole."""
-    here = not isinstance(x, jax.Array) or isinstance(x, Tracer)
-    return not (here or x.is_fully_addressable or x.is_fully_replicated)
+    unplaced = not isinstance(x, jax.Array) or isinstance(x, Tracer)
+    return not (unplaced or x.is_fully_addressable or x.is_fully_replicated)
 
 
 def at_hand(tree: PyTree) -> PyTree:
-    """Gather what is split over processes to the host of each; the rest as it is."""
+    """Gather what is split over processes to every host, and leave the rest as it is."""
     return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
 
 

@@ -26,16 +26,16 @@ def differences(expected: PyTree, got: PyTree) -> list[str]:
 
 def _compare(expected: Any, got: Any, path: Sequence[Any]) -> list[str]:
     where = f"at '{path_string(path)}'" if path else "at the root"
-    above, below = children(expected), children(got)
-    if above is None or below is None:
-        if above is below:
+    due, there = children(expected), children(got)
+    if due is None or there is None:
+        if due is there:
             return []
         return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
-    if [key for key, _ in above] != [key for key, _ in below]:
+    if [key for key, _ in due] != [key for key, _ in there]:
         return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
     found = [
         fault
-        for (key, child), (_, other) in zip(above, below, strict=True)
+        for (key, child), (_, other) in zip(due, there, strict=True)
         for fault in _compare(child, other, (*path, key))
     ]
     if _shell(expected) != _shell(got):

@@ -75,7 +75,7 @@ class _Marker:
         self.position = position
 
 
-# What a function of a model without values may raise.
+# A rule's function, called on a model without values, may raise any of these errors.
 _WHERE_ERRORS = (
     AttributeError,
     LookupError,
@@ -94,7 +94,7 @@ class Paths:
         pairs, self.treedef = jtu.tree_flatten_with_path(model)
         self.paths = [path_string(path) for path, _ in pairs]
         self.leaves = [leaf for _, leaf in pairs]
-        # Every node, the root ("") and the leaves included, with the leaves below it.
+        # Every node has the leaves below it here, the root ("") and the leaves too.
         self.below: dict[str, list[int]] = {"": list(range(len(pairs)))}
         for position, (path, _) in enumerate(pairs):
             for depth in range(1, len(path) + 1):

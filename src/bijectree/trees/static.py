@@ -42,7 +42,8 @@ def _key(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
         array = np.asarray(value)
         return array.dtype.str, array.shape, array.tobytes()
-    if isinstance(value, (float, complex)):  # by their bits: 0.0 is not -0.0, nan is nan
+    # Floats are compared by their bits: 0.0 is not -0.0, and nan is nan.
+    if isinstance(value, (float, complex)):
         return type(value), np.asarray(value).tobytes()
     if isinstance(value, functools.partial):
         parts = (value.func, *value.args, *value.keywords.values())

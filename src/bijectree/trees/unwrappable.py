@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from .paths import path_string
 
-# How a message goes on that names such a node.
+# A message that names an unwrappable node goes on in these words.
 UNWRAP_FIRST = (
     "Unwrap the model first (paramax.unwrap(model)), or take its constraints over with "
     "bt.from_paramax(model)"

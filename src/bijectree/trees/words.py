@@ -1,7 +1,8 @@
 """Values in words for messages, faults in one error, tables as plain text."""
 
 import io
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -36,7 +37,8 @@ def as_text(table: Any) -> str:
         width=1000,
         color_system=None,
         force_terminal=False,
-        force_jupyter=False,  # in a notebook rich would display it there instead
+        # In a notebook rich would otherwise display the table there.
+        force_jupyter=False,
     )
     console.print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
@@ -54,3 +56,39 @@ def short(value: Any) -> str:
     else:
         text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+# A cell of a table is cut here, so that a row stays one line.
+_WIDEST = 40
+
+
+def cut_cell(text: str) -> str:
+    """A cell of a table, cut at its end if it is long."""
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def cut_paths(paths: Sequence[str]) -> list[str]:
+    """Paths for a table, long ones cut in the middle, of which no two read alike."""
+    width = _WIDEST
+    shown = [_cut_middle(path, width) for path in paths]
+    while alike := _alike(shown, paths):
+        width += 8
+        shown = [
+            _cut_middle(path, width) if text in alike else text
+            for path, text in zip(paths, shown, strict=True)
+        ]
+    return shown
+
+
+def _cut_middle(path: str, width: int) -> str:
+    """A path with its end, which names the leaf, and as much of its start as fits."""
+    if len(path) <= width:
+        return path
+    end = 2 * width // 3
+    return f"{path[: width - end - 1]}…{path[len(path) - end :]}"
+
+
+def _alike(shown: Sequence[str], paths: Sequence[str]) -> set[str]:
+    """The texts that stand for more than one path."""
+    pairs = set(zip(shown, paths, strict=True))
+    return {text for text, n in Counter(text for text, _ in pairs).items() if n > 1}
