@@ -17,6 +17,13 @@ from .covariance import (
 )
 from .directions import circular as circular, sphere as sphere
 from .dtype_limits import dtype_fault as dtype_fault
+from .edges import (
+    Place as Place,
+    exp_continued as exp_continued,
+    knows_edges as knows_edges,
+    log_parts_of as log_parts_of,
+    place as place,
+)
 from .elementwise import Elementwise as Elementwise
 from .half_line import (
     greater_than as greater_than,

@@ -6,10 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 
 from ..constraints import Support, support
-from ..priors import bijector_for, counted_inside
+from ..priors import bijector_for, build, counted_inside, has_traced_numbers
 from ..reparam import Reparam, Row, kept_leaves
 from .prior_terms import PriorPlan
 
@@ -34,8 +33,7 @@ def warn_mismatch(
         and (row.role in ("frozen", "static") or row.picked is not None)
         for leaf, row in zip(kept, plan.rows, strict=True)
     )
-    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves((reparam, numbers)))
-    if missing or traced or not priors.terms:
+    if missing or has_traced_numbers((reparam, numbers)) or not priors.terms:
         return
     random = np.random.default_rng(0)
     points = [spread * random.standard_normal(reparam.dim) for spread in _SPREADS]
@@ -50,7 +48,7 @@ def warn_mismatch(
         if sort in seen and not row.on:
             continue
         seen.add(sort)
-        prior = priors.recipes[term.slot].build(numbers[term.slot])
+        prior = build(priors.recipes[term.slot], numbers[term.slot])
         try:
             expected = support(bijector_for(prior))
         except (TypeError, ValueError):  # its support is not known

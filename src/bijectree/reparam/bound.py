@@ -53,28 +53,32 @@ class Bound:
 
     # All rows, in the order of their dependencies.
 
-    def fill(self, free: Sequence[Array], leaves: list[Any]) -> None:
-        """Fill in the leaves that come from free coordinates."""
-        self._fill(free, leaves, _forward)
+    def fill(self, free: Sequence[Array], leaves: list[Any]) -> list[Array]:
+        """Fill in the leaves that come from free coordinates.
+
+        Returns:
+            The coordinates of the rows, below what `then` put over them.
+        """
+        return self._fill(free, leaves, _forward)[0]
 
     def fill_and_log_det(
         self, free: Sequence[Array], leaves: list[Any]
-    ) -> Float[Array, ""]:
+    ) -> tuple[list[Array], Float[Array, ""]]:
         """`fill`, with the log-det of all of it."""
         wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
         dtype = np.dtype(np.float64 if wide else np.float32)
-        terms = self._fill(free, leaves, substrate.forward_and_log_det)
-        return _total([term.astype(dtype) for term in terms], dtype)
+        own, terms = self._fill(free, leaves, substrate.forward_and_log_det)
+        return own, _total([term.astype(dtype) for term in terms], dtype)
 
     def _fill(
         self,
         free: Sequence[Array],
         leaves: list[Any],
         function: Callable[..., tuple[Array, Array | None]],
-    ) -> list[Array]:
-        """Fill in leaves by a function of `substrate`; gives the log-dets it returned."""
-        free, terms = self.peel_outer(free, function)
-        at = {i: x for (i, _), x in zip(self.plan.free, free, strict=True)}
+    ) -> tuple[list[Array], list[Array]]:
+        """Fill in leaves by a map of the substrate; gives the log-dets it returned."""
+        own, terms = self.peel_outer(free, function)
+        at = {i: x for (i, _), x in zip(self.plan.free, own, strict=True)}
         alone = [(i, row) for i, row in self.plan.free if row.kind and not row.on]
         calls = [self.call(row, at[i].dtype, leaves) for i, row in alone]
         values, found = map_batched(function, calls, [at[i] for i, _ in alone])
@@ -86,7 +90,7 @@ class Bound:
                 y, term = function(*self.call(row, y.dtype, leaves), y)
                 terms += [] if term is None else [term]
             self.place(i, row, y, leaves)
-        return terms
+        return own, terms
 
     def peel_outer(
         self,

@@ -134,8 +134,8 @@ def kept_leaves(
                 missing.append(f"'{row.path}' ({_role(row)})")
             elif np.shape(value) != row.shape:
                 reshaped.append(
-                    f"'{row.path}' ({_role(row)}): got shape {np.shape(value)}, bound with "
-                    f"{row.shape}"
+                    f"'{row.path}' ({_role(row)}): got shape {np.shape(value)}, bound "
+                    f"with {row.shape}"
                 )
             leaves.append(value)
     raise_all(f"values have other shapes than bound. {UNDER_VMAP}", reshaped)

@@ -130,7 +130,8 @@ class Reparam(eqx.Module):
             ValueError: as `forward`.
         """
         leaves = kept_leaves(self.bound.plan, self.bound.held, like)
-        log_det = self.bound.fill_and_log_det(free_leaves(self.bound.plan, free), leaves)
+        free = free_leaves(self.bound.plan, free)
+        _, log_det = self.bound.fill_and_log_det(free, leaves)
         return self.bound.plan.structure.treedef.unflatten(leaves), log_det
 
     def forward_log_det_jacobian(
@@ -138,7 +139,8 @@ class Reparam(eqx.Module):
     ) -> Float[Array, ""]:
         """The log-det of `forward` at free coordinates, a scalar."""
         leaves = kept_leaves(self.bound.plan, self.bound.held, like, needed=False)
-        return self.bound.fill_and_log_det(free_leaves(self.bound.plan, free), leaves)
+        free = free_leaves(self.bound.plan, free)
+        return self.bound.fill_and_log_det(free, leaves)[1]
 
     def inverse(self, model: PyTree) -> PyTree:
         """Map the model to its free coordinates.
