@@ -101,6 +101,9 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
         elif row.owner is None and row.kind is None:
             _identity(leaf, findings)
         elif row.owner is None:
+            held = reparam.bound.held[i]
+            if row.picked is not None and held is not None:
+                _held(row, row.picked.only_held(leaf, held), held, findings)
             bijector = reparam.bound.bijector(row, leaves)
             name = bijector.name
             y = reparam.bound.gather(i, row, leaves)

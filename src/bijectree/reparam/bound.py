@@ -53,28 +53,32 @@ class Bound:
 
     # All rows, in the order of their dependencies.
 
-    def fill(self, free: Sequence[Array], leaves: list[Any]) -> None:
-        """Fill in the leaves that come from free coordinates."""
-        self._fill(free, leaves, _forward)
+    def fill(self, free: Sequence[Array], leaves: list[Any]) -> list[Array]:
+        """Fill in the leaves that come from free coordinates.
+
+        Returns:
+            The coordinates of the rows, below what `then` put over them.
+        """
+        return self._fill(free, leaves, _forward)[0]
 
     def fill_and_log_det(
         self, free: Sequence[Array], leaves: list[Any]
-    ) -> Float[Array, ""]:
+    ) -> tuple[list[Array], Float[Array, ""]]:
         """`fill`, with the log-det of all of it."""
         wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
         dtype = np.dtype(np.float64 if wide else np.float32)
-        terms = self._fill(free, leaves, substrate.forward_and_log_det)
-        return _total([term.astype(dtype) for term in terms], dtype)
+        own, terms = self._fill(free, leaves, substrate.forward_and_log_det)
+        return own, _total([term.astype(dtype) for term in terms], dtype)
 
     def _fill(
         self,
         free: Sequence[Array],
         leaves: list[Any],
         function: Callable[..., tuple[Array, Array | None]],
-    ) -> list[Array]:
-        """Fill in leaves by a function of `substrate`; gives the log-dets it returned."""
-        free, terms = self.peel_outer(free, function)
-        at = {i: x for (i, _), x in zip(self.plan.free, free, strict=True)}
+    ) -> tuple[list[Array], list[Array]]:
+        """Fill in leaves by a map of the substrate; gives the log-dets it returned."""
+        own, terms = self.peel_outer(free, function)
+        at = {i: x for (i, _), x in zip(self.plan.free, own, strict=True)}
         alone = [(i, row) for i, row in self.plan.free if row.kind and not row.on]
         calls = [self.call(row, at[i].dtype, leaves) for i, row in alone]
         values, found = map_batched(function, calls, [at[i] for i, _ in alone])
@@ -86,7 +90,7 @@ class Bound:
                 y, term = function(*self.call(row, y.dtype, leaves), y)
                 terms += [] if term is None else [term]
             self.place(i, row, y, leaves)
-        return terms
+        return own, terms
 
     def peel_outer(
         self,
@@ -147,6 +151,11 @@ class Bound:
         """Put what a row maps to where it belongs."""
         if row.role == "tied":
             leaves[i] = self.follow(row, leaves)
+        elif row.picked is not None:
+            # Without a value for what is held, there is none of the leaf.
+            base = leaves[i]
+            known = base is not None and not isinstance(base, jax.ShapeDtypeStruct)
+            leaves[i] = row.picked.put(base, y) if known and y is not None else None
         elif not row.members:
             leaves[i] = y
         else:
@@ -158,7 +167,9 @@ class Bound:
                 leaves[m] = part.reshape(member.shape).astype(dtype)
 
     def gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
-        """What a row's bijector maps: its leaf, or its members as one vector."""
+        """What a row maps: its leaf, or a part of it, or its members as one vector."""
+        if row.picked is not None:
+            return row.picked.take(leaves[i])
         if not row.members:
             return jnp.asarray(leaves[i])
         return ravel([jnp.ravel(jnp.asarray(leaves[m])) for m in row.members])
@@ -190,6 +201,8 @@ class Bound:
         if row.kind is None:
             return None
         self._require(row, leaves)
+        if row.picked is not None and row.function is not None:
+            return row.kind.recipe.build(self.call(row, row.kind.dtype, leaves)[1])
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
@@ -199,6 +212,7 @@ class Bound:
         if row.function is not None:
             self._require(row, leaves)
             numbers = dependent_numbers(self.plan, row, numbers, leaves)
+            numbers = numbers if row.picked is None else row.picked.cut(numbers)
         _compare_shapes(row.kind, numbers, f"at '{row.path}'")
         return substrate.with_dtype(row.kind, dtype, numbers), numbers
 
@@ -240,6 +254,8 @@ class Bound:
             name = "location_scale" if made else "dependent"
             name += " on " + ", ".join(rows[i].path for i in row.on)
             name += f", {function.centeredness_words}" if made else ""
+        if row.picked is not None:
+            name = f"masked {name}"
         if row.members:
             name += " joint over " + ", ".join(rows[i].path for i in row.members)
         return name
@@ -268,7 +284,10 @@ class Bound:
 
     def mend_of(self, row: Row, leaves: Sequence[Any]) -> str:
         """What to do about a value outside the support of a row, "" if that is plain."""
-        bijector = self.bijector(row, leaves)
+        try:
+            bijector = self.bijector(row, leaves)
+        except ValueError:  # The support says that it cannot be made.
+            return ""
         return "" if bijector is None else support(bijector).mend
 
 

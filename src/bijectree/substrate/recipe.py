@@ -34,6 +34,11 @@ class Recipe:
         leaves = [next(rest) if f is None else f.value for f in self.fixed]
         return jax.tree_util.tree_unflatten(self.treedef, leaves)
 
+    @property
+    def count(self) -> int:
+        """How many numbers there are."""
+        return sum(leaf is None for leaf in self.fixed)
+
     @functools.cached_property
     def opaque(self) -> bool:
         """Whether the bijector, or a part of it, is no JAX pytree.
