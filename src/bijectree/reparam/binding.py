@@ -111,8 +111,6 @@ class _Binding:
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
-    # What stands where.
-
     def place(self, groups: list[tuple[Any, list[int]]]) -> None:
         """Put the spec's leaves at the model's."""
         stand: dict[int, Joint] = {}
@@ -218,12 +216,16 @@ class _Binding:
     ) -> None:
         """Bind a bijector, or a function that makes one, to leaf `i`."""
         row, mask = self.rows[i], more.pop("mask", None)
-        slot = self._slot(item.function if isinstance(item, Dependent) else item)
-        structure, numbers = self.parts[slot]
+        dependent = isinstance(item, Dependent)
+        if dependent or mask is None:
+            slot = self._slot(item.function if dependent else item)
+            structure, numbers = self.parts[slot]
+        else:  # what is mapped has its own numbers
+            slot, (structure, numbers) = len(self.parts), split(item)
         where = self._paths(more.get("members", (i,)))
         function, kind, known = None, None, True
         on: list[int] = []
-        if isinstance(item, Dependent):
+        if dependent:
             count = len(self.faults)
             function = structure
             on = self._resolve(f"at {where}: `on` of the dependent", item.on)
@@ -235,7 +237,7 @@ class _Binding:
                 found = bind_masked(structure, numbers, mask, shape, dtype)
                 kind, numbers, more["picked"] = found
                 if function is None:
-                    item, slot = kind.recipe.build(numbers), len(self.parts)
+                    item = kind.recipe.build(numbers)
                     self.parts.append((kind.recipe, numbers))
             elif known:
                 kind = bind(structure, numbers, shape, dtype)

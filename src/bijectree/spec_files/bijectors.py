@@ -58,7 +58,7 @@ def _to_data(bijector: Any, again: Any, writing: Writing) -> Any:
         if key == "name":
             given = bijector.name
             default = _automatic_name(make, arguments) if default is None else default
-        if given is not default:
+        if given is not default and (given is not None or name not in OURS):
             plain = _PLAIN_OF_OURS if name in OURS else _PLAIN_OF_TFP
             data = _argument(bijector, given, computed, plain, writing)
             if data != (list(default) if isinstance(default, tuple) else default):

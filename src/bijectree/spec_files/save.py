@@ -120,7 +120,10 @@ def _data(what: str, path: str, item: Any, writing: Writing, faults: list[str]) 
         data = item_to_data(item, writing)
         first = not (isinstance(item, Joint) and "same_as" in data)
         if first and not same_item(item_of_data(data, _reading(writing)), item):
-            raise ValueError("what text can hold of it would be read as another")
+            raise ValueError(
+                "what text can hold of it would be read as another; give it a name: "
+                "functions={'name': ...}, here and to load_spec"
+            )
     except ValueError as error:
         faults.append(f"{what}: {error}")
         return ""
