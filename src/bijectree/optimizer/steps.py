@@ -347,8 +347,8 @@ class Steps:
         Such an event stayed, or came some of the way. The next update finds it changed,
         and inverts where it is: at its free coordinates there would be no gradient.
         """
-        found = jnp.zeros(max(len(self._watched), 1), jnp.uint32)
-        for n, (i, row) in enumerate(self._watched):
+        found = jnp.zeros(max(len(self.watched), 1), jnp.uint32)
+        for n, (i, row) in enumerate(self.watched):
             if row.role == "frozen" or row.kind is None or row.kind.elementwise:
                 continue
             for m in row.members or (i,):
