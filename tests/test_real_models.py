@@ -229,19 +229,22 @@ class TestDLux:
 
     def telescope(self, dl):
         grid = dl.utils.pixel_coords(64, 1.0)
-        basis = dl.utils.zernike_basis(range(7, 9), grid, 1.0)
+        basis = dl.utils.zernike_basis(range(7, 11), grid, 1.0)
         mirror = dl.BasisOptic(
-            basis, dl.utils.circle(grid, 0.5), jnp.zeros(2), normalise=True
+            basis, dl.utils.circle(grid, 0.5), jnp.zeros(4), normalise=True
         )
         optics = dl.AngularOpticalSystem(64, 1.0, [("mirror", mirror)], 32, 0.1)
-        star = dl.PointSource(np.array([1e-6]), position=jnp.zeros(2), flux=1e5)
+        star = dl.PointSource(
+            1e-6 * np.linspace(0.9, 1.1, 3), position=jnp.zeros(2), flux=1e5
+        )
         return dl.Telescope(optics, star)
 
     def test_a_mirror_and_a_star_are_recovered(self, dl):
         start = self.telescope(dl)
         arcsecond = np.pi / 180 / 3600
         names = ["position", "flux", "mirror.coefficients"]
-        values = [arcsecond * jnp.array([0.05, 0.1]), 1.3e5, 1e-8 * jnp.array([4.0, -3])]
+        aberrations = 1e-8 * jnp.array([4.0, -3.0, 2.0, 1.0])
+        values = [arcsecond * jnp.array([0.1, -0.05]), 1.3e5, aberrations]
         truth = start.set(names, values)
         image = truth.model()
         rules = {
@@ -250,7 +253,7 @@ class TestDLux:
             "**.coefficients": bt.affine(0.0, 1e-8),
         }
         reparam = bt.Reparam(start, bt.by_path(start, rules, default=bt.frozen))
-        assert reparam.dim == 5
+        assert reparam.dim == 7
         assert bt.check(reparam, start).ok
 
         def log_density(telescope, image):
