@@ -59,9 +59,14 @@ from .reparam import (
     frozen,
     joint,
     location_scale,
+    masked,
     spec_from_fields,
     summary,
     tied,
+)
+from .spec_files import (
+    load_spec,
+    save_spec,
 )
 from .substrate import (
     tfb,
@@ -126,8 +131,10 @@ __all__ = [
     "joint",
     "laplace",
     "less_than",
+    "load_spec",
     "location_scale",
     "lower_cholesky",
+    "masked",
     "ordered_vector",
     "plot_geometry",
     "plot_prior",
@@ -139,6 +146,7 @@ __all__ = [
     "register",
     "reparameterize",
     "sample_blackjax",
+    "save_spec",
     "simplex",
     "spec_from_fields",
     "spec_from_prior",

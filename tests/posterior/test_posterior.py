@@ -483,7 +483,7 @@ def test_a_prior_may_be_a_function_and_hold_arrays():
     np.testing.assert_allclose(ridge.log_prior(model), -0.75)
     np.testing.assert_allclose(ridge.prior_terms(model)[""], -0.75)
     slope = jax.grad(lambda p: p.log_density(free, *data), allow_int=True)
-    np.testing.assert_allclose(slope(ridge)._prior.arrays[0], -0.25)
+    np.testing.assert_allclose(slope(ridge).prior_function.arrays[0], -0.25)
 
 
 def test_a_tree_of_a_callable_models_own_class_is_a_tree():

@@ -307,7 +307,7 @@ def test_a_scaled_simplex_integrates_to_one(bijector):
         ),
         (
             tfd.TransformedDistribution(tfd.WishartTriL(4.0, jnp.eye(2)), tfb.Scale(2.0)),
-            "counts every entry",
+            "0.5 times that in minimal coordinates",
         ),
     ],
     ids=["scales", "log", "matrix"],

@@ -27,6 +27,23 @@ def arrays_of_numbers(i):
     return lower + 0.5, bt.interval(lower, lower + 1.0)
 
 
+NUMBERS = [jnp.asarray(x) for x in (0.5, [0.5] * 3, [[0.5], [2.0]], [[0.5] * 3] * 2)]
+
+
+def numbers_of_other_shapes(i):
+    """Of one class, for leaves of one shape: they cannot be stacked."""
+    number = NUMBERS[i % 4] * (1 + i)
+    make = (
+        tfb.Scale,
+        lambda n: bt.interval(-n, n),
+        lambda n: bt.affine(n, 2.0),
+        bt.greater_than,
+        lambda n: tfb.Softplus(hinge_softness=n),
+        lambda n: tfb.Chain([tfb.Shift(n), tfb.Exp()]),
+    )[i // 4 % 6]
+    return number + 0.25 * jnp.ones((2, 3)), make(number)
+
+
 def events(i):
     size = 2 + i % 3
     return jnp.full(size, 1 / size), bt.simplex()
@@ -48,6 +65,7 @@ CASES = (
     mixed,
     scalars_and_large,
     arrays_of_numbers,
+    numbers_of_other_shapes,
     *(
         pytest.param(case, marks=pytest.mark.slow)
         for case in (elementwise, numbers_that_differ, events, matrices)

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import substrate
-from ..constraints import MOST_COORDINATES, differentiable, judge, verify
+from ..constraints import (
+    MOST_COORDINATES,
+    Verdict,
+    differentiable,
+    judge,
+    judge_in_use,
+    verify,
+)
 from ..substrate import CALL_ERRORS, Kind, Linearised
 from .report import Findings
 
@@ -61,10 +68,14 @@ def check_log_det(
     points = _points(free)
     found = _linearise(kind, numbers, points)
     found = dataclasses.replace(found, names={_HERE: "at the model's own value"})
-    verdict = judge(bijector, kind.event_ndims, found, [_SMALL])
+    verdict = judge(bijector, kind.event_ndims, found, near=_SMALL)
     findings.add(verdict)
-    if not verdict.failures:
-        _log_det_in_use(kind, numbers, points, found, findings)
+    if not findings.failures and kind.compute_dtype != found.dtype:
+        in_use = Verdict(log_det=verdict.log_det)
+        for point in (_HERE, _SMALL):
+            own = substrate.forward_and_log_det(kind, numbers, points[point])[1]
+            judge_in_use(found, point, float(own), kind.compute_dtype, in_use)
+        findings.add(in_use)
 
 
 def _linearise(kind: Kind, numbers: tuple[Any, ...], points: np.ndarray) -> Linearised:
@@ -78,31 +89,3 @@ def _linearise(kind: Kind, numbers: tuple[Any, ...], points: np.ndarray) -> Line
             raise
         narrow = points.astype(kind.compute_dtype)
         return substrate.linearise(kind, numbers, narrow, most=MOST_COORDINATES)
-
-
-def _log_det_in_use(
-    kind: Kind,
-    numbers: tuple[Any, ...],
-    points: np.ndarray,
-    found: Linearised,
-    findings: Findings,
-) -> None:
-    """Compare the log-det in the leaf's precision with that in float64."""
-    if kind.compute_dtype == found.dtype:
-        return
-    for point in (_HERE, _SMALL):
-        got = float(substrate.forward_and_log_det(kind, numbers, points[point])[1])
-        expected = float(found.log_det[point])
-        scale = 1 + abs(expected) + found.events * found.inputs
-        if not math.isfinite(expected) or abs(got - expected) <= 1e-3 * scale:
-            continue
-        text = (
-            f"the log-det in {kind.compute_dtype} is {got:.6g}, in {found.dtype} "
-            f"{expected:.6g} {found.place(point)}"
-        )
-        findings.cells["log_det"] = f"{abs(got - expected):.0e} off"
-        if abs(got - expected) <= 0.05 * scale:
-            findings.notes.append(text)
-        else:
-            findings.failures.append(text)
-        return

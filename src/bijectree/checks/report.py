@@ -122,7 +122,8 @@ class Findings:
         """Take over what a judgement has found."""
         self.failures += verdict.failures
         self.notes += verdict.notes
-        self.cells["log_det"] = verdict.log_det
+        if verdict.log_det:
+            self.cells["log_det"] = verdict.log_det
 
     def raised(self, name: str, error: Exception) -> None:
         """Note what a bijector raised as a failure."""

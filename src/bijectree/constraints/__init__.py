@@ -17,6 +17,13 @@ from .covariance import (
 )
 from .directions import circular as circular, sphere as sphere
 from .dtype_limits import dtype_fault as dtype_fault
+from .edges import (
+    Place as Place,
+    exp_continued as exp_continued,
+    knows_edges as knows_edges,
+    log_parts_of as log_parts_of,
+    place as place,
+)
 from .elementwise import Elementwise as Elementwise
 from .half_line import (
     greater_than as greater_than,
@@ -36,14 +43,20 @@ from .ordered import (
 )
 from .ranges import Range as Range
 from .sets import SetTag as SetTag, Support as Support
-from .simplex import simplex as simplex
+from .simplex import Simplex as Simplex, simplex as simplex
+from .simplexes import simplexes as simplexes
 from .support import (
     Knowledge as Knowledge,
     interval_of as interval_of,
     knowledge_of as knowledge_of,
     support as support,
 )
-from .verdict import Verdict as Verdict, is_augmented as is_augmented, judge as judge
+from .verdict import (
+    Verdict as Verdict,
+    is_augmented as is_augmented,
+    judge as judge,
+    judge_in_use as judge_in_use,
+)
 from .verification import (
     MOST_COORDINATES as MOST_COORDINATES,
     MOST_ENTRIES as MOST_ENTRIES,

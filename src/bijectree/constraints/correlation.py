@@ -22,6 +22,18 @@ from .triangles import (
 )
 
 
+def _hypotenuse(a: Array, b: Array) -> Array:
+    """√(a² + b²) without overflow or underflow; its derivative is 0 where both are 0.
+
+    That of `jnp.hypot` is NaN there, and above the diagonal of a factor all are 0.
+    """
+    largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(a), jnp.abs(b)))
+    zero = largest == 0
+    scale = jnp.where(zero, 1, largest)
+    a, b = a / scale, b / scale
+    return scale * jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, a * a + b * b)))
+
+
 class _Correlation(Reshaping):
     """Common to the two correlation bijectors: partial correlations tanh y.
 
@@ -72,7 +84,7 @@ class _Correlation(Reshaping):
         """The free coordinates of a Cholesky factor with rows of norm 1."""
         # sinh yᵢⱼ is xᵢⱼ over the norm of what follows it in the row
         norm = jax.lax.associative_scan(
-            jnp.hypot, jnp.abs(factor), reverse=True, axis=factor.ndim - 1
+            _hypotenuse, jnp.abs(factor), reverse=True, axis=factor.ndim - 1
         )
         zero = jnp.zeros_like(factor[..., :1])
         after = jnp.concatenate([norm[..., 1:], zero], axis=-1)

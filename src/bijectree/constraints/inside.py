@@ -77,8 +77,8 @@ def snap_inside(bijector: Any, place: Array, held_in: Any) -> Array:
     """Move numbers on a finite boundary of a bijector's range to the nearest inside.
 
     As `snap_inside_interval`, also for parts of a simplex and the diagonals of factors
-    that are 0. Infinite numbers stay: a map that overflows has an infinite slope, which a gradient
-    of 0 would make NaN.
+    that are 0. Infinite numbers stay: a map that overflows has an infinite slope, which
+    a gradient of 0 would make NaN.
 
     Args:
         bijector: its range is the set.

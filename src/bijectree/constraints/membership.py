@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..substrate import ROUND_TRIP_TOLERANCE
@@ -37,6 +39,13 @@ def _sums_to_one(axis: int, x: Array) -> Array:
     total = jnp.sum(x, axis=axis, keepdims=True)
     inside = (x > 0) & (jnp.abs(total - 1) <= _tolerance(x))
     return _all(inside, -axis)
+
+
+def _sum_to_one_in_groups(sizes: tuple[int, ...], x: Array) -> Array:
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    totals = jax.ops.segment_sum(jnp.moveaxis(x, -1, 0), group, len(sizes))
+    near = jnp.all(jnp.abs(totals - 1) <= _tolerance(x), axis=0)
+    return _all(x > 0, 1) & near
 
 
 def _sums_to_zero(axes: tuple[int, ...], x: Array) -> Array:

@@ -20,6 +20,7 @@ from .membership import (
     _finite,
     _increasing,
     _positive_matrix,
+    _sum_to_one_in_groups,
     _sums_to_one,
     _sums_to_zero,
     _triangular,
@@ -225,6 +226,18 @@ def simplex_along(axis: int) -> Support:
         SetTag.SIMPLEX,
         entries=UNIT,
         details=(axis,),
+    )
+
+
+def simplexes(sizes: tuple[int, ...]) -> Support:
+    """Positive parts in groups of so many, one after another, that each sum to 1."""
+    return Support(
+        "positive parts that sum to 1 among those of their axis that are free",
+        1,
+        functools.partial(_sum_to_one_in_groups, sizes),
+        SetTag.SIMPLEX,
+        entries=UNIT,
+        details=sizes,
     )
 
 

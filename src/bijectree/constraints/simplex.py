@@ -29,13 +29,17 @@ def _ilr(y: Array) -> tuple[Array, Array]:
     return e / total, log_det[..., 0]
 
 
-def _stick_breaking(y: Array) -> tuple[Array, Array]:
+def _log_stick_breaking(y: Array) -> Array:
     size = y.shape[-1] + 1
     offset = jnp.asarray(np.log(np.arange(size - 1, 0, -1.0)), y.dtype)
     minus_log_rest, log_part = softplus(y - offset)  # −log(1 − z) and log z
     zero = jnp.zeros_like(y, shape=(*y.shape[:-1], 1))
     log_stick = jnp.concatenate([zero, -jnp.cumsum(minus_log_rest, axis=-1)], axis=-1)
-    log_x = log_stick + jnp.concatenate([log_part, zero], axis=-1)
+    return log_stick + jnp.concatenate([log_part, zero], axis=-1)
+
+
+def _stick_breaking(y: Array) -> tuple[Array, Array]:
+    log_x = _log_stick_breaking(y)
     # Σₖ log stickₖ + log zₖ + log(1 − zₖ): the last remainder is the last part
     return jnp.exp(log_x), jnp.sum(log_x, axis=-1)
 
@@ -69,6 +73,14 @@ class Simplex(_AlongAxis):
             return _stick_breaking_inverse(parts)
         log = jnp.log(parts)
         return zero_sum_inverse(log - jnp.mean(log, axis=-1, keepdims=True))
+
+
+def log_parts(bijector: Simplex, y: Array) -> Array:
+    """The logarithms of the parts that free coordinates map to, along the last axis."""
+    if bijector.via != "ilr":
+        return _log_stick_breaking(y)
+    z = zero_sum_forward(y)
+    return z - jax.nn.logsumexp(z, axis=-1, keepdims=True)
 
 
 def simplex(

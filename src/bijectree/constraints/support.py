@@ -45,7 +45,8 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
     """
     state = sets.numbers(REALS) if given is None else given
     proven = True
-    for link in all_links(spelled_out(bijector)):
+    links = all_links(spelled_out(bijector))
+    for link in links:
         part, inverted = link, type(link) is tfb.Invert
         if inverted:
             part = link.bijector
@@ -57,7 +58,8 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
             return Knowledge()
         answer = (fact.inverse if inverted else fact.forward)(part, state)
         if isinstance(answer, str):
-            return Knowledge(fault=f"{link.name} takes {answer}")
+            which = f"its link {link.name} " if len(links) > 1 else ""
+            return Knowledge(fault=f"{which}takes {answer}")
         if answer is None:
             return Knowledge()
         state, proven = answer.image, proven and answer.minimal

@@ -170,6 +170,9 @@ _OF_NUMBERS = {
         _root,
     ),
     tfb.PowerTransform: MapOfNumbers(_positive, _domain_of_power_transform),
+    tfb.SoftClip: MapOfNumbers(
+        lambda b: Range(number_of(b.low, -math.inf), number_of(b.high, math.inf))
+    ),
     tfb.Softsign: MapOfNumbers(lambda b: Range(-1.0, 1.0)),
     tfb.SinhArcsinh: MapOfNumbers(_reals),
     tfb.LambertWTail: MapOfNumbers(_reals),

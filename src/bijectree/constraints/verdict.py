@@ -6,7 +6,6 @@ One judgement for all: `Reparam` refuses what fails when it binds, and `check` r
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,16 +37,14 @@ class Verdict:
     only_the_log_det: bool = False
 
 
-def judge(
-    bijector: Any, event_ndims: int, found: Linearised, near: Sequence[int]
-) -> Verdict:
+def judge(bijector: Any, event_ndims: int, found: Linearised, *, near: int) -> Verdict:
     """Hold a bijector to its promises at the points where its map was differentiated.
 
     Args:
         bijector: to look it up in the table of facts.
         event_ndims: how many axes of the model it declares to be one event.
         found: its map at some points.
-        near: which of these are near 0, where its Jacobian must have full rank; at others
+        near: which of these is near 0, where its Jacobian must have full rank; at others
             it may have saturated.
     """
     verdict = Verdict()
@@ -81,13 +78,11 @@ def judge(
         _there_and_back(found, verdict)
     else:
         verdict.notes.append("it only goes forward: no way back was checked")
-    rows = found.chart(near[0])
-    singular = [p for p in near if found.singular[p] and not undefined[p]]
-    if rows is None or singular:
-        point = singular[0] if singular else near[0]
+    rows = found.chart(near)
+    if rows is None or found.singular[near]:
         verdict.log_det = "singular"
         verdict.failures.append(
-            f"not bijective here: the Jacobian is singular {found.place(point)}"
+            f"not bijective here: the Jacobian is singular {found.place(near)}"
         )
         return verdict
     isometric = _in_its_own_measure(knowledge.state)
@@ -95,6 +90,30 @@ def judge(
     verdict.only_the_log_det = bool(faults) and not verdict.failures
     verdict.failures += faults
     return verdict
+
+
+def judge_in_use(
+    found: Linearised, point: int, got: float, dtype: Any, verdict: Verdict
+) -> None:
+    """Compare the log-det in the precision of a leaf with that in float64.
+
+    Args:
+        found: the map in float64.
+        point: at which of its points.
+        got: the log-det there, in the leaf's precision.
+        dtype: that precision.
+        verdict: where a fault, or a loss of digits, is noted, once.
+    """
+    expected = float(found.log_det[point])
+    scale = 1 + abs(expected) + found.events * found.inputs
+    noted = bool(verdict.failures or verdict.notes)
+    if noted or not math.isfinite(expected) or abs(got - expected) <= 1e-3 * scale:
+        return
+    verdict.log_det = f"{abs(got - expected):.0e} off"
+    (verdict.notes if abs(got - expected) <= 0.05 * scale else verdict.failures).append(
+        f"the log-det in {dtype} is {got:.6g}, in {found.dtype} {expected:.6g} "
+        f"{found.place(point)}"
+    )
 
 
 def is_augmented(bijector: Any) -> bool:

@@ -18,17 +18,14 @@ from jaxtyping import Array
 
 from .. import substrate
 from ..numerics import run_in_numpy
-from ..substrate import BIND_ERRORS, CALL_ERRORS, Kind
+from ..substrate import BIND_ERRORS, CALL_ERRORS, Kind, Linearised
 from .support import knowledge_of
-from .verdict import Verdict, judge
+from .verdict import Verdict, judge, judge_in_use
 
 # Events with more free coordinates, and leaves with more entries of Jacobian, are not
 # differentiated as they are.
 MOST_COORDINATES = 256
 MOST_ENTRIES = 4_000_000
-
-# How far from 0 the free coordinates are at most, a point for each.
-_SPREADS = (0.5, 1.0, 2.0)
 
 _verdicts: weakref.WeakKeyDictionary[Kind, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
@@ -80,13 +77,17 @@ def verify(kind: Kind, numbers: tuple[Any, ...], bijector: Any) -> Verdict:
     """
     try:
         with jax.enable_x64(True):
-            return _verify(kind, numbers, bijector, np.dtype(np.float64))
+            verdict, found = _verify(kind, numbers, bijector, np.dtype(np.float64))
+        if found is not None and not verdict.failures:
+            _in_use(kind, numbers, found, verdict)
+        return verdict
+    except jax.errors.JAXTypeError:
+        return Verdict()  # An opaque bijector holds traced numbers, which have no values.
     except CALL_ERRORS as error:
-        # Of those that insist on float32.
         if kind.compute_dtype == np.float64:
             return raised(bijector, error)
-    try:
-        return _verify(kind, numbers, bijector, kind.compute_dtype)
+    try:  # without float64, on which some do not compute
+        return _verify(kind, numbers, bijector, kind.compute_dtype)[0]
     except CALL_ERRORS as error:
         return raised(bijector, error)
 
@@ -99,12 +100,30 @@ def raised(bijector: Any, error: Exception) -> Verdict:
 
 def _verify(
     kind: Kind, numbers: tuple[Any, ...], bijector: Any, dtype: np.dtype
-) -> Verdict:
+) -> tuple[Verdict, Linearised | None]:
     kind = _smaller(kind, numbers, dtype)
     if not differentiable(kind):
-        return _along_directions(kind, numbers)
-    found = substrate.linearise(kind, numbers, _points(kind), most=MOST_COORDINATES)
-    return judge(bijector, kind.event_ndims, found, range(len(_SPREADS)))
+        return _along_directions(kind, numbers), None
+    points = _points(kind)
+    found = substrate.linearise(kind, numbers, points, most=MOST_COORDINATES)
+    return judge(bijector, kind.event_ndims, found, near=0), found
+
+
+def _in_use(
+    kind: Kind, numbers: tuple[Any, ...], found: Linearised, verdict: Verdict
+) -> None:
+    """Ask for the log-det in the precision of the leaf too."""
+    if kind.compute_dtype == found.dtype:
+        return
+    kind = _smaller(kind, numbers, kind.compute_dtype)
+    points = _points(kind)
+    if points[0].size != found.free[0].size:
+        return
+    own = functools.partial(substrate.forward_and_log_det, kind, numbers)
+    program = jax.make_jaxpr(own)(points[0])
+    for point, x in enumerate(points):
+        got = float(run_in_numpy(program, x)[1])
+        judge_in_use(found, point, got, kind.compute_dtype, verdict)
 
 
 def differentiable(kind: Kind) -> bool:
@@ -115,10 +134,13 @@ def differentiable(kind: Kind) -> bool:
 
 
 def _points(kind: Kind) -> np.ndarray:
+    """A point near 0, and two further out, where each coordinate has either sign."""
     random = np.random.default_rng(0)
-    spread = np.reshape(_SPREADS, (-1, *[1] * len(kind.free_shape)))
-    size = random.uniform(0.1, 1.0, (len(_SPREADS), *kind.free_shape)) * spread
-    return (size * random.choice([-1.0, 1.0], size.shape)).astype(kind.dtype)
+    signs = random.choice([-1.0, 1.0], kind.free_shape)
+    small, large, larger = (
+        random.uniform(a, b, kind.free_shape) for a, b in ((0.1, 1), (1, 2.5), (1, 2.5))
+    )
+    return np.stack([signs * small, -signs * large, signs * larger]).astype(kind.dtype)
 
 
 def _smaller(kind: Kind, numbers: tuple[Any, ...], dtype: np.dtype) -> Kind:

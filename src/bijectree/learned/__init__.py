@@ -11,3 +11,5 @@ from .fit_affine import fit_affine as fit_affine
 from .fit_centeredness import fit_centeredness as fit_centeredness
 from .fit_flow import fit_flow as fit_flow
 from .fit_report import FitReport as FitReport
+from .flow import Flow as Flow
+from .low_rank import LowRankAffine as LowRankAffine

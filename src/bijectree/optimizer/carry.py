@@ -162,7 +162,10 @@ def _dropped(old: Bound, new: Bound) -> dict[int, str]:
 
 def _same_map(old: Bound, new: Bound, i: int) -> bool:
     a, b = old.plan.rows[i], new.plan.rows[i]
-    same = (a.kind, a.members, a.on, a.function) == (b.kind, b.members, b.on, b.function)
+    same = all(
+        getattr(a, name) == getattr(b, name)
+        for name in ("kind", "members", "on", "function", "picked")
+    )
     return same and (a.slot < 0 or _same_bits(old.numbers[a.slot], new.numbers[b.slot]))
 
 

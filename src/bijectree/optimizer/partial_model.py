@@ -49,6 +49,7 @@ def without(reparam: Reparam, missing: frozenset[int]) -> Reparam:
             owner=None,
             on=(),
             function=None,
+            picked=None,
         )
     changed = Plan(plan.structure, tuple(rows), plan.outer)
     return of_bound(Bound(changed, reparam.bound.numbers, reparam.bound.held))

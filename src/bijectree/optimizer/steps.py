@@ -42,7 +42,9 @@ class Steps:
         self._followers = {i: self._that_follow(i) for i in self._needed}
         # These rows have a bijector of one leaf, which depends on no other.
         self._alone = {
-            i for i, row in plan.free if row.kind and not row.on and not row.members
+            i
+            for i, row in plan.free
+            if row.kind and not row.on and not row.members and row.picked is None
         }
         # A leaf without a bijector is its own free coordinate, and needs no watching
         # unless others depend on it.
@@ -118,13 +120,13 @@ class Steps:
         return self._only_moving(leaves)
 
     def _kept(self, arrays: Arrays) -> list[Any]:
-        """The leaves that do not move."""
+        """The leaves that do not move, or not all of whose entries do."""
         leaves: list[Any] = []
         for row, held, array in zip(
             self._plan.rows, self._bound.held, arrays, strict=True
         ):
             value = held if array is None else array
-            if row.role in ("free", "tied"):
+            if row.role in ("free", "tied") and row.picked is None:
                 value = None
             elif row.value is not None:
                 value = row.value.value
@@ -334,6 +336,9 @@ class Steps:
                     step, _ = step_with(add, *call)
                 else:
                     step, _ = step_of_leaf(*call)
+                if row.picked is not None:
+                    array = _get(arrays, i)
+                    updates[i] = jnp.full_like(array, -0.0)
                 bound.place(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = sum_of(_get(arrays, m), _get(updates, m))

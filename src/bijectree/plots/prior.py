@@ -145,7 +145,7 @@ def _find(reparam: Reparam, path: str) -> tuple[int, Row]:
 
 def _draw(structure: Any, numbers: Any, row: Row, name: str) -> np.ndarray:
     """Draws of the leaf from its prior, of shape (draws, elements)."""
-    if not hasattr(structure.build(numbers), "sample"):
+    if not hasattr(priors.build(structure, numbers), "sample"):
         raise ValueError(
             f"plot_prior: the prior of '{row.path}', {name}, has no method sample, by "
             "which to find where it lies"

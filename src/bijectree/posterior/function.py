@@ -1,5 +1,6 @@
 """A user's function, or data, as a pytree."""
 
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,8 @@ from jaxtyping import Array
 
 from .. import priors
 from ..reparam import Reparam
-from ..trees import PicklableTreedef, StaticLeaf
+from ..substrate import is_bijector
+from ..trees import PicklableTreedef, StaticLeaf, describe
 
 
 class Function(eqx.Module):
@@ -25,7 +27,8 @@ class Function(eqx.Module):
     fixed: tuple[StaticLeaf | None, ...] = eqx.field(static=True)
 
     def __init__(self, function: Any):
-        leaves, treedef = jtu.tree_flatten(function)
+        # Distributions that the function holds have their numbers in one order so.
+        leaves, treedef = jtu.tree_flatten(priors.spell_out(function, digits=False))
         array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
         pairs = list(zip(leaves, array, strict=True))
         self.arrays = tuple(x for x, yes in pairs if yes)
@@ -36,7 +39,42 @@ class Function(eqx.Module):
         """What was given."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if f is None else f.value for f in self.fixed]
-        return self.structure.treedef.unflatten(leaves)
+        return priors.put_together(self.structure.treedef.unflatten(leaves))
+
+
+def _check_arguments(reparam: Any, log_likelihood: Any, prior: Any) -> None:
+    """See that the arguments of a Posterior are not one another's.
+
+    Raises:
+        TypeError: what came is something else, and belongs elsewhere.
+    """
+    if not isinstance(reparam, Reparam):
+        raise TypeError(
+            f"reparam: expected a bt.Reparam, got {describe(reparam)}: the arguments are "
+            "Posterior(bt.Reparam(model, spec), log_likelihood, prior)"
+        )
+    if log_likelihood is None:
+        return
+    nodes = priors.leaf_of_prior(reparam.bound.plan.structure.treedef)
+    leaves = jtu.tree_leaves(log_likelihood, is_leaf=nodes)
+    expected = "log_likelihood: expected a function (model, *data) -> scalar or None, got"
+    if any(priors.is_distribution(x) for x in leaves):
+        what = describe(log_likelihood)
+        raise TypeError(f"{expected} {what}, a prior: that is the argument after it")
+    if not callable(log_likelihood) or _is_no_function(log_likelihood):
+        raise TypeError(f"{expected} {describe(log_likelihood)}")
+
+
+def _is_no_function(x: Any) -> bool:
+    """Whether something can be called and is meant for another place than this."""
+    ours = str(getattr(x, "__module__", "")).startswith(__name__.partition(".")[0] + ".")
+    return (
+        priors.is_distribution(x)
+        or is_bijector(x)
+        or priors.is_constraint(x)
+        or inspect.isclass(x)
+        or (ours and inspect.isfunction(x))
+    )
 
 
 def _is_function(prior: Any, reparam: Reparam) -> bool:
@@ -44,7 +82,7 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
 
     A tree written by hand with the class of the model may be callable, as the model is.
     """
-    if prior is None or not callable(prior) or priors.is_distribution(prior):
+    if prior is None or not callable(prior) or _is_no_function(prior):
         return False
     data = reparam.bound.plan.structure.treedef.node_data()
     return data is None or type(prior) is not data[0]
@@ -52,7 +90,10 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
 
 def _scalar(value: Any, what: str) -> Array:
     """A number that a user's function returned, or an error that says what it did."""
-    shape = jnp.shape(value)
+    try:
+        shape = jnp.shape(value)
+    except TypeError:
+        raise TypeError(f"{what} must return a scalar, got {describe(value)}") from None
     if shape != ():
         raise ValueError(
             f"{what} must return a scalar, got an array of shape {shape}: sum over "

@@ -6,10 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 
 from ..constraints import Support, support
-from ..priors import bijector_for
+from ..priors import bijector_for, build, counted_inside, has_traced_numbers
 from ..reparam import Reparam, Row, kept_leaves
 from .prior_terms import PriorPlan
 
@@ -29,11 +28,12 @@ def warn_mismatch(
     plan = reparam.bound.plan
     kept = kept_leaves(plan, reparam.bound.held, None, needed=False)
     missing = any(
-        leaf is None and row.value is None and row.role in ("frozen", "static")
+        leaf is None
+        and row.value is None
+        and (row.role in ("frozen", "static") or row.picked is not None)
         for leaf, row in zip(kept, plan.rows, strict=True)
     )
-    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves((reparam, numbers)))
-    if missing or traced or not priors.terms:
+    if missing or has_traced_numbers((reparam, numbers)) or not priors.terms:
         return
     random = np.random.default_rng(0)
     points = [spread * random.standard_normal(reparam.dim) for spread in _SPREADS]
@@ -48,17 +48,21 @@ def warn_mismatch(
         if sort in seen and not row.on:
             continue
         seen.add(sort)
-        prior = priors.recipes[term.slot].build(numbers[term.slot])
+        prior = build(priors.recipes[term.slot], numbers[term.slot])
         try:
             expected = support(bijector_for(prior))
         except (TypeError, ValueError):  # its support is not known
             continue
         values = [(leaves, leaves[term.position]) for leaves in models]
         own = [_own(reparam, row, leaves) for leaves, _ in values]
-        inside = [
-            _inside_or_rounded(expected, mine, value)
-            for mine, (_, value) in zip(own, values, strict=True)
-        ]
+        if row.picked is None:
+            inside = [
+                _inside_or_rounded(expected, mine, value)
+                for mine, (_, value) in zip(own, values, strict=True)
+            ]
+        else:
+            found = [counted_inside(prior, expected, value) for _, value in values]
+            inside = [bool(jnp.all(x)) for x in found]
         if not all(inside):
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' has the support: "

@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from .. import priors
-from ..reparam import Reparam, model_leaves
+from ..reparam import Reparam, free_leaves, kept_leaves, model_leaves
 from ..substrate import map_to_scalars
-from ..trees import describe
 from . import prior_terms, starts
-from .function import Function, _is_function, _scalar
+from .doubts import warn_of_doubts
+from .function import Function, _check_arguments, _is_function, _scalar
 from .mismatch import warn_mismatch
-from .prior_terms import PriorPlan
+from .prior_terms import PriorPlan, Term
 
 
 class Posterior(eqx.Module):
@@ -51,6 +51,11 @@ class Posterior(eqx.Module):
               one above several leaves holds for each of them.
             - a function `model -> scalar`.
             - `None`: flat everywhere, so that only the likelihood counts.
+        verify: whether distributions of other classes than the table of facts knows are
+            verified, for the numbers that they have: their own draws have a density and
+            do not repeat, those of numbers integrate to 1, and the map of a transformed
+            one is one to one with the Jacobian that its density says. Nothing can be
+            verified of traced numbers, nor is it of those that replace others later.
 
     Raises:
         ValueError: the prior does not fit the model: another structure, events of
@@ -59,7 +64,10 @@ class Posterior(eqx.Module):
             faults are listed with their paths.
 
     Warns:
-        UserWarning: the bijector of a leaf leaves the support of the leaf's prior.
+        UserWarning: the bijector of a leaf leaves the support of the leaf's prior; a
+            prior counts more densities than its leaf has coordinates, holds for numbers
+            in any order where the leaf's increase, or has mass where the leaf's dtype has
+            no numbers.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -87,14 +95,10 @@ class Posterior(eqx.Module):
         reparam: Reparam,
         log_likelihood: Callable[..., Any] | None,
         prior: PyTree | Callable[[PyTree], Any] = None,
+        *,
+        verify: bool = True,
     ):
-        if not isinstance(reparam, Reparam):
-            raise TypeError(f"expected a bt.Reparam, got {describe(reparam)}")
-        if log_likelihood is not None and not callable(log_likelihood):
-            raise TypeError(
-                "log_likelihood: expected a function (model, *data) -> scalar or None, "
-                f"got {describe(log_likelihood)}"
-            )
+        _check_arguments(reparam, log_likelihood, prior)
         self.reparam = reparam
         self._log_likelihood = None
         if log_likelihood is not None:
@@ -105,9 +109,11 @@ class Posterior(eqx.Module):
             self.prior_function = Function(prior)
         else:
             self.prior_plan, self.prior_numbers = prior_terms.make_prior_plan(
-                prior, reparam.bound.plan
+                prior, reparam.bound, verify=verify
             )
             warn_mismatch(reparam, self.prior_plan, self.prior_numbers)
+            if verify:
+                warn_of_doubts(reparam, self.prior_plan, self.prior_numbers)
 
     __hash__ = object.__hash__
 
@@ -160,11 +166,16 @@ class Posterior(eqx.Module):
             remains (a pole within the support) it is −∞.
         """
         dtype = _dtype(jtu.tree_leaves(free))
+        bound = self.reparam.bound
+        leaves = kept_leaves(bound.plan, bound.held, None)
+        coordinates = free_leaves(bound.plan, free)
         if jacobian:
-            model, log_det = self.reparam.forward_and_log_det(free)
+            coordinates, log_det = bound.fill_and_log_det(coordinates, leaves)
         else:
-            model, log_det = self.reparam.forward(free), jnp.zeros((), dtype)
-        total = self.log_prior(model).astype(dtype) + log_det.astype(dtype)
+            coordinates, log_det = bound.fill(coordinates, leaves), jnp.zeros((), dtype)
+        model = bound.plan.structure.treedef.unflatten(leaves)
+        total = self._log_prior(model, coordinates).astype(dtype)
+        total = total + log_det.astype(dtype)
         total = total + self.log_likelihood(model, *data).astype(dtype)
         return _never_infinite(total)
 
@@ -174,17 +185,39 @@ class Posterior(eqx.Module):
         Flat leaves count nothing. Nor do frozen leaves, whose prior is a constant, or
         tied ones, which are counted where they are tied to.
         """
+        return self._log_prior(model, None)
+
+    def _log_prior(self, model: PyTree, coordinates: list[Array] | None) -> Array:
+        """The log-prior at a model, and at its coordinates where these tell more."""
         if self.prior_function is not None:
             return _scalar(self.prior_function.build()(model), "the prior")
         dtype = _dtype(self._free_of(model))
         calls, leaves = self._prior_calls(model)
         if not calls:
             return jnp.zeros((), dtype)
+        for n, term in enumerate(
+            self.prior_plan.terms if coordinates is not None else ()
+        ):
+            if term.coordinate is not None:
+                assert coordinates is not None
+                calls[n] = self._call_at_free(term, *calls[n])
+                leaves[n] = coordinates[term.coordinate]
 
-        def term(recipe: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
-            return priors.log_prob(recipe, numbers, leaf).astype(dtype)
+        def value(recipes: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
+            if isinstance(recipes, tuple):
+                own, bijector = recipes
+                found = priors.log_prob_at_free(own, bijector, numbers, leaf)
+                return found.astype(dtype)
+            return priors.log_prob(recipes, numbers, leaf).astype(dtype)
 
-        return jnp.sum(map_to_scalars(term, calls, leaves))
+        return jnp.sum(map_to_scalars(value, calls, leaves))
+
+    def _call_at_free(self, term: Term, recipe: Any, numbers: tuple[Any, ...]) -> Any:
+        """The recipes of a prior and of its leaf's bijector, and the numbers of both."""
+        bound = self.reparam.bound
+        row = bound.plan.rows[term.position]
+        assert row.kind is not None
+        return (recipe, row.kind.recipe), (*numbers, *bound.numbers[row.slot])
 
     def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
         """What each leaf adds to `log_prior`, by path.

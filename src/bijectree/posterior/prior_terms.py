@@ -7,16 +7,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ..constraints import real
 from ..priors import (
+    at_masked,
     at_raw_number,
     is_distribution,
+    knows_at_free,
     leaf_of_prior,
     misfit,
     name,
     refuse,
     split,
+    why_wrong,
 )
-from ..reparam import Plan, Row
+from ..reparam import Bound, Row
 from ..substrate import Recipe
 from ..trees import HashedOnce, broadcast, describe, raise_all, unwrappable
 
@@ -30,12 +34,15 @@ class Term:
         path: its path.
         slot: which of the prior's distributions it is.
         name: what to call the distribution.
+        coordinate: where the density is given from the leaf's free coordinates, and not
+            from its value: their position among the leaves of free coordinates.
     """
 
     position: int
     path: str
     slot: int
     name: str
+    coordinate: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,9 +61,14 @@ class PriorPlan(HashedOnce):
 
 
 def make_prior_plan(
-    prior: PyTree, plan: Plan
+    prior: PyTree, bound: Bound, *, verify: bool
 ) -> tuple[PriorPlan, tuple[tuple[Any, ...], ...]]:
-    """Bind a prior tree to the model of a plan.
+    """Bind a prior tree to the model of a Reparam.
+
+    Args:
+        prior: a distribution or `None` at each leaf, or above several.
+        bound: the model's Reparam.
+        verify: whether distributions that are not known to be right are verified.
 
     Returns:
         The plan of the prior and the numbers of each distinct distribution in it.
@@ -64,7 +76,9 @@ def make_prior_plan(
     Raises:
         ValueError: the prior does not fit the model; all faults are listed.
     """
+    plan = bound.plan
     rows = plan.rows
+    coordinates = {i: n for n, (i, _) in enumerate(plan.free)}
     skeleton = plan.structure.treedef.unflatten([_stand_in(row) for row in rows])
     groups, faults = broadcast(prior, skeleton, leaf_of_prior(plan.structure.treedef))
     raise_all("Posterior: the prior's structure is not the model's", faults)
@@ -99,11 +113,22 @@ def make_prior_plan(
             if i in nodes:
                 faults.append(f"at '{row.path}': {at_raw_number(value, nodes[i])}")
                 continue
-            fault = misfit(value, recipe, numbers, row.shape, row.dtype)
+            fault, which = misfit(value, recipe, numbers, row.shape, row.dtype), slot
+            if not fault and verify:
+                fault = why_wrong(recipe, numbers, _chart(row, bound))
+            if row.picked is not None and not fault:
+                which, fault = len(parts), _count_mapped(value, row, parts)
             if fault:
                 faults.append(f"at '{row.path}': {fault}")
             elif row.role == "free":
-                terms.append(Term(i, row.path, slot, name(value)))
+                at_free = _is_known_at_free(value, row, bound)
+                where = coordinates[i] if at_free else None
+                terms.append(Term(i, row.path, which, name(value), where))
+                if row.picked is not None:
+                    notes.append(
+                        f"'{row.path}' is held where it is masked: its prior "
+                        f"{name(value)} counts what is mapped"
+                    )
             else:
                 why = "follows another leaf" if row.role == "tied" else "is a constant"
                 notes.append(
@@ -114,6 +139,40 @@ def make_prior_plan(
     terms.sort(key=lambda term: term.position)
     recipes, numbers = zip(*parts, strict=True) if parts else ((), ())
     return PriorPlan(tuple(terms), recipes, tuple(notes)), numbers
+
+
+def _count_mapped(
+    distribution: Any, row: Row, parts: list[tuple[Recipe, tuple[Any, ...]]]
+) -> str:
+    """Append a prior that counts what is mapped of a masked leaf; why there is none."""
+    assert row.picked is not None
+    try:
+        counted = at_masked(distribution, row.picked.mask, row.picked.zero_axis)
+    except ValueError as error:
+        return str(error)
+    parts.append(split(counted))
+    return ""
+
+
+def _is_known_at_free(distribution: Any, row: Row, bound: Bound) -> bool:
+    """Whether a leaf's free coordinates alone tell the density of its prior."""
+    bijector = _own_bijector(row, bound)
+    return bijector is not None and knows_at_free(distribution, bijector)
+
+
+def _chart(row: Row, bound: Bound) -> Any:
+    """The bijector onto what a leaf may hold; `None` where that is not known."""
+    alone = row.role == "free" and row.owner is None and not row.members
+    alone = alone and row.picked is None
+    return real() if alone and row.kind is None else _own_bijector(row, bound)
+
+
+def _own_bijector(row: Row, bound: Bound) -> Any:
+    """The bijector of a leaf that depends on no other leaf, if it has one."""
+    alone = row.kind is not None and row.owner is None and not row.members
+    if not alone or row.function is not None or row.picked is not None:
+        return None
+    return bound.bijector(row, ())
 
 
 def _stand_in(row: Row) -> Any:

@@ -12,12 +12,12 @@ from jax.core import Tracer
 from ..constraints import (
     Elementwise,
     Range,
-    SetTag,
     corr_cholesky,
     corr_matrix,
     greater_than,
     interval,
     interval_of,
+    knowledge_of,
     less_than,
     lower_cholesky,
     ordered_vector,
@@ -178,6 +178,9 @@ def _transformed(prior: Any) -> tfb.Bijector:
     why = why_not_minimal(prior.bijector, base)
     if why:
         raise _wrong_density(prior, why)
+    fault = knowledge_of(prior.bijector, support(base)).fault
+    if fault:
+        raise _wrong_density(prior, fault)
     chain = tfb.Chain([prior.bijector, base])
     span = interval_of(chain)
     if span is not None:
@@ -186,26 +189,20 @@ def _transformed(prior: Any) -> tfb.Bijector:
     for make in _OURS:
         if found.same_set(support(make())):
             return make()
-    _same_measure(prior)
     return chain
 
 
-def _same_measure(prior: Any) -> None:
-    """See that TFP's density of a scaled set is one over minimal coordinates.
+def _concatenated(prior: Any) -> tfb.Bijector:
+    """The parts have one support, whatever the axis."""
+    first, *others = (bijector_for(part) for part in prior.distributions)
+    if all(other == first for other in others):
+        return first
+    raise ValueError("the parts of a concatenation have supports that differ")
 
-    Raises:
-        ValueError: it counts all entries, as it does of all sets but a simplex.
-    """
-    base = support(bijector_for(prior.distribution))
-    simplex = base.tag is SetTag.SIMPLEX
-    moved = type(prior.bijector) in (tfb.Identity, tfb.Shift)
-    scaled = not moved and prior.bijector.forward_min_event_ndims == 0
-    if scaled and base.event_ndims and not base.solid and not simplex:
-        raise ValueError(
-            f"TransformedDistribution: TFP's log-det of {prior.bijector.name} over "
-            f"{base.description} counts every entry, not the free coordinates; give a "
-            "prior for the value before it, as a callable"
-        )
+
+def _sinh_arcsinh(prior: Any) -> tfb.Bijector:
+    """All real numbers, unless it is made of something else than a normal."""
+    return real() if type(prior.distribution) is tfd.Normal else _transformed(prior)
 
 
 # The sets that TFP maps onto in another measure, or less exactly.

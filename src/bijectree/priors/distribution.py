@@ -7,15 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .. import substrate
 from ..constraints import snap_inside
+from ..numerics import run_in_numpy
 from ..substrate import Recipe, tfd
-from ..trees import StaticLeaf
+from . import at_free
 from .lookup import bijector_for
+from .spelled_out import put_together, spell_out
 
 
 def is_distribution(x: Any) -> bool:
@@ -24,18 +25,14 @@ def is_distribution(x: Any) -> bool:
 
 
 def split(distribution: Any) -> tuple[Recipe, tuple[Any, ...]]:
-    """Take a distribution apart into its structure and its numbers.
+    """Take a distribution apart into its structure and its numbers."""
+    return substrate.split(spell_out(distribution))
 
-    NumPyro keeps Python floats as they are: they too are numbers, which may change
-    without a new trace.
-    """
-    try:
-        leaves, treedef = jtu.tree_flatten(distribution)
-    except NotImplementedError:  # TFP registered it, but it has no flattening
-        whole = StaticLeaf(distribution, once=True)
-        return Recipe(jtu.tree_structure(0), (whole,), ()), ()
-    leaves = [np.float64(x) if type(x) is float else x for x in leaves]
-    return substrate.split(treedef.unflatten(leaves))
+
+def build(recipe: Recipe, numbers: tuple[Any, ...], dtype: Any = float) -> Any:
+    """Put the numbers back, all in one dtype: a distribution again."""
+    dtype = jnp.result_type(dtype)
+    return put_together(recipe.build(substrate.cast_numbers(numbers, dtype)))
 
 
 def compute_dtype(leaf_dtype: Any) -> np.dtype:
@@ -74,9 +71,65 @@ def log_probs(
     recipe: Recipe, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
     """The log-densities of a leaf: one for each element, or event."""
-    with substrate.exactly():
-        distribution = recipe.build(substrate.cast_numbers(numbers, dtype))
+
+    def evaluate() -> Array:
+        distribution = build(recipe, numbers, dtype)
         return distribution.log_prob(_inside(distribution, leaf, dtype))
+
+    with substrate.exactly():
+        try:
+            return evaluate()
+        except ERRORS as error:
+            # Some of TFP's compute shapes as arrays, and then ask for their values.
+            try:
+                with jax.ensure_compile_time_eval():
+                    return evaluate()
+            except ERRORS:
+                raise error from None
+
+
+# What TFP and NumPyro raise when shapes or dtypes do not suit them.
+ERRORS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+)
+
+
+def log_prob_at_free(
+    recipe: Recipe,
+    bijector: Recipe,
+    numbers: tuple[Any, ...],
+    free: Inexact[Array, "..."],
+) -> Float[Array, ""]:
+    """The log-density of a leaf from its free coordinates, summed.
+
+    Args:
+        recipe: with `bijector`, a distribution that `knows_at_free`.
+        bijector: of the leaf.
+        numbers: the distribution's, then the bijector's.
+        free: the leaf's free coordinates.
+    """
+    numbers = substrate.as_arrays(numbers)
+    return _log_prob_at_free(recipe, bijector, compute_dtype(free.dtype), numbers, free)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _log_prob_at_free(
+    recipe: Recipe,
+    bijector: Recipe,
+    dtype: np.dtype,
+    numbers: tuple[Any, ...],
+    free: Array,
+) -> Array:
+    with substrate.exactly():
+        own, others = numbers[: recipe.count], numbers[recipe.count :]
+        distribution = build(recipe, own, dtype)
+        made = bijector.build(substrate.cast_numbers(others, dtype))
+        return at_free.log_prob_at_free(distribution, made, free.astype(dtype))
 
 
 # Where their support ends, so do the density and its slope, at finite numbers.
@@ -112,17 +165,37 @@ def sample(
 ) -> Inexact[Array, "..."]:
     """Draw a leaf of a shape from its prior, independent over elements or events."""
     with substrate.exactly():
-        distribution = recipe.build(substrate.cast_numbers(numbers, dtype))
+        distribution = build(recipe, numbers, dtype)
         event = _as_shape(getattr(distribution, "event_shape", ())) or ()
         batch = _as_shape(getattr(distribution, "batch_shape", ())) or ()
         lead = shape[: len(shape) - len(event)]
         if lead[len(lead) - len(batch) :] == batch:
-            return _draw(distribution, lead[: len(lead) - len(batch)], key).astype(dtype)
+            return draw(distribution, lead[: len(lead) - len(batch)], key).astype(dtype)
         # The batch broadcasts along the leaf: draw for each pair, keep those that match.
-        draws = _draw(distribution, lead, key)
+        draws = draw(distribution, lead, key)
         here = np.indices(lead)
         ofs = zip(here[len(lead) - len(batch) :], batch, strict=True)
         return draws[(*here, *(0 * i if n == 1 else i for i, n in ofs))].astype(dtype)
+
+
+def sample_in_numpy(
+    recipe: Recipe, numbers: tuple[Any, ...], shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """Draw a leaf of a shape in float64, always the same, compiling nothing if possible.
+
+    Returns:
+        The draws; `None` if the distribution cannot be drawn from.
+    """
+    with jax.enable_x64(True):
+        draw = functools.partial(sample, recipe, np.dtype(np.float64), numbers, shape)
+        key = jax.random.key(0)
+        try:
+            try:
+                return np.asarray(run_in_numpy(jax.make_jaxpr(draw)(key), key)[0])
+            except ERRORS:  # a sampler that cannot be traced, or with keys in arrays
+                return np.asarray(draw(key))
+        except NoDrawsError:
+            return None
 
 
 def sample_shape(distribution: Any, n: int) -> tuple[int, ...]:
@@ -136,7 +209,7 @@ class NoDrawsError(ValueError):
     """A distribution has a density but no draws."""
 
 
-def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
+def draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array:
     """Sample, whichever library made the distribution."""
     none = f"{name(distribution)} cannot be drawn from"
     if not hasattr(distribution, "sample"):
@@ -148,7 +221,7 @@ def _draw(distribution: Any, shape: tuple[int, ...], key: PRNGKeyArray) -> Array
             if "seed" in inspect.signature(distribution.sample).parameters:
                 return distribution.sample(sample_shape=shape, seed=key)  # TFP, distrax
             return distribution.sample(key, shape)  # NumPyro, flowjax
-        except NotImplementedError as error:
+        except ERRORS as error:
             raise NoDrawsError(f"{none}: {_words(error)}") from error
 
 
@@ -167,4 +240,5 @@ def _as_shape(shape: Any) -> tuple[int, ...] | None:
 
 def _words(error: Exception) -> str:
     """What an error says; its type where it says nothing, as a bare `assert`."""
-    return str(error) or type(error).__name__
+    # Of JAX's, the lines after the first are about its own code.
+    return str(error).strip().partition("\n")[0] or type(error).__name__

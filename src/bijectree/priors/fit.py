@@ -12,6 +12,7 @@ from .. import substrate
 from ..substrate import Recipe
 from ..trees import UNWRAP_FIRST, describe
 from .distribution import (
+    ERRORS,
     _as_shape,
     _words,
     compute_dtype,
@@ -19,6 +20,7 @@ from .distribution import (
     log_probs,
     name,
 )
+from .facts import parts_of, wrong_by_value
 from .lookup import why_no_density
 
 
@@ -31,17 +33,6 @@ def _abstract_log_probs(
     return jax.eval_shape(functools.partial(log_probs, recipe, dtype), numbers, leaf)
 
 
-# What TFP and NumPyro raise when shapes or dtypes do not suit them.
-_ERRORS = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-)
-
-
 def misfit(
     distribution: Any,
     recipe: Recipe,
@@ -50,11 +41,25 @@ def misfit(
     leaf_dtype: Any,
 ) -> str:
     """Why a distribution cannot stand at a leaf, from shapes alone; "" if it can."""
+    try:
+        return _misfit(distribution, recipe, numbers, shape, leaf_dtype)
+    except ERRORS as error:
+        kind = type(error).__name__
+        return f"{name(distribution)} cannot be looked into: {kind}: {_words(error)}"
+
+
+def _misfit(
+    distribution: Any,
+    recipe: Recipe,
+    numbers: tuple[Any, ...],
+    shape: tuple[int, ...],
+    leaf_dtype: Any,
+) -> str:
     what = name(distribution)
     leaf = f"the leaf's shape {shape}"
     if _is_discrete(distribution):
         return f"{what} is discrete, the leaf is continuous"
-    why = why_no_density(distribution)
+    why = _why_no_density(distribution)
     if why:
         return f"{what} has no density there: {why}"
     expected: tuple[int, ...] | None = None
@@ -77,9 +82,11 @@ def misfit(
             )
     dtype = compute_dtype(leaf_dtype)
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
+    opaque = any(part is not None and part.once for part in recipe.fixed)
+    look = _abstract_log_probs.__wrapped__ if opaque else _abstract_log_probs
     try:
-        result = _abstract_log_probs(recipe, avals, shape, dtype)
-    except _ERRORS as error:
+        result = look(recipe, avals, shape, dtype)
+    except ERRORS as error:
         return f"{what} does not fit {describe_leaf(shape, leaf_dtype)}: {_words(error)}"
     if not jnp.issubdtype(result.dtype, jnp.floating):
         return f"{what} gives a log-density of dtype {result.dtype} there"
@@ -98,6 +105,18 @@ def at_raw_number(distribution: Any, node: str) -> str:
     )
 
 
+def _why_no_density(distribution: Any) -> str:
+    """Why a distribution, or one that it is made of, has no density, or a wrong one."""
+    why = why_no_density(distribution) or wrong_by_value(distribution)
+    if why:
+        return why
+    for part in parts_of(distribution):
+        why = _why_no_density(part)
+        if why or _is_discrete(part):
+            return f"it is made of {name(part)}: {why or 'that is discrete'}"
+    return ""
+
+
 def describe_leaf(shape: tuple[int, ...], dtype: Any) -> str:
     """A leaf in words."""
     return describe(jax.ShapeDtypeStruct(shape, dtype))
@@ -110,8 +129,21 @@ def refuse(value: Any) -> str:
         return (
             f"got the class {value.__name__}; {expected}. Call it: {value.__name__}(...)"
         )
+    if substrate.is_bijector(value):
+        return (
+            f"got the bijector {value.name}; {expected}. A bijector goes into the spec "
+            "of the Reparam"
+        )
+    if is_constraint(value):
+        return (
+            f"got the constraint or transform {type(value).__name__.strip('_')}; "
+            f"{expected}. bt.bijector_for makes a bijector of a constraint, which goes "
+            "into the spec of the Reparam"
+        )
     if callable(value):
         name = getattr(value, "__name__", type(value).__name__)
+        if str(getattr(value, "__module__", "")).startswith(_PACKAGE):
+            return f"got the function bt.{name}; {expected}. It makes what a spec holds"
         return (
             f"got the function {name}; {expected}. A prior that is a function takes the "
             f"whole model: prior={name}"
@@ -119,6 +151,18 @@ def refuse(value: Any) -> str:
     if hasattr(value, "logpdf"):
         return f"got {describe(value)}, which has logpdf; {expected}"
     return f"got {describe(value)}; {expected}"
+
+
+def is_constraint(x: Any) -> bool:
+    """Whether `x` is one of NumPyro's constraints or transforms, which can be called."""
+    bases = {f"{cls.__module__}.{cls.__name__}" for cls in type(x).__mro__}
+    return not bases.isdisjoint(
+        f"numpyro.distributions.{base}"
+        for base in ("constraints.Constraint", "transforms.Transform")
+    )
+
+
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 def _broadcasts(batch: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -12,8 +12,10 @@ from ..substrate import tfb, tfd
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
 
 
-# NumPyro's classes, by their names: NumPyro itself need not be installed.
+# Classes of other packages, by their names: the packages need not be installed.
 _numpyro_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
+_distrax_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
+_BY_NAME = {"numpyro": _numpyro_table, "distrax": _distrax_table}
 
 
 def register(cls: type, make: Callable[[Any], tfb.Bijector]) -> None:
@@ -35,6 +37,15 @@ def register(cls: type, make: Callable[[Any], tfb.Bijector]) -> None:
         'numbers between 0 and 100'
     """
     _table[cls] = make
+    _by_users.add(cls)
+
+
+_by_users: set[type] = set()
+
+
+def is_registered(prior: Any) -> bool:
+    """Whether a user has said which bijector goes with a distribution's class."""
+    return not _by_users.isdisjoint(type(prior).__mro__)
 
 
 def bijector_for(prior: Any) -> tfb.Bijector:
@@ -66,18 +77,19 @@ def bijector_for(prior: Any) -> tfb.Bijector:
     for cls in type(prior).__mro__:
         if cls in _table:
             return _table[cls](prior)
-        if cls.__module__.split(".")[0] == "numpyro" and cls.__name__ in _numpyro_table:
-            return _numpyro_table[cls.__name__](prior)
+        of_package = _BY_NAME.get(cls.__module__.partition(".")[0], {})
+        if cls.__name__ in of_package:
+            return of_package[cls.__name__](prior)
     if isinstance(prior, tfd.Distribution):
         return _default(prior)
-    if _read(prior, "is_discrete") is True:
+    if read(prior, "is_discrete") is True:
         raise _without_chart(prior, _DISCRETE)
-    if hasattr(type(prior), "support") or _read(prior, "support") is not None:
+    if hasattr(type(prior), "support") or read(prior, "support") is not None:
         return _by_support(prior)  # NumPyro's distributions, and others like them
     raise TypeError(f"a distribution or a constraint is needed, got {prior!r}")
 
 
-def _read(prior: Any, attribute: str) -> Any:
+def read(prior: Any, attribute: str) -> Any:
     """An attribute; `None` where it fails, as NumPyro's do without words."""
     try:
         return getattr(prior, attribute, None)
@@ -87,7 +99,7 @@ def _read(prior: Any, attribute: str) -> Any:
 
 def _by_support(prior: Any) -> tfb.Bijector:
     """From the constraint that a distribution gives as its support."""
-    found = _read(prior, "support")
+    found = read(prior, "support")
     if found is None:
         raise _without_chart(prior, _UNKNOWN)
     try:
@@ -107,6 +119,12 @@ _POINT = "it allows a single value; freeze the leaf (bt.frozen)"
 _POINT_MASS = "it gives single values positive probability, so it has no density"
 
 
+_CENSORED = (
+    "it gives the probability of what is censored, which is a likelihood of data and no "
+    "density of a leaf"
+)
+
+
 class NoDensityError(ValueError):
     """A distribution has no density over a continuous leaf, or gives another one."""
 
@@ -123,7 +141,7 @@ def why_no_density(prior: Any) -> str:
 
 
 def _without_chart(prior: Any, why: str) -> ValueError:
-    none = why in (_DISCRETE, _POINT, _POINT_MASS)
+    none = why in (_DISCRETE, _POINT, _POINT_MASS, _CENSORED)
     error = NoDensityError if none else ValueError
     return error(f"no bijector for {_name(prior)}: {why}")
 

@@ -23,6 +23,7 @@ from ..constraints import (
 from ..substrate import tfb
 from .composed import _alike, _hull, _mixture, _same, onto
 from .lookup import (
+    _CENSORED,
     _DISCRETE,
     _POINT,
     _POINT_MASS,
@@ -144,6 +145,14 @@ _numpyro_table.update(
         **dict.fromkeys(
             ("HurdleGamma", "HurdleLogNormal", "HurdleProbs", "HurdleLogits"),
             _refuse(_POINT_MASS),
+        ),
+        **dict.fromkeys(
+            (
+                "IntervalCensoredDistribution",
+                "LeftCensoredDistribution",
+                "RightCensoredDistribution",
+            ),
+            _refuse(_CENSORED),
         ),
     }
 )

@@ -6,27 +6,30 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .. import substrate
 from ..trees import broadcast, is_inexact, path_string, raise_all, unwrappable
 from . import distribution, fit
 from .distribution import NoDrawsError
+from .facts import has_traced_numbers, is_proven
 from .lookup import bijector_for
+from .verification import why_wrong
 
 _DRAWS = 1000
 
 
-def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree:
+def spec_from_prior(
+    model: PyTree, prior: PyTree, *, rest: Any = None, verify: bool = True
+) -> PyTree:
     """Build the spec that a prior asks for: a bijector onto the support of each part.
 
     Where the prior is `None`, the spec is `rest`. `bt.bijector_for` says which bijector
-    goes with a distribution, and `bt.register` teaches it another. The pair is
-    tried on 1,000 draws of each distribution, in float64: each must have a finite free
-    value and map back to itself. (A draw that underflowed onto the boundary, such as 0
-    from a gamma distribution of small shape, is let pass; so is a distribution that
-    cannot be drawn from.)
+    goes with a distribution, and `bt.register` teaches it another. A distribution that is
+    not known to be right is verified, as by `bt.Posterior`, and the pair is tried on
+    1,000 of its draws, in float64: each must have a finite free value and map back to
+    itself. (A draw that underflowed onto the boundary is let pass; so is a distribution
+    that cannot be drawn from.)
 
     Args:
         model: any pytree; shapes are enough.
@@ -35,14 +38,15 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
         rest: what stands in the spec at floating-point leaves without a prior: `None`
             (free, any number), or `bt.frozen` where the model has many of which a few
             are to be found.
+        verify: whether distributions that are not known to be right are tried.
 
     Returns:
         A pytree of the model's structure.
 
     Raises:
         ValueError: the prior does not fit the model, has no known or no continuous
-            support, or has draws that the bijector does not reach. All faults are listed
-            with their paths.
+            support, has draws that the bijector does not reach, or fails what `Posterior`
+            verifies. All faults are listed with their paths.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -54,6 +58,13 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
         >>> bt.spec_from_prior(model, prior, rest=bt.frozen)["shift"] is bt.frozen
         True
     """
+    if any(map(distribution.is_distribution, _leaves(model))) and not any(
+        map(distribution.is_distribution, _leaves(prior))
+    ):
+        raise TypeError(
+            "spec_from_prior takes the model first and the prior after it; the first "
+            "argument holds distributions"
+        )
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, fit.leaf_of_prior(treedef))
     raise_all("spec_from_prior: the prior's structure is not the model's", faults)
@@ -75,7 +86,7 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
             )
             continue
         if id(value) not in made:
-            made[id(value)] = _bijector(value)
+            made[id(value)] = _bijector(value, verify=verify)
         bijector, fault = made[id(value)]
         if fault:
             faults.append(f"at {where}: {fault}")
@@ -94,16 +105,21 @@ def spec_from_prior(model: PyTree, prior: PyTree, *, rest: Any = None) -> PyTree
     return treedef.unflatten(spec)
 
 
-def _bijector(prior: Any) -> tuple[Any, str]:
+def _leaves(tree: PyTree) -> list[Any]:
+    return jtu.tree_leaves(tree, is_leaf=distribution.is_distribution)
+
+
+def _bijector(prior: Any, *, verify: bool) -> tuple[Any, str]:
     """The bijector onto a distribution's support, or why there is none."""
+    recipe, numbers = distribution.split(prior)
+    made = distribution.build(recipe, numbers)
     try:
-        bijector = bijector_for(prior)
+        bijector = bijector_for(made)
     except (ValueError, TypeError) as error:
         return None, str(error)
-    numbers = (*distribution.split(prior)[1], *jtu.tree_leaves(bijector))
-    if any(isinstance(x, Tracer) for x in numbers):
-        return bijector, ""  # the numbers are not known, so there is nothing to draw
-    return bijector, _missed(prior, bijector)
+    if not verify or has_traced_numbers((numbers, bijector)) or is_proven(made):
+        return bijector, ""
+    return bijector, _missed(prior, bijector) or why_wrong(recipe, numbers, bijector)
 
 
 def _missed(prior: Any, bijector: Any) -> str:
@@ -113,17 +129,19 @@ def _missed(prior: Any, bijector: Any) -> str:
         recipe, numbers = distribution.split(prior)
         shape = distribution.sample_shape(prior, _DRAWS)
         key = jax.random.key(0)
-        dtype = np.dtype(np.float64)
+        # A class may insist on float32, whatever its numbers are.
+        own = getattr(distribution.build(recipe, numbers, np.float64), "dtype", None)
+        dtype = np.dtype(np.float32 if own == np.float32 else np.float64)
         try:
             draws = distribution.sample(recipe, dtype, numbers, shape, key)
         except NoDrawsError:
             return ""  # such as an improper prior
         recipe, numbers = substrate.split(bijector)
-        name = f"{distribution.name(prior)} (bijector {bijector.name})"
+        what = f"{distribution.name(prior)} (bijector {bijector.name})"
         try:
             kind = substrate.bind(recipe, numbers, shape, dtype)
         except (ValueError, TypeError) as error:
-            return f"{name}: the bijector cannot take its draws: {error}"
+            return f"{what}: the bijector cannot take its draws: {error}"
         free, outside = substrate.inverse_and_outside(kind, numbers, draws)
         back = substrate.forward(kind, numbers, free)
         if kind.elementwise:
@@ -137,6 +155,6 @@ def _missed(prior: Any, bijector: Any) -> str:
         index = tuple(np.argwhere(bad)[0])
         text = np.array2string(np.asarray(draws)[index], precision=6, threshold=6)
         return (
-            f"{name}: {bad.sum()} of {bad.size} draws are not in what the bijector "
+            f"{what}: {bad.sum()} of {bad.size} draws are not in what the bijector "
             f"reaches, such as {' '.join(text.split())}."
         )

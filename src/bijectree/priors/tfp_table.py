@@ -23,10 +23,12 @@ from ..constraints import (
 from ..substrate import tfb, tfd
 from .composed import (
     _batch_reshape,
+    _concatenated,
     _mixture,
     _mixture_same_family,
     _same,
     _sample,
+    _sinh_arcsinh,
     _transformed,
     onto,
 )
@@ -98,7 +100,7 @@ _group(
     MultivariateNormalDiagPlusLowRank MultivariateNormalDiagPlusLowRankCovariance
     MultivariateNormalFullCovariance MultivariateNormalLinearOperator
     MultivariateNormalTriL MultivariateStudentTLinearOperator Normal
-    NormalInverseGaussian SigmoidBeta SinhArcsinh StudentT StudentTProcess
+    NormalInverseGaussian SigmoidBeta StudentT StudentTProcess
     StudentTProcessRegressionModel TwoPieceNormal TwoPieceStudentT
     VariationalGaussianProcess""",
 )
@@ -106,7 +108,7 @@ _group(
 
 _group(
     lambda prior: positive(),
-    """BetaQuotient Chi Chi2 Exponential Gamma GammaGamma HalfNormal InverseGamma
+    """Chi Chi2 Exponential Gamma GammaGamma HalfNormal InverseGamma
     InverseGaussian LogLogistic LogNormal NoncentralChi2 Weibull""",
 )
 
@@ -119,7 +121,7 @@ _group(
 
 _group(
     _between("low", "high"),
-    "Bates PERT Triangular TruncatedCauchy TruncatedNormal Uniform",
+    "PERT Triangular TruncatedCauchy TruncatedNormal Uniform",
 )
 
 
@@ -181,6 +183,34 @@ _group(lambda prior: _mixture(prior, list(prior.components)), "Mixture")
 
 
 _group(_transformed, "TransformedDistribution LambertWDistribution")
+
+
+_group(_concatenated, "BatchConcat")
+
+
+_group(_sinh_arcsinh, "SinhArcsinh")
+
+
+def _wrong(why: str) -> Callable[[Any], tfb.Bijector]:
+    def make(prior: Any) -> tfb.Bijector:
+        raise _wrong_density(prior, why)
+
+    return make
+
+
+_group(
+    _wrong("TFP's is NaN in the middle of its support, near 1"),
+    "BetaQuotient",
+)
+
+
+_group(
+    _wrong(
+        "TFP's cannot be traced, so it has no gradient; give the leaf of each summand a "
+        "tfd.Uniform"
+    ),
+    "Bates",
+)
 
 
 _group(_refuse(_POINT), "Deterministic VectorDeterministic")

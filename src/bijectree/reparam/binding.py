@@ -1,7 +1,6 @@
 """Binding a spec to a model: who maps what, and every fault of it at once."""
 
 import dataclasses
-import graphlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -22,20 +21,22 @@ from ..trees import (
     is_array,
     is_inexact,
     raise_all,
+    shape_and_dtype,
     split_axes,
     unwrappable,
 )
 from .binding_faults import (
     _ambiguous,
     _at_raw_numbers,
-    _is_distribution,
     _item_name,
-    _not_a_spec_leaf,
+    is_distribution,
+    not_a_spec_leaf,
 )
-from .dependence import trace
+from .dependence import in_order, trace
 from .leaves import tie_fault
-from .plan import Plan, Row, owner
-from .spec_items import Dependent, Joint, Tied, frozen, is_spec_leaf
+from .masked import bind_masked
+from .plan import Plan, Row
+from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
 
 
 def make_plan(
@@ -58,7 +59,7 @@ def make_plan(
     """
     # A distribution is a tree to JAX; here it is one thing in the wrong place.
     groups, faults = broadcast(
-        spec, model, lambda x: is_spec_leaf(x) or _is_distribution(x)
+        spec, model, lambda x: is_spec_leaf(x) or is_distribution(x)
     )
     raise_all("Reparam: the spec's structure is not the model's", faults)
     binding = _Binding(model, verify=verify)
@@ -88,7 +89,12 @@ class _Binding:
         self.items: list[Any] = [None] * len(self.leaves)
         self.joints: dict[int, list[int]] = {}  # a joint's id: its leaves in order
         self.rows = [
-            Row(path, "static", *_shape_and_dtype(leaf), value=_static(leaf))
+            Row(
+                path,
+                "static",
+                *shape_and_dtype(leaf),
+                value=None if is_array(leaf) else StaticLeaf(leaf),
+            )
             for path, leaf in zip(self.model.paths, self.leaves, strict=True)
         ]
         self.held: list[Any] = [
@@ -172,7 +178,7 @@ class _Binding:
                 continue
             row = self.rows[i]
             if not is_spec_leaf(item):
-                self.faults.append(f"at '{row.path}': {_not_a_spec_leaf(item)}")
+                self.faults.append(f"at '{row.path}': {not_a_spec_leaf(item)}")
             elif item is frozen:
                 self.rows[i] = dataclasses.replace(row, role="frozen")
             elif isinstance(item, Tied):
@@ -186,6 +192,8 @@ class _Binding:
                 )
             elif isinstance(item, Joint):
                 self._join(i, item)
+            elif isinstance(item, Masked):
+                self._mask(i, item)
             else:
                 self._map(i, item, row.shape, row.dtype)
         self.faults += _ambiguous(self.rows)
@@ -194,11 +202,22 @@ class _Binding:
         self.rows[i] = dataclasses.replace(row, role="free", **changes)
         self.held[i] = None
 
+    def _mask(self, i: int, item: Masked) -> None:
+        """Bind a bijector to some entries of a leaf; the others keep their values."""
+        row, held = self.rows[i], self.held[i]
+        if not item.mask.any() and item.mask.shape == row.shape[: item.mask.ndim]:
+            self.rows[i] = dataclasses.replace(row, role="frozen")
+            return
+        self._map(i, item.bijector, row.shape, row.dtype, mask=item.mask)
+        self.held[i], picked = held, self.rows[i].picked
+        fault = picked.held_fault(held) if picked is not None else ""
+        self.faults += [f"at '{row.path}': {fault}"] if fault else []
+
     def _map(
         self, i: int, item: Any, shape: tuple[int, ...], dtype: Any, **more: Any
     ) -> None:
         """Bind a bijector, or a function that makes one, to leaf `i`."""
-        row = self.rows[i]
+        row, mask = self.rows[i], more.pop("mask", None)
         slot = self._slot(item.function if isinstance(item, Dependent) else item)
         structure, numbers = self.parts[slot]
         where = self._paths(more.get("members", (i,)))
@@ -212,13 +231,20 @@ class _Binding:
         try:
             if function is not None and known:
                 structure, numbers = self._depend(slot, on)
-            if known:
+            if known and mask is not None:
+                found = bind_masked(structure, numbers, mask, shape, dtype)
+                kind, numbers, more["picked"] = found
+                if function is None:
+                    item, slot = kind.recipe.build(numbers), len(self.parts)
+                    self.parts.append((kind.recipe, numbers))
+            elif known:
                 kind = bind(structure, numbers, shape, dtype)
         except BIND_ERRORS as error:
             what = describe(jax.ShapeDtypeStruct(shape, dtype))
             self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
         if kind is not None:
-            self._events_whole(i, item, more.get("members"), kind)
+            whole = more.get("members") or ((i,) if "picked" in more else None)
+            self._events_whole(i, item, whole, kind)
             if function is None:
                 self._numbers_held(where, item, slot, kind)
             if self.verify:
@@ -330,7 +356,7 @@ class _Binding:
             result = jax.eval_shape(
                 lambda numbers, x: function.build(numbers)(x),
                 numbers,
-                jax.ShapeDtypeStruct(*_shape_and_dtype(self.leaves[source])),
+                jax.ShapeDtypeStruct(*shape_and_dtype(self.leaves[source])),
             )
             if not hasattr(result, "shape") or result.shape != row.shape:
                 raise ValueError(f"its function gives {describe(result)}")
@@ -346,29 +372,11 @@ class _Binding:
 
     def order(self) -> None:
         """See that there is an order of dependencies, and freeze what follows frozen."""
-        graph = {
-            i: {owner(self.rows, j) for j in row.on}
-            for i, row in enumerate(self.rows)
-            if row.owner is None
-        }
-        order: list[int] = []
-        while not order and graph:
-            try:
-                order = list(graphlib.TopologicalSorter(graph).static_order())
-            except graphlib.CycleError as error:
-                loop = error.args[1]  # each one before what depends on it
-                names = [self._name(j) for j in reversed(loop)]
-                self.faults.append(
-                    f"a cycle, where each depends on the next: {' → '.join(names)}"
-                )
-                graph[loop[1]].discard(loop[0])
+        order, cycles = in_order(self.rows)
+        self.faults += cycles
         for i in order:
             if self.rows[i].role == "tied":
                 self._follow(i)
-
-    def _name(self, i: int) -> str:
-        members = [self.rows[m].path for m in self.rows[i].members]
-        return f"({', '.join(members)})" if members else self.rows[i].path or "the model"
 
     def _follow(self, i: int) -> None:
         """Freeze a tied leaf if its source is; otherwise its value is not its own."""
@@ -387,16 +395,3 @@ class _Binding:
         fault = tie_fault(row, self.rows[source], expected, self.held[i])
         if fault:
             self.faults.append(fault + "; set both, or freeze both without the tie")
-
-
-def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """A leaf's shape, and the dtype that JAX will give it."""
-    if not is_array(leaf):
-        return (), None
-    extended = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-    dtype = leaf.dtype if extended else jax.dtypes.canonicalize_dtype(leaf.dtype)
-    return tuple(leaf.shape), dtype
-
-
-def _static(leaf: Any) -> StaticLeaf | None:
-    return None if is_array(leaf) else StaticLeaf(leaf)

@@ -8,7 +8,7 @@ from ..substrate import is_bijector
 from ..trees import UNWRAP_FIRST, describe
 from .location_scale import LocationScale
 from .plan import Row
-from .spec_items import Dependent, Joint, frozen, is_spec_leaf
+from .spec_items import Dependent, Joint, Masked, frozen, is_spec_leaf
 
 
 def _item_name(item: Any) -> str:
@@ -17,19 +17,22 @@ def _item_name(item: Any) -> str:
     if isinstance(item, Joint):
         over = f" over {', '.join(item.over)}" if item.over else ""
         return f"the joint {_item_name(item.bijector)}{over}"
+    if isinstance(item, Masked):
+        return f"the masked {_item_name(item.bijector)}"
     if isinstance(item, Dependent) and isinstance(item.function, LocationScale):
         return "location_scale"
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 
-def _is_distribution(x: Any) -> bool:
+def is_distribution(x: Any) -> bool:
     """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
     return any(cls.__name__ == "Distribution" for cls in type(x).__mro__)
 
 
-def _not_a_spec_leaf(value: Any) -> str:
+def not_a_spec_leaf(value: Any) -> str:
+    """Why a value cannot stand in a spec, and what can."""
     expected = "expected a TFP bijector, None (identity), bt.frozen or another item of bt"
-    if _is_distribution(value):
+    if is_distribution(value):
         return (
             f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
             "bt.Posterior"
@@ -66,9 +69,9 @@ def _ambiguous(rows: list[Row]) -> list[str]:
     ]
     # {"a": 2 elements, "a.0": scalar}: "a.0" would name two coordinates.
     ndims = {
-        row.path: len(
-            row.shape if row.members or row.owner is not None else row.free_shape
-        )
+        row.path: row.picked.labels.shape[1]
+        if row.picked is not None
+        else len(row.shape if row.members or row.owner is not None else row.free_shape)
         for row in rows
         if row.role == "free"
     }

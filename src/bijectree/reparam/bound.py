@@ -18,6 +18,7 @@ from ..numerics import cut, ravel
 from ..substrate import Kind, map_batched
 from ..trees import raise_all
 from .dependence import build_bijector, dependent_numbers
+from .leaves import UNDER_VMAP
 from .location_scale import LocationScale
 from .plan import Plan, Row
 
@@ -52,41 +53,36 @@ class Bound:
 
     # All rows, in the order of their dependencies.
 
-    def fill(self, free: Sequence[Array], leaves: list[Any]) -> None:
-        """Fill in the leaves that come from free coordinates."""
-        self._fill(free, leaves, _forward)
+    def fill(self, free: Sequence[Array], leaves: list[Any]) -> list[Array]:
+        """Fill in the leaves that come from free coordinates.
+
+        Returns:
+            The coordinates of the rows, below what `then` put over them.
+        """
+        return self._fill(free, leaves, _forward)[0]
 
     def fill_and_log_det(
         self, free: Sequence[Array], leaves: list[Any]
-    ) -> Float[Array, ""]:
+    ) -> tuple[list[Array], Float[Array, ""]]:
         """`fill`, with the log-det of all of it."""
         wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
         dtype = np.dtype(np.float64 if wide else np.float32)
-        terms = self._fill(free, leaves, substrate.forward_and_log_det)
-        return _total([term.astype(dtype) for term in terms], dtype)
+        own, terms = self._fill(free, leaves, substrate.forward_and_log_det)
+        return own, _total([term.astype(dtype) for term in terms], dtype)
 
     def _fill(
         self,
         free: Sequence[Array],
         leaves: list[Any],
         function: Callable[..., tuple[Array, Array | None]],
-    ) -> list[Array]:
-        """Fill in leaves by a function of `substrate`; gives the log-dets it returned."""
-        free, terms = self.peel_outer(free, function)
-        at = {i: x for (i, _), x in zip(self.plan.free, free, strict=True)}
+    ) -> tuple[list[Array], list[Array]]:
+        """Fill in leaves by a map of the substrate; gives the log-dets it returned."""
+        own, terms = self.peel_outer(free, function)
+        at = {i: x for (i, _), x in zip(self.plan.free, own, strict=True)}
         alone = [(i, row) for i, row in self.plan.free if row.kind and not row.on]
         calls = [self.call(row, at[i].dtype, leaves) for i, row in alone]
         values, found = map_batched(function, calls, [at[i] for i, _ in alone])
         terms += found
-        raise_all(
-            "forward gave other shapes than bound; a Reparam made under vmap has numbers "
-            "with an axis more, so call its maps under vmap too",
-            (
-                f"at '{row.path}': got shape {y.shape}, expected {row.kind.shape}"
-                for (_, row), y in zip(alone, values, strict=True)
-                if row.kind and y.shape != row.kind.shape
-            ),
-        )
         at.update(zip((i for i, _ in alone), values, strict=True))
         for i, row in self.plan.order:
             y = at.get(i)
@@ -94,7 +90,7 @@ class Bound:
                 y, term = function(*self.call(row, y.dtype, leaves), y)
                 terms += [] if term is None else [term]
             self.place(i, row, y, leaves)
-        return terms
+        return own, terms
 
     def peel_outer(
         self,
@@ -105,7 +101,7 @@ class Bound:
         terms = []
         for kind, slot in reversed(self.plan.outer):
             vector = ravel(free)
-            call = self._cast(kind, slot, vector.dtype)
+            call = self._call_outer(kind, slot, vector.dtype)
             vector, term = (function or _forward)(*call, vector)
             free = self.split(vector, [x.dtype for x in free])
             terms += [] if term is None else [term]
@@ -118,7 +114,7 @@ class Bound:
         masks = []
         for kind, slot in self.plan.outer:
             vector = ravel(free)
-            call = self._cast(kind, slot, vector.dtype)
+            call = self._call_outer(kind, slot, vector.dtype)
             vector, mask = substrate.inverse_and_outside(*call, vector)
             masks.append((kind, slot, mask))
             free = self.split(vector, [x.dtype for x in free])
@@ -155,6 +151,11 @@ class Bound:
         """Put what a row maps to where it belongs."""
         if row.role == "tied":
             leaves[i] = self.follow(row, leaves)
+        elif row.picked is not None:
+            # Without a value for what is held, there is none of the leaf.
+            base = leaves[i]
+            known = base is not None and not isinstance(base, jax.ShapeDtypeStruct)
+            leaves[i] = row.picked.put(base, y) if known and y is not None else None
         elif not row.members:
             leaves[i] = y
         else:
@@ -166,7 +167,9 @@ class Bound:
                 leaves[m] = part.reshape(member.shape).astype(dtype)
 
     def gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
-        """What a row's bijector maps: its leaf, or its members as one vector."""
+        """What a row maps: its leaf, or a part of it, or its members as one vector."""
+        if row.picked is not None:
+            return row.picked.take(leaves[i])
         if not row.members:
             return jnp.asarray(leaves[i])
         return ravel([jnp.ravel(jnp.asarray(leaves[m])) for m in row.members])
@@ -198,6 +201,8 @@ class Bound:
         if row.kind is None:
             return None
         self._require(row, leaves)
+        if row.picked is not None and row.function is not None:
+            return row.kind.recipe.build(self.call(row, row.kind.dtype, leaves)[1])
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
@@ -207,10 +212,14 @@ class Bound:
         if row.function is not None:
             self._require(row, leaves)
             numbers = dependent_numbers(self.plan, row, numbers, leaves)
+            numbers = numbers if row.picked is None else row.picked.cut(numbers)
+        _compare_shapes(row.kind, numbers, f"at '{row.path}'")
         return substrate.with_dtype(row.kind, dtype, numbers), numbers
 
-    def _cast(self, kind: Kind, slot: int, dtype: Any) -> Call:
-        return substrate.with_dtype(kind, dtype, self.numbers[slot]), self.numbers[slot]
+    def _call_outer(self, kind: Kind, slot: int, dtype: Any) -> Call:
+        numbers = self.numbers[slot]
+        _compare_shapes(kind, numbers, "in the bijector given to `then`")
+        return substrate.with_dtype(kind, dtype, numbers), numbers
 
     def _require(self, row: Row, leaves: Sequence[Any]) -> None:
         """Raise if leaves that the bijector of a row depends on have no value."""
@@ -245,6 +254,8 @@ class Bound:
             name = "location_scale" if made else "dependent"
             name += " on " + ", ".join(rows[i].path for i in row.on)
             name += f", {function.centeredness_words}" if made else ""
+        if row.picked is not None:
+            name = f"masked {name}"
         if row.members:
             name += " joint over " + ", ".join(rows[i].path for i in row.members)
         return name
@@ -273,8 +284,22 @@ class Bound:
 
     def mend_of(self, row: Row, leaves: Sequence[Any]) -> str:
         """What to do about a value outside the support of a row, "" if that is plain."""
-        bijector = self.bijector(row, leaves)
+        try:
+            bijector = self.bijector(row, leaves)
+        except ValueError:  # The support says that it cannot be made.
+            return ""
         return "" if bijector is None else support(bijector).mend
+
+
+def _compare_shapes(kind: Kind, numbers: tuple[Any, ...], where: str) -> None:
+    """Raise if numbers have other shapes than when they were bound."""
+    if tuple(map(np.shape, numbers)) == kind.number_shapes:
+        return
+    shapes = zip(numbers, kind.number_shapes, strict=True)
+    got, due = next((np.shape(n), shape) for n, shape in shapes if np.shape(n) != shape)
+    raise ValueError(
+        f"{where}: got numbers of shape {got}, bound with shape {due}. {UNDER_VMAP}"
+    )
 
 
 def _forward(*call_and_leaf: Any) -> tuple[Array, None]:

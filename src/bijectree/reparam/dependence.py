@@ -1,5 +1,6 @@
 """Bijectors that depend on other leaves: what their functions read and make."""
 
+import graphlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Array, PyTree
 
 from ..substrate import Recipe, is_bijector, split
 from ..trees import PicklableTreedef, describe
-from .plan import Plan, Row
+from .plan import Plan, Row, owner
 
 
 def build_bijector(
@@ -116,3 +117,26 @@ def trace(
     _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
     pairs = zip(sorted(avals), used[-len(avals) :], strict=True)
     return made[0], shapes, [i for i, read in pairs if read]
+
+
+def in_order(rows: Sequence[Row]) -> tuple[list[int], list[str]]:
+    """The rows by position, each after those that it depends on, and cycles as faults."""
+
+    def name(i: int) -> str:
+        members = [rows[m].path for m in rows[i].members]
+        return f"({', '.join(members)})" if members else rows[i].path or "the model"
+
+    graph = {
+        i: {owner(rows, j) for j in row.on}
+        for i, row in enumerate(rows)
+        if row.owner is None
+    }
+    faults: list[str] = []
+    while True:
+        try:
+            return list(graphlib.TopologicalSorter(graph).static_order()), faults
+        except graphlib.CycleError as error:
+            loop = error.args[1]  # each one before what depends on it
+            names = " → ".join(name(j) for j in reversed(loop))
+            faults.append(f"a cycle, where each depends on the next: {names}")
+            graph[loop[1]].discard(loop[0])

@@ -103,6 +103,13 @@ def _other_structure(plan: Plan, free: PyTree) -> list[str]:
     return faults or differences(plan.free_treedef.unflatten(words), free)
 
 
+# What a Reparam is that has an axis more than it was bound with.
+UNDER_VMAP = (
+    "If this Reparam was made under vmap, it is one for each member: call its maps under "
+    "vmap too, as in eqx.filter_vmap(lambda reparam, free: reparam.forward(free))"
+)
+
+
 def kept_leaves(
     plan: Plan, held: Sequence[Any], like: PyTree | None, *, needed: bool = True
 ) -> list[Any]:
@@ -116,16 +123,24 @@ def kept_leaves(
     """
     source = held if like is None else model_leaves(plan, like)
     leaves: list[Any] = []
-    missing = []
+    missing, reshaped = [], []
     for row, value in zip(plan.rows, source, strict=True):
-        if row.role in ("free", "tied"):
+        if row.role in ("free", "tied") and row.picked is None:
             leaves.append(None)
         elif row.value is not None:
             leaves.append(row.value.value)
         else:
             if value is None or isinstance(value, jax.ShapeDtypeStruct):
-                missing.append(f"'{row.path}' ({row.role})")
+                missing.append(f"'{row.path}' ({_role(row)})")
+            elif np.shape(value) != row.shape:
+                reshaped.append(
+                    f"'{row.path}' ({_role(row)}): got shape {np.shape(value)}, bound "
+                    f"with {row.shape}"
+                )
             leaves.append(value)
+    raise_all(f"values have other shapes than bound. {UNDER_VMAP}", reshaped)
+    if like is not None:
+        raise_all("forward: like=model cannot be held so", _held_faults(plan, leaves))
     if needed:
         raise_all(
             "forward: bound from shapes alone, so these leaves have no value; pass "
@@ -142,11 +157,13 @@ def compare_kept(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None
         if row.value is not None:
             same = row.value == StaticLeaf(leaf)
             value = row.value.value
+        elif row.picked is not None and value is not None and leaf is not value:
+            same = same_array(row.picked.only_held(leaf, value), value)
         else:
             same = leaf is value or value is None or same_array(leaf, value)
         if not same:
             faults.append(
-                f"at '{row.path}' ({row.role}): bound with {short(value)}, got "
+                f"at '{row.path}' ({_role(row)}): bound with {short(value)}, got "
                 f"{short(leaf)}"
             )
     raise_all(
@@ -154,6 +171,20 @@ def compare_kept(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None
         "bound with; bind again: bt.Reparam(model, spec)",
         faults,
     )
+
+
+def _role(row: Row) -> str:
+    return row.role if row.picked is None else "held where it is masked"
+
+
+def _held_faults(plan: Plan, leaves: Sequence[Any]) -> list[str]:
+    """What is wrong with values that are held beside those that are mapped."""
+    found = [
+        (row, row.picked.held_fault(leaf))
+        for row, leaf in zip(plan.rows, leaves, strict=True)
+        if row.picked is not None
+    ]
+    return [f"at '{row.path}': {fault}" for row, fault in found if fault]
 
 
 def same_array(a: Any, b: Any) -> bool:

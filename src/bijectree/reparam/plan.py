@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import graphlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..substrate import Kind, Recipe
 from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
+from .masked import Picked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Row:
         owner: for the other leaves of a joint, where the first one is.
         on: the leaves that it depends on.
         function: what makes its bijector, or its value if it is tied, of those.
+        picked: which of its entries its bijector maps; `None` for all.
     """
 
     path: str
@@ -44,6 +46,7 @@ class Row:
     owner: int | None = None
     on: tuple[int, ...] = ()
     function: Recipe | None = None
+    picked: Picked | None = None
 
     @property
     def free_shape(self) -> tuple[int, ...]:
@@ -113,6 +116,8 @@ class Plan(HashedOnce):
         return tuple(label for _, row in self.free for label in self._labels(row))
 
     def _labels(self, row: Row) -> list[str]:
+        if row.picked is not None:
+            return [_label(row.path, index) for index in row.picked.labels]
         if not row.members:
             return _numbered(row.path, row.free_shape)
         elements = [
@@ -128,8 +133,11 @@ class Plan(HashedOnce):
 
 
 def _numbered(path: str, shape: tuple[int, ...]) -> list[str]:
-    head = [path] if path else []
-    return [".".join([*head, *map(str, index)]) for index in np.ndindex(*shape)]
+    return [_label(path, index) for index in np.ndindex(*shape)]
+
+
+def _label(path: str, index: Iterable[int]) -> str:
+    return ".".join([*([path] if path else []), *map(str, index)])
 
 
 def owner(rows: Sequence[Row], i: int) -> int:

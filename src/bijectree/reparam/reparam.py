@@ -23,6 +23,7 @@ from .bound import Bound
 from .leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
 from .outside import SupportError, _error_if
 from .plan import Plan
+from .spec_items import Then
 
 
 class Reparam(eqx.Module):
@@ -42,9 +43,9 @@ class Reparam(eqx.Module):
         model: any pytree of arrays, or of `jax.ShapeDtypeStruct`s; only structure,
             shapes, dtypes and the values without coordinates are used.
         spec: a pytree of the model's structure, or of its upper part, with a TFP
-            bijector, `None` (identity), `bt.frozen`, `bt.joint`, `bt.dependent` or
-            `bt.tied` at each leaf. A bijector above several leaves maps each of them by
-            itself.
+            bijector, `None` (identity), `bt.frozen`, `bt.masked`, `bt.joint`,
+            `bt.dependent` or `bt.tied` at each leaf. A bijector above several leaves
+            maps each of them by itself.
         verify: whether bijectors whose class, or whose composition, is not in the table
             of what is known are verified: that the Jacobian at three random free points
             has full rank, that its determinant in minimal coordinates is the log-det,
@@ -72,7 +73,10 @@ class Reparam(eqx.Module):
     bound: Bound
 
     def __init__(self, model: PyTree, spec: PyTree, *, verify: bool = True):
+        spec, maps = (spec.spec, spec.maps) if isinstance(spec, Then) else (spec, ())
         self.bound = Bound(*make_plan(model, spec, verify=verify))
+        for bijector in maps:
+            self.bound = self.then(bijector, verify=verify).bound
 
     def __repr__(self) -> str:
         rows = [row for row in self.bound.plan.rows if row.role != "static"]
@@ -126,7 +130,8 @@ class Reparam(eqx.Module):
             ValueError: as `forward`.
         """
         leaves = kept_leaves(self.bound.plan, self.bound.held, like)
-        log_det = self.bound.fill_and_log_det(free_leaves(self.bound.plan, free), leaves)
+        free = free_leaves(self.bound.plan, free)
+        _, log_det = self.bound.fill_and_log_det(free, leaves)
         return self.bound.plan.structure.treedef.unflatten(leaves), log_det
 
     def forward_log_det_jacobian(
@@ -134,7 +139,8 @@ class Reparam(eqx.Module):
     ) -> Float[Array, ""]:
         """The log-det of `forward` at free coordinates, a scalar."""
         leaves = kept_leaves(self.bound.plan, self.bound.held, like, needed=False)
-        return self.bound.fill_and_log_det(free_leaves(self.bound.plan, free), leaves)
+        free = free_leaves(self.bound.plan, free)
+        return self.bound.fill_and_log_det(free, leaves)[1]
 
     def inverse(self, model: PyTree) -> PyTree:
         """Map the model to its free coordinates.
@@ -347,8 +353,9 @@ class Reparam(eqx.Module):
             if not count:
                 continue
             index = tuple(int(n) for n in np.argwhere(whole(mask))[0])
-            where = f", index {list(index)}" if index else ""
             value = short(whole(bound.gather(i, row, leaves))[index])
+            shown = index if row.picked is None else row.picked.index(index)
+            where = f", index {list(shown)}" if shown else ""
             text = f"at {bound.name(row)}{where}: got {value}, expected "
             text += bound.support_of(row, leaves)
             if row.kind is not None and np.isinf(whole(x)[index]).any():

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
 
 from ..substrate import is_bijector
 from ..trees import Match, describe
@@ -54,7 +55,7 @@ class Dependent:
         paths, stars = match.fill(globs)
         on = tuple(paths.get(path, path) for path in self.on)
         if _takes(self.function, 1 + len(stars)):
-            return stars, Dependent(_AtStars(self.function, stars), on)
+            return stars, Dependent(AtStars(self.function, stars), on)
         if not globs:
             return on, self
         follow = getattr(type(self.function), "for_match", None)
@@ -69,12 +70,40 @@ class Tied:
     source: str
     function: Callable[[Array], Array]
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether the leaf has the very value of its source."""
+        return isinstance(self.function, _Identity)
+
     def for_match(self, match: Match) -> tuple[Any, "Tied"]:
         """The item for a leaf of a rule with wildcards, and what tells it from others."""
         if "*" not in self.source:
             return self.source, self
         paths, _ = match.fill((self.source,))
         return paths[self.source], Tied(paths[self.source], self.function)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masked:
+    """The type of `masked`."""
+
+    bijector: Any
+    mask: Bool[np.ndarray, "..."]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Then:
+    """A spec, and the bijectors that `Reparam.then` puts over all its coordinates.
+
+    What `load_spec` gives where the file has such bijectors; `Reparam` takes it.
+
+    Attributes:
+        spec: a spec.
+        maps: the bijectors, the first to be put on first.
+    """
+
+    spec: PyTree
+    maps: tuple[Any, ...]
 
 
 def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
@@ -161,13 +190,14 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
     return Dependent(function, on)
 
 
-class _AtStars(eqx.Module):
+class AtStars(eqx.Module):
     """A function of the model and of what the wildcards of its rule stand for."""
 
     function: Callable[..., Any]
     stars: tuple[str, ...] = eqx.field(static=True)
 
     def __call__(self, model: PyTree) -> Any:
+        """What the function makes of the model."""
         return self.function(model, *self.stars)
 
 
@@ -229,6 +259,6 @@ def is_spec_leaf(x: Any) -> bool:
     return (
         x is None
         or x is frozen
-        or isinstance(x, (Joint, Dependent, Tied))
+        or isinstance(x, (Joint, Dependent, Tied, Masked))
         or is_bijector(x)
     )

@@ -39,5 +39,10 @@ from .links import (
     scales_evenly as scales_evenly,
 )
 from .number import Number as Number, describe_number as describe_number
-from .recipe import Recipe as Recipe, spelled_out as spelled_out, split as split
+from .recipe import (
+    Recipe as Recipe,
+    castable as castable,
+    spelled_out as spelled_out,
+    split as split,
+)
 from .tfp import is_bijector as is_bijector, tfb as tfb, tfd as tfd

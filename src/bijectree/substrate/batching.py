@@ -99,8 +99,10 @@ def map_to_scalars(
     """
     join = _may_join(arrays)
     by_sort: dict[Any, list[int]] = {}
-    for i, ((static, _), x) in enumerate(zip(calls, arrays, strict=True)):
-        key = (static, x.shape, x.dtype) if join and _is_small(x) else i
+    for i, ((static, numbers), x) in enumerate(zip(calls, arrays, strict=True)):
+        key: Any = i
+        if join and _is_small(x):
+            key = (static, x.shape, x.dtype, tuple(map(np.shape, numbers)))
         by_sort.setdefault(key, []).append(i)
     chunks = _chunks(by_sort.values())
     found = []

@@ -81,6 +81,7 @@ def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> K
         event_ndims=int(min_ndims[1]),
         elementwise=min_ndims == (0, 0),
         uniform=uniform,
+        number_shapes=tuple(aval_shape for aval_shape, _ in avals),
         eager=False,
     )
     try:

@@ -24,6 +24,7 @@ class Kind(HashedOnce):
         elementwise: whether every element is mapped alone.
         uniform: whether every element is also mapped alike, wherever it stands; only
             where that is known of its class.
+        number_shapes: the shapes of the bijector's numbers.
         eager: whether the map needs what does not depend on a leaf, such as shapes,
             computed at once while it is traced.
     """
@@ -36,4 +37,5 @@ class Kind(HashedOnce):
     event_ndims: int
     elementwise: bool
     uniform: bool
+    number_shapes: tuple[tuple[int, ...], ...]
     eager: bool

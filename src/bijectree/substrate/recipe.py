@@ -34,6 +34,11 @@ class Recipe:
         return jax.tree_util.tree_unflatten(self.treedef, leaves)
 
     @property
+    def count(self) -> int:
+        """How many numbers there are."""
+        return sum(leaf is None for leaf in self.fixed)
+
+    @property
     def opaque(self) -> bool:
         """Whether the bijector, or a part of it, is no JAX pytree."""
         return any(f is not None and is_bijector(f.value) for f in self.fixed)

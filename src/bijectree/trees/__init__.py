@@ -11,10 +11,11 @@ from .arrays import (
     is_array as is_array,
     is_inexact as is_inexact,
     is_spread as is_spread,
+    shape_and_dtype as shape_and_dtype,
     split_axes as split_axes,
     whole as whole,
 )
-from .by_path import by_path as by_path
+from .by_path import apply_rules as apply_rules, by_path as by_path
 from .differences import differences as differences
 from .modules import fields_only as fields_only, in_nodes_of as in_nodes_of
 from .paths import (

@@ -16,6 +16,15 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
+def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """A leaf's shape, and the dtype that JAX will give it; `None` if it is no array."""
+    if not is_array(leaf):
+        return (), None
+    extended = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+    dtype = leaf.dtype if extended else jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return tuple(leaf.shape), dtype
+
+
 def is_inexact(leaf: Any) -> bool:
     """Whether a leaf can be free: an array, or the shape of one, of floats."""
     return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)

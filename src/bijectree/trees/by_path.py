@@ -53,16 +53,32 @@ def by_path(
     """
     if not isinstance(rules, Mapping):
         raise TypeError(f"rules must map paths to values, got {describe(rules)}")
-    tree = Paths(model)
-    winner: dict[int, int] = {}
-    faults: dict[int, str] = {}
-    keys = list(rules)
-    for number, key in enumerate(keys):
+    for key in rules:
         if not isinstance(key, str) and not callable(key):
             raise TypeError(
                 f"the key of a rule is a path or a function of the model, got "
                 f"{describe(key)}"
             )
+    tree, faults = apply_rules(model, rules, default)
+    keys = list(rules)
+    raise_all(
+        "by_path: some rules have no effect, or name leaves that are not there",
+        (f"{_rule_name(keys[n], n)} {faults[n]}" for n in sorted(faults)),
+    )
+    return tree
+
+
+def apply_rules(
+    model: PyTree,
+    rules: Mapping[str | Callable[[PyTree], Any], Any],
+    default: Any = None,
+) -> tuple[PyTree, dict[int, str]]:
+    """The tree of `by_path`, and what is wrong with which rules, by their number."""
+    tree = Paths(model)
+    winner: dict[int, int] = {}
+    faults: dict[int, str] = {}
+    keys = list(rules)
+    for number, key in enumerate(keys):
         picked, fault = tree.pick(key)
         inexact = [p for p in picked if is_inexact(tree.leaves[p])]
         if picked and not inexact:
@@ -83,19 +99,19 @@ def by_path(
         by = ", ".join(_rule_name(keys[n], n) for n in later)
         some = ", ".join(repr(tree.paths[p]) for p in sorted(picked)[:3])
         faults[number] = f"every match is overridden by {by} (it matches {some})"
-    raise_all(
-        "by_path: some rules have no effect",
-        (f"{_rule_name(keys[n], n)} {faults[n]}" for n in sorted(faults)),
-    )
-    values = _values(tree, rules, winner)
-    return tree.treedef.unflatten(
+    values = _values(tree, rules, winner, faults)
+    made = tree.treedef.unflatten(
         values.get(p, default if is_inexact(leaf) else None)
         for p, leaf in enumerate(tree.leaves)
     )
+    return made, faults
 
 
 def _values(
-    tree: Paths, rules: Mapping[Any, Any], winner: Mapping[int, int]
+    tree: Paths,
+    rules: Mapping[Any, Any],
+    winner: Mapping[int, int],
+    faults: dict[int, str],
 ) -> dict[int, Any]:
     """The values of the rules that win, by leaf.
 
@@ -105,20 +121,17 @@ def _values(
     keys = list(rules)
     values: dict[int, Any] = {}
     made: dict[Any, Any] = {}
-    faults: list[str] = []
     for position, number in winner.items():
         key, value = keys[number], rules[keys[number]]
         follow = getattr(type(value), "for_match", None)
         if follow is not None and isinstance(key, str) and tree.is_glob(key):
+            match = Match(key, tree.paths[position], tree.below)
             try:
-                match = Match(key, tree.paths[position], tree.below)
                 names, value = follow(value, match)
                 value = made.setdefault((number, names), value)
             except ValueError as error:
-                path = tree.paths[position]
-                faults.append(f"{_rule_name(key, number)} at '{path}': {error}")
+                faults.setdefault(number, f"at '{tree.paths[position]}': {error}")
         values[position] = value
-    raise_all("by_path: some rules name leaves that are not there", faults)
     return values
 
 

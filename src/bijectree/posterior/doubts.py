@@ -1,0 +1,163 @@
+"""Priors that may stand at their leaves, and are not what was meant there.
+
+More densities than the leaf has coordinates, densities of numbers in any order where the
+leaf's increase, and mass that the leaf's dtype cannot hold: none of these is an error,
+for the posterior may be the one that was meant. Each is a warning that says what to use.
+"""
+
+import math
+import warnings
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import substrate
+from ..constraints import SetTag, support
+from ..priors import (
+    bijector_for,
+    build,
+    has_traced_numbers,
+    may_outgrow,
+    sample_in_numpy,
+)
+from ..reparam import Reparam, Row
+from .prior_terms import PriorPlan, Term
+
+_FUNCTION = "a prior that is a function of the model"
+# What counts as many densities as the sets have dimensions.
+_INSTEAD = {
+    SetTag.CORR_CHOLESKY: "tfd.CholeskyLKJ",
+    SetTag.CORR_MATRIX: "tfd.LKJ",
+    SetTag.POSITIVE_DEFINITE: "tfd.WishartTriL",
+    SetTag.SIMPLEX: "tfd.Dirichlet",
+    SetTag.UNIT_VECTORS: "tfd.VonMisesFisher or tfd.SphericalUniform",
+    SetTag.ZERO_SUM: "numpyro.distributions.ZeroSumNormal, or for iid normals of scale τ "
+    "a function with −Σx²/(2τ²) − n log τ, n the number of free coordinates",
+}
+_DRAWS = 2000
+# The part of a prior that goes unheard.
+_LOST = 2e-3
+
+
+def warn_of_doubts(
+    reparam: Reparam, priors: PriorPlan, numbers: tuple[tuple[Any, ...], ...]
+) -> None:
+    """Warn of priors that are hardly meant as they stand.
+
+    Each distribution is looked at once at each kind of leaf. Nothing can be seen where
+    numbers are traced.
+    """
+    if has_traced_numbers((reparam, numbers)):
+        return
+    seen = set()
+    for term in priors.terms:
+        row = reparam.bound.plan.rows[term.position]
+        sort = (term.slot, row.kind, row.slot)
+        if row.kind is None or row.owner is not None or row.members or sort in seen:
+            continue
+        seen.add(sort)
+        recipe, own = priors.recipes[term.slot], numbers[term.slot]
+        prior = build(recipe, own)
+        found = _counts(reparam, term, row, prior) or _order(reparam, term, row, prior)
+        if not found and term.coordinate is None and may_outgrow(prior):
+            found = _lost(reparam, term, row, recipe, own)
+        if found:
+            warnings.warn(
+                f"the prior {term.name} at '{term.path}' {found}",
+                stacklevel=5,  # Equinox's metaclasses stand between
+            )
+
+
+def _counts(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
+    """More densities than coordinates."""
+    if row.function is not None:
+        return ""
+    bijector = reparam.bound.bijector(row, ())
+    own, of_leaf = _dimensions(_chart(prior), row), _dimensions(bijector, row)
+    if own is None or of_leaf is None or own <= of_leaf:
+        return ""
+    tag = support(bijector).tag
+    return (
+        f"counts the densities of {own} numbers, but the leaf "
+        f"({reparam.bound.describe(row)}) has {of_leaf} dimensions: where a scale in the "
+        "prior is itself unknown, it is found too small. Use "
+        f"{_INSTEAD.get(tag, _FUNCTION)}"
+    )
+
+
+def _chart(prior: Any) -> Any:
+    try:
+        return bijector_for(prior)
+    except (TypeError, ValueError):
+        return None
+
+
+def _dimensions(bijector: Any, row: Row) -> int | None:
+    """How many dimensions of a leaf a bijector reaches; `None` if that is not known."""
+    if bijector is None:
+        return None
+    recipe, numbers = substrate.split(bijector)
+    try:
+        kind = substrate.bind(recipe, numbers, row.shape, row.dtype)
+    except substrate.BIND_ERRORS:
+        return None
+    free = math.prod(kind.free_shape)
+    tag = support(bijector).tag
+    if tag is SetTag.UNIT_VECTORS:  # the radius is none of the leaf's
+        return free - math.prod(row.shape[:-1])
+    return math.prod(row.shape) if tag is SetTag.ANGLES else free
+
+
+def _order(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
+    """A density of numbers in any order where they increase."""
+    if row.function is not None:
+        return ""
+    own = support(reparam.bound.bijector(row, ()))
+    chart = _chart(prior)
+    if own.tag is not SetTag.INCREASING or chart is None:
+        return ""
+    expected = support(chart)
+    count = row.shape[own.details[0]]
+    if expected.tag is SetTag.INCREASING or count < 2:
+        return ""
+    event = tuple(getattr(prior, "event_shape", ()))
+    batch = tuple(getattr(prior, "batch_shape", ()))
+    text = (
+        f"holds for numbers in any order, but those of the leaf "
+        f"({reparam.bound.describe(row)}) increase: it does not integrate to 1 over them"
+    )
+    if not event and not batch:
+        text += (
+            f" but to 1/{count}!. Use {_FUNCTION} and add math.lgamma({count} + 1) for "
+            "each vector, which is the density of sorted draws"
+        )
+    else:
+        text += ". Use tfd.TransformedDistribution(..., bt.ordered_vector())"
+    return text
+
+
+def _lost(
+    reparam: Reparam, term: Term, row: Row, recipe: Any, numbers: tuple[Any, ...]
+) -> str:
+    """A part of a prior for which the leaf's dtype has no numbers."""
+    if row.function is not None:
+        return ""
+    assert row.kind is not None
+    draws = sample_in_numpy(recipe, numbers, (_DRAWS, *row.shape))
+    if draws is None:
+        return ""
+    kind, of_map = row.kind, reparam.bound.numbers[row.slot]
+    many = substrate.bind(kind.recipe, of_map, draws.shape, kind.dtype)
+    with np.errstate(over="ignore"):
+        rounded = jnp.asarray(draws.astype(kind.dtype))
+    free = np.asarray(substrate.inverse(many, of_map, rounded))
+    lost = float(np.mean(~np.isfinite(free.astype(np.float32))))
+    if lost <= _LOST:
+        return ""
+    return (
+        f"has {100 * lost:.2g} % of its draws where {kind.dtype} has no numbers, on the "
+        f"ends of the leaf's set ({reparam.bound.describe(row)}): that part of it is not "
+        "sampled. Use a wider dtype, the bijector that bt.bijector_for gives, or a prior "
+        "for the logarithm"
+    )

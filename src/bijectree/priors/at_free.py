@@ -1,0 +1,266 @@
+"""Densities of a leaf from its free coordinates, where the leaf has run out of numbers.
+
+Most of Gamma(0.01) lies below the smallest number of float32, and much of Beta(0.1, 0.1)
+within half an ulp of 1. The densities that have poles at the ends of their support, or
+tails that outgrow a dtype, are written here in the distances from those ends, which the
+free coordinates still tell. They are those of the distributions' own `log_prob`.
+
+Sources: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions, vols. 1 and
+2; Kotz, Balakrishnan and Johnson, Continuous Multivariate Distributions, vol. 1, ch. 49;
+Maddison et al. 2017 (arXiv 1611.00712), eqs. 10 and 24.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import betaln, gammaln
+from jaxtyping import Array
+
+from ..constraints import Place, exp_continued, knows_edges, log_parts_of, place
+from ..numerics import softplus
+
+_HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+
+
+def _log1p_exp(x: Array) -> Array:
+    return softplus(x)[0]
+
+
+# On the half-line; a distance from an end is written as its logarithm.
+
+
+def _gamma(x: Place, a: Any, rate: Any) -> Array:
+    normal = a * jnp.log(rate) - gammaln(a)
+    return normal + (a - 1) * x.log_above(0.0) - rate * x.value
+
+
+def _inverse_gamma(x: Place, a: Any, scale: Any) -> Array:
+    log_x = x.log_above(0.0)
+    normal = a * jnp.log(scale) - gammaln(a)
+    return normal - (a + 1) * log_x - scale * exp_continued(-log_x)
+
+
+def _chi(x: Place, df: Any) -> Array:
+    log_x = x.log_above(0.0)
+    normal = (1 - 0.5 * df) * math.log(2) - gammaln(0.5 * df)
+    return normal + (df - 1) * log_x - 0.5 * exp_continued(2 * log_x)
+
+
+def _weibull(x: Place, a: Any, scale: Any) -> Array:
+    u = x.log_above(0.0) - jnp.log(scale)
+    return jnp.log(a) - jnp.log(scale) + (a - 1) * u - exp_continued(a * u)
+
+
+def _log_normal(x: Place, loc: Any, scale: Any) -> Array:
+    log_x = x.log_above(0.0)
+    return -log_x - jnp.log(scale) - _HALF_LOG_2_PI - 0.5 * ((log_x - loc) / scale) ** 2
+
+
+def _log_logistic(x: Place, loc: Any, scale: Any) -> Array:
+    log_x = x.log_above(0.0)
+    z = (log_x - loc) / scale
+    return -log_x - jnp.log(scale) - z - 2 * _log1p_exp(-z)
+
+
+def _half_cauchy(x: Place, loc: Any, scale: Any) -> Array:
+    u = x.log_above(loc) - jnp.log(scale)
+    return math.log(2 / math.pi) - jnp.log(scale) - _log1p_exp(2 * u)
+
+
+def _half_student_t(x: Place, df: Any, loc: Any, scale: Any) -> Array:
+    u = x.log_above(loc) - jnp.log(scale)
+    normal = math.log(2) + gammaln(0.5 * (df + 1)) - gammaln(0.5 * df)
+    normal = normal - 0.5 * jnp.log(math.pi * df) - jnp.log(scale)
+    return normal - 0.5 * (df + 1) * _log1p_exp(2 * u - jnp.log(df))
+
+
+def _pareto(x: Place, a: Any, scale: Any) -> Array:
+    log_scale = jnp.log(scale)
+    log_x = jnp.logaddexp(log_scale, x.log_above(scale))
+    return jnp.log(a) + a * log_scale - (a + 1) * log_x
+
+
+# On the unit interval.
+
+
+def _beta(x: Place, a: Any, b: Any) -> Array:
+    return (a - 1) * x.log_above(0.0) + (b - 1) * x.log_below(1.0) - betaln(a, b)
+
+
+def _kumaraswamy(x: Place, a: Any, b: Any) -> Array:
+    """The density a·b·xᵃ⁻¹(1 − xᵃ)ᵇ⁻¹."""
+    log_x, log_rest = x.log_above(0.0), x.log_below(1.0)
+    # Near 1 both −log x and 1 − xᵃ are lost in rounding, but for their leading terms.
+    near = log_rest < _TINY
+    log_minus_log = jnp.where(near, log_rest, jnp.log(-jnp.where(near, -1, log_x)))
+    log_t = jnp.log(a) + log_minus_log
+    near = log_t < _TINY
+    rest = jnp.log(-jnp.expm1(-jnp.exp(jnp.where(near, 0, log_t))))
+    rest = jnp.where(near, log_t, rest)
+    return jnp.log(a) + jnp.log(b) + (a - 1) * log_x + (b - 1) * rest
+
+
+# e to this is below the rounding of any dtype.
+_TINY = -37.0
+
+
+def _logit_normal(x: Place, loc: Any, scale: Any) -> Array:
+    log_x, log_rest = x.log_above(0.0), x.log_below(1.0)
+    z = (log_x - log_rest - loc) / scale
+    return -log_x - log_rest - jnp.log(scale) - _HALF_LOG_2_PI - 0.5 * z**2
+
+
+def _relaxed_bernoulli(x: Place, temperature: Any, logits: Any) -> Array:
+    log_x, log_rest = x.log_above(0.0), x.log_below(1.0)
+    z = temperature * (log_x - log_rest) - logits
+    return jnp.log(temperature) - log_x - log_rest - z - 2 * _log1p_exp(-z)
+
+
+# On the simplex; of the logarithms of the parts.
+
+
+def _dirichlet(log_x: Array, a: Any) -> Array:
+    normal = gammaln(jnp.sum(a, axis=-1)) - jnp.sum(gammaln(a), axis=-1)
+    return normal + jnp.sum((a - 1) * log_x, axis=-1)
+
+
+def _relaxed_categorical(log_x: Array, temperature: Any, logits: Any) -> Array:
+    size, t = log_x.shape[-1], jnp.asarray(temperature)
+    scores = logits - t[..., None] * log_x
+    return (
+        math.lgamma(size)
+        + (size - 1) * jnp.log(t)
+        + jnp.sum(scores - log_x, axis=-1)
+        - size * jax.nn.logsumexp(scores, axis=-1)
+    )
+
+
+def _of(*names: str) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda d: tuple(getattr(d, name) for name in names)
+
+
+def _rate(d: Any) -> Any:
+    return jnp.exp(d.log_rate) if d.rate is None else d.rate
+
+
+def _logits(d: Any) -> Any:
+    return d.logits_parameter()
+
+
+_CONCENTRATIONS = _beta, _of("concentration1", "concentration0")
+_LOC_AND_SCALE = _of("loc", "scale")
+
+# By library and class: the density, and its parameters from an instance.
+_DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
+    **{
+        ("tensorflow_probability", name): density
+        for name, density in {
+            "Beta": _CONCENTRATIONS,
+            "Chi": (_chi, _of("df")),
+            "Chi2": (_gamma, lambda d: (0.5 * d.df, jnp.asarray(0.5, d.df.dtype))),
+            "Dirichlet": (_dirichlet, _of("concentration")),
+            "Gamma": (_gamma, lambda d: (d.concentration, _rate(d))),
+            "HalfCauchy": (_half_cauchy, _LOC_AND_SCALE),
+            "HalfStudentT": (_half_student_t, _of("df", "loc", "scale")),
+            "InverseGamma": (_inverse_gamma, _of("concentration", "scale")),
+            "Kumaraswamy": (_kumaraswamy, _of("concentration1", "concentration0")),
+            "LogLogistic": (_log_logistic, _LOC_AND_SCALE),
+            "LogNormal": (_log_normal, _LOC_AND_SCALE),
+            "LogitNormal": (_logit_normal, _LOC_AND_SCALE),
+            "Pareto": (_pareto, _of("concentration", "scale")),
+            "RelaxedBernoulli": (
+                _relaxed_bernoulli,
+                lambda d: (d.temperature, _logits(d)),
+            ),
+            "RelaxedOneHotCategorical": (
+                _relaxed_categorical,
+                lambda d: (d.temperature, _logits(d)),
+            ),
+            "Weibull": (_weibull, _of("concentration", "scale")),
+        }.items()
+    },
+    **{
+        ("numpyro", name): density
+        for name, density in {
+            "Beta": _CONCENTRATIONS,
+            "BetaProportion": _CONCENTRATIONS,
+            "Chi2": (_gamma, _of("concentration", "rate")),
+            "Dirichlet": (_dirichlet, _of("concentration")),
+            "Gamma": (_gamma, _of("concentration", "rate")),
+            "HalfCauchy": (_half_cauchy, lambda d: (0.0, d.scale)),
+            "InverseGamma": (
+                _inverse_gamma,
+                lambda d: (d.base_dist.concentration, d.base_dist.rate),
+            ),
+            "Kumaraswamy": (_kumaraswamy, _of("concentration1", "concentration0")),
+            "LogNormal": (_log_normal, _LOC_AND_SCALE),
+            "Pareto": (_pareto, _of("alpha", "scale")),
+            "RelaxedBernoulliLogits": (
+                _relaxed_bernoulli,
+                _of("temperature", "logits"),
+            ),
+            "Weibull": (_weibull, _of("concentration", "scale")),
+        }.items()
+    },
+    ("distrax", "Beta"): (_beta, _of("alpha", "beta")),
+    ("distrax", "Dirichlet"): (_dirichlet, _of("concentration")),
+    ("distrax", "Gamma"): (_gamma, _of("concentration", "rate")),
+}
+
+
+def _library_and_name(x: Any) -> tuple[str, str]:
+    return type(x).__module__.split(".")[0], type(x).__name__.removeprefix("_")
+
+
+# What holds another distribution whose density it sums, by the attribute.
+_SUMS = {
+    ("tensorflow_probability", "BatchBroadcast"): "distribution",
+    ("tensorflow_probability", "Independent"): "distribution",
+    ("tensorflow_probability", "Sample"): "distribution",
+    ("numpyro", "ExpandedDistribution"): "base_dist",
+    ("numpyro", "Independent"): "base_dist",
+    ("distrax", "Independent"): "distribution",
+}
+
+
+def _unwrapped(distribution: Any) -> Any:
+    """What is summed over the elements of a leaf."""
+    key = _library_and_name(distribution)
+    while key in _SUMS:
+        inner = getattr(distribution, _SUMS[key])
+        if key[1] == "Sample" and len(inner.batch_shape):
+            return distribution  # its parameters stand before the axes of the sample
+        distribution, key = inner, _library_and_name(inner)
+    return distribution
+
+
+def knows_at_free(distribution: Any, bijector: Any) -> bool:
+    """Whether `log_prob_at_free` gives the density of a leaf with a bijector."""
+    key = _library_and_name(_unwrapped(distribution))
+    if key not in _DENSITIES or not knows_edges(bijector):
+        return False
+    of_parts = _DENSITIES[key][0] in (_dirichlet, _relaxed_categorical)
+    return of_parts == (bijector.inverse_min_event_ndims == 1)
+
+
+def log_prob_at_free(distribution: Any, bijector: Any, free: Array) -> Array:
+    """The log-density of a leaf, summed, from its free coordinates.
+
+    Args:
+        distribution: with `bijector`, one that `knows_at_free`; its numbers in the dtype
+            of `free`.
+        bijector: of the leaf.
+        free: the leaf's free coordinates.
+
+    Returns:
+        A scalar: the log-density of the leaf in its own coordinates, without a log-det.
+    """
+    distribution = _unwrapped(distribution)
+    density, parameters = _DENSITIES[_library_and_name(distribution)]
+    where = place(bijector, free)
+    if where is None:
+        where = log_parts_of(bijector, free)
+    return jnp.sum(density(where, *parameters(distribution)))

@@ -1,0 +1,144 @@
+"""Priors at leaves of which some entries are held: they count those that are not."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln, xlogy
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from ..constraints import Support, simplex
+from ..trees import StaticLeaf
+from .distribution import draw, name
+from .lookup import bijector_for, register
+
+
+def at_masked(
+    distribution: Any, mask: Bool[np.ndarray, "..."], zero_axis: int | None
+) -> Any:
+    """A distribution that counts only the entries of a leaf that are mapped.
+
+    Args:
+        distribution: of the leaf, which it fits.
+        mask: where the leaf is mapped.
+        zero_axis: the axis along which what is mapped sums to 1, if it does.
+
+    Raises:
+        ValueError: its density is one of events of which some entries are held.
+    """
+    ndim = _event_ndims(distribution, mask.shape)
+    events = mask.reshape(*mask.shape[: mask.ndim - ndim], -1)
+    counted = events.all(axis=-1)
+    if np.array_equal(counted, events.any(axis=-1)):
+        return _Counted(distribution, StaticLeaf(counted))
+    if zero_axis == -1 and ndim == 1 and _is_dirichlet(distribution):
+        return _OfParts(distribution.concentration, StaticLeaf(mask))
+    raise ValueError(
+        f"{name(distribution)} is a density of whole events, of some of which entries "
+        "are held; at bt.masked(bt.simplex(), ...) a Dirichlet is taken as that of the "
+        "parts that are mapped. Give a prior that is a function of the model"
+    )
+
+
+def counted_inside(prior: Any, support: Support, leaf: Array) -> Bool[Array, " events"]:
+    """Whether the events that a prior of `at_masked` counts are in its support.
+
+    Parts that are mapped by a simplex are.
+    """
+    if isinstance(prior, _OfParts):
+        return jnp.ones(0, bool)
+    return support.contains(leaf)[prior.counted.value]
+
+
+def _event_ndims(distribution: Any, shape: tuple[int, ...]) -> int:
+    if hasattr(distribution, "event_shape"):
+        return len(distribution.event_shape)
+    leaf = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
+    return len(shape) - len(jax.eval_shape(distribution.log_prob, leaf).shape)
+
+
+def _is_dirichlet(distribution: Any) -> bool:
+    """Whether it is TFP's, NumPyro's or distrax's."""
+    return type(distribution).__name__ == "Dirichlet" and hasattr(
+        distribution, "concentration"
+    )
+
+
+@jax.tree_util.register_pytree_node_class
+class _Counted:
+    """A distribution of single entries or whole events, of which some count."""
+
+    def __init__(self, distribution: Any, counted: StaticLeaf):
+        self.distribution, self.counted = distribution, counted
+
+    def tree_flatten(self) -> tuple[Any, StaticLeaf]:
+        return (self.distribution,), self.counted
+
+    @classmethod
+    def tree_unflatten(cls, counted: StaticLeaf, children: Any) -> "_Counted":
+        (distribution,) = children
+        return cls(distribution, counted)
+
+    @property
+    def event_shape(self) -> Any:
+        return getattr(self.distribution, "event_shape", ())
+
+    @property
+    def batch_shape(self) -> Any:
+        return getattr(self.distribution, "batch_shape", ())
+
+    def log_prob(self, value: Array) -> Array:
+        found = self.distribution.log_prob(value)
+        return jnp.where(self.counted.value, found, jnp.zeros_like(found))
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        return draw(self.distribution, shape, key)
+
+
+@jax.tree_util.register_pytree_node_class
+class _OfParts:
+    """A Dirichlet of those parts of the last axis that are mapped; the others are 0."""
+
+    def __init__(self, concentration: Float[Array, "... K"], mask: StaticLeaf):
+        self.concentration, self.mask = concentration, mask
+
+    def tree_flatten(self) -> tuple[Any, StaticLeaf]:
+        return (self.concentration,), self.mask
+
+    @classmethod
+    def tree_unflatten(cls, mask: StaticLeaf, children: Any) -> "_OfParts":
+        (concentration,) = children
+        return cls(concentration, mask)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.mask.value.shape[-1:]
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return self.mask.value.shape[:-1]
+
+    def log_prob(self, value: Array) -> Array:
+        mask = self.mask.value
+        alpha = jnp.broadcast_to(jnp.asarray(self.concentration), mask.shape)
+        one = jnp.ones_like(value)
+        # Of a part that is 0 neither the logarithm nor its slope is looked at.
+        powers = xlogy(alpha - 1, jnp.where(mask, value, one))
+        found = jnp.sum(jnp.where(mask, powers - gammaln(alpha), 0), axis=-1)
+        any_part = mask.any(axis=-1)
+        total = jnp.sum(jnp.where(mask, alpha, 0), axis=-1)
+        return found + jnp.where(any_part, gammaln(jnp.where(any_part, total, 1)), 0)
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        mask = self.mask.value
+        alpha = jnp.broadcast_to(jnp.asarray(self.concentration), mask.shape)
+        # As logarithms: where concentrations are small, all parts would be 0.
+        log = jax.random.loggamma(key, alpha, (*shape, *mask.shape))
+        log = jnp.where(mask, log, -jnp.inf)
+        some = mask.any(axis=-1, keepdims=True)
+        return jnp.where(some, jax.nn.softmax(jnp.where(some, log, 0)), 0)
+
+
+register(_Counted, lambda prior: bijector_for(prior.distribution))
+register(_OfParts, lambda prior: simplex())

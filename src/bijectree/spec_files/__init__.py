@@ -1,0 +1,8 @@
+"""Specs as text: what each parameter may be, in a file that outlives the script.
+
+*Data* are what TOML holds: words, numbers, lists and tables. *Plain* numbers are written
+without their dtype. What a file only names is *given* by the caller.
+"""
+
+from .load import load_spec as load_spec
+from .save import save_spec as save_spec

@@ -1,0 +1,50 @@
+"""Whether two items of specs are the same, to the bit."""
+
+from typing import Any
+
+import numpy as np
+
+from ..reparam import AtStars, Dependent, Joint, LocationScale, Masked, Tied
+from ..substrate import is_bijector, split
+
+
+def same_item(a: Any, b: Any) -> bool:
+    """Whether two items of specs are the same, numbers to the bit."""
+    if a is b:
+        return True
+    if is_bijector(a) and is_bijector(b):
+        (recipe, numbers), (other, others) = split(a), split(b)
+        return recipe == other and _same_bits(numbers, others)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Joint):
+        return a.over == b.over and same_item(a.bijector, b.bijector)
+    if isinstance(a, Tied):
+        same = a.function is b.function or (a.is_copy and b.is_copy)
+        return a.source == b.source and same
+    if isinstance(a, Dependent):
+        return a.on == b.on and _same_function(a.function, b.function)
+    if isinstance(a, Masked):
+        return np.array_equal(a.mask, b.mask) and same_item(a.bijector, b.bijector)
+    return False
+
+
+def _same_function(a: Any, b: Any) -> bool:
+    if isinstance(a, AtStars) and isinstance(b, AtStars):
+        return a.function is b.function and a.stars == b.stars
+    if not isinstance(a, LocationScale) or not isinstance(b, LocationScale):
+        return a is b
+    pairs = [(getattr(a, key), getattr(b, key)) for key in vars(a)]
+    words = [pair for pair in pairs if any(isinstance(x, str) for x in pair)]
+    numbers = [pair for pair in pairs if not any(isinstance(x, str) for x in pair)]
+    return all(x == y for x, y in words) and _same_bits(*zip(*numbers, strict=True))
+
+
+def _same_bits(numbers: Any, others: Any) -> bool:
+    arrays = [[np.asarray(x) for x in side] for side in (numbers, others)]
+    if len(arrays[0]) != len(arrays[1]):
+        return False
+    return all(
+        (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
+        for x, y in zip(*arrays, strict=True)
+    )
