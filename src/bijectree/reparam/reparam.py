@@ -95,6 +95,10 @@ class Reparam(eqx.Module):
     def forward(self, free: PyTree, *, like: PyTree | None = None) -> PyTree:
         """Map free coordinates to the model.
 
+        `jax.vmap(reparam.forward)` serves a model of arrays alone. Where it has leaves
+        such as strings or functions, which JAX cannot give back from a map, use
+        `eqx.filter_vmap(reparam.forward)`.
+
         Args:
             free: free coordinates, as `inverse` gives them.
             like: a model to take the leaves without coordinates from; needed where the

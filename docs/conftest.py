@@ -1,0 +1,26 @@
+"""Pages about other packages run where these are installed, in their own precision."""
+
+import importlib.util
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+# The extra `real` installs the packages of these pages.
+PAGES = {"cryo-em.md": "cryojax", "gaussian-processes.md": "gpjax", "optics.md": "dLux"}
+collect_ignore = [p for p, name in PAGES.items() if not importlib.util.find_spec(name)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What other packages warn of is not ours to mend."""
+    for item in items:
+        if item.path.name in PAGES:
+            item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+@pytest.fixture(autouse=True)
+def keep_precision() -> Iterator[None]:
+    """A page may turn float64 on, and the next one has JAX's default again."""
+    before = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
