@@ -72,7 +72,13 @@ def draw(
     """Draws by NUTS where BlackJAX is installed, else from the normal approximation."""
     if importlib.util.find_spec("blackjax"):
         return bt.sample_blackjax(
-            posterior, key, *data, start=start, jitter=0.1, target_acceptance=0.95
+            posterior,
+            key,
+            *data,
+            start=start,
+            jitter=0.1,
+            draws=2000,
+            target_acceptance=0.95,
         )
     print('\nNo BlackJAX here (pip install "bijectree[blackjax]"): Laplace\'s draws.')
     return bt.laplace(posterior, start, *data).sample(key, 4000)

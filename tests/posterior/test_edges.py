@@ -7,6 +7,7 @@ import pytest
 
 import bijectree as bt
 from bijectree import tfd
+from bijectree.posterior import Target
 from bijectree.priors.distribution import FINITE_AT_THE_EDGE
 
 # Densities with a pole at the edge of the support, at free values where the leaf is on
@@ -136,7 +137,9 @@ def test_data_may_check_themselves_when_they_are_made():
     mode = bt.find_map(posterior, model, *data)
     assert jnp.isclose(mode.model["slope"], 2.0, atol=0.1)
     shown = posterior.log_density(reparam.inverse(model), *data)
-    assert jnp.isclose(Target(posterior, data)(jnp.array([0.5, 0.0])), shown)
+    assert jnp.isclose(
+        Target(posterior, data)(reparam.ravel(reparam.inverse(model))), shown
+    )
     assert bt.laplace(posterior, model, *data).mean.shape == (2,)
     key = jax.random.key(0)
     fitted, _ = bt.fit_affine(posterior, key, *data, start=model)

@@ -331,6 +331,8 @@ CASES = [ordinal, mixture, correlated, autoregressive, hierarchical, robust, cov
 
 
 @pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+# Ordered leaves with a prior at each entry, whose constant is of no matter here.
+@pytest.mark.filterwarnings("ignore:the prior Normal at:UserWarning")
 def test_the_density_equals_scipys_plus_the_log_det_by_autodiff(make, getkey):
     # The likelihoods are written as users write them, with broadcasting.
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):

@@ -41,7 +41,7 @@ def numbers_of_other_shapes(i):
         lambda n: tfb.Softplus(hinge_softness=n),
         lambda n: tfb.Chain([tfb.Shift(n), tfb.Exp()]),
     )[i // 4 % 6]
-    return number + 0.25 * jnp.ones((2, 3)), make(number)
+    return 0.25 + jnp.broadcast_to(number, (2, 3)), make(number)
 
 
 def events(i):
@@ -201,10 +201,10 @@ class Composite(tfb.AutoCompositeTensorBijector):
 )
 def test_what_may_know_places_is_mapped_leaf_by_leaf(bijector):
     model = {key: 0.1 * jnp.arange(1.0, 4.0) for key in "abcdef"}
-    reparam = bt.Reparam(model, bijector)
+    reparam = bt.Reparam(model, bijector, verify=False)
     expected = reparam.forward_and_log_det(model)
     assert_close(jax.jit(reparam.forward_and_log_det)(model), expected, 10)
-    alone = bt.Reparam(model["a"], bijector)
+    alone = bt.Reparam(model["a"], bijector, verify=False)
     one, log_det = alone.forward_and_log_det(model["a"])
     assert_close(expected, (dict.fromkeys(model, one), 6 * log_det), 10)
     assert_close(jax.jit(reparam.inverse)(expected[0]), model, 100)
@@ -220,14 +220,16 @@ def test_a_reparam_made_under_vmap_is_refused_outside(count):
     each = eqx.filter_vmap(lambda r: r.forward(free)[-1])(reparam)
     np.testing.assert_allclose(each, bounds + np.exp(0.1), rtol=1e-6)
     for function in (reparam.forward, jax.jit(reparam.forward_log_det_jacobian)):
-        with pytest.raises(ValueError, match=r"'0': got shape \(3,\), expected \(\)"):
+        with pytest.raises(
+            ValueError, match=r"'0': got numbers of shape \(3,\), bound with"
+        ):
             function(free)
 
 
 def test_a_nan_stays_in_its_leaf():
     model = [jnp.arange(1.0, 4.0) for _ in range(COUNT)]
     for bijector in (bt.positive(), bt.ordered_vector()):
-        reparam = bt.Reparam(model, bijector)
+        reparam = bt.Reparam(model, bijector, verify=False)
         free = [jnp.zeros(3) for _ in model]
         free[17] = jnp.full(3, jnp.nan)
         found = jax.jit(reparam.forward)(free)

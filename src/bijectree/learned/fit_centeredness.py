@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from .. import inference, substrate
 from ..posterior import Posterior, Target
-from ..reparam import Bound, LocationScale, Plan, Reparam, Row, of_bound
+from ..reparam import Bound, LocationScale, Plan, Reparam, Row, of_bound, trace
 from ..substrate import split
 from ..trees import leaf_at
 from . import evidence_bound, low_rank
@@ -362,7 +362,12 @@ def _prepared(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
         structure, own = split(
             eqx.tree_at(lambda f: f.centeredness, function, share.astype(np.float64))
         )
-        rows[i] = dataclasses.replace(row, slot=len(numbers), function=structure)
+        assert row.kind is not None
+        _, shapes, _ = trace(plan.structure, plan.rows, structure, own)
+        kind = substrate.bind(row.kind.recipe, shapes, row.kind.shape, row.kind.dtype)
+        rows[i] = dataclasses.replace(
+            row, slot=len(numbers), function=structure, kind=kind
+        )
         numbers.append(own)
         changed = True
     if not changed:

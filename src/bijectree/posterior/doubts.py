@@ -54,7 +54,8 @@ def warn_of_doubts(
     for term in priors.terms:
         row = reparam.bound.plan.rows[term.position]
         sort = (term.slot, row.kind, row.slot)
-        if row.kind is None or row.owner is not None or row.members or sort in seen:
+        joined = row.owner is not None or row.members or row.picked is not None
+        if row.kind is None or joined or sort in seen:
             continue
         seen.add(sort)
         recipe, own = priors.recipes[term.slot], numbers[term.slot]

@@ -1,5 +1,6 @@
 """A user's function, or data, as a pytree."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -58,7 +59,10 @@ def _check_arguments(reparam: Any, log_likelihood: Any, prior: Any) -> None:
     nodes = priors.leaf_of_prior(reparam.bound.plan.structure.treedef)
     leaves = jtu.tree_leaves(log_likelihood, is_leaf=nodes)
     expected = "log_likelihood: expected a function (model, *data) -> scalar or None, got"
-    if any(priors.is_distribution(x) for x in leaves):
+    function = inspect.isroutine(log_likelihood) or isinstance(
+        log_likelihood, functools.partial
+    )
+    if not function and any(priors.is_distribution(x) for x in leaves):
         what = describe(log_likelihood)
         raise TypeError(f"{expected} {what}, a prior: that is the argument after it")
     if not callable(log_likelihood) or _is_no_function(log_likelihood):
@@ -67,7 +71,7 @@ def _check_arguments(reparam: Any, log_likelihood: Any, prior: Any) -> None:
 
 def _is_no_function(x: Any) -> bool:
     """Whether something can be called and is meant for another place than this."""
-    ours = str(getattr(x, "__module__", "")).startswith(__name__.partition(".")[0] + ".")
+    ours = str(getattr(x, "__module__", "")).startswith("bijectree.constraints.")
     return (
         priors.is_distribution(x)
         or is_bijector(x)

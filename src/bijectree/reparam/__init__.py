@@ -12,6 +12,7 @@ from .binding_faults import (
     not_a_spec_leaf as not_a_spec_leaf,
 )
 from .bound import Bound as Bound
+from .dependence import trace as trace
 from .leaves import (
     free_leaves as free_leaves,
     kept_leaves as kept_leaves,
