@@ -120,6 +120,9 @@ class Table:
 
 
 @pytest.mark.jax_defaults
+@pytest.mark.filterwarnings(
+    "ignore:the chains do not agree", "ignore:too few independent"
+)
 def test_data_may_check_themselves_when_they_are_made():
     model = {"slope": jnp.array(0.5), "sigma": jnp.array(1.0)}
     priors = {"slope": tfd.Normal(0.0, 5.0), "sigma": tfd.HalfNormal(1.0)}
