@@ -62,13 +62,13 @@ def save_spec(
             spec.
 
     Example:
-        >>> import bijectree as bt, jax.numpy as jnp, os, tempfile
+        >>> import bijectree as bt, jax.numpy as jnp, os, pathlib, tempfile
         >>> model = {"rate": jnp.ones(2), "shift": jnp.zeros(()), "share": jnp.ones(3)}
         >>> share = bt.interval(0.0, 1.5)
         >>> spec = {"rate": bt.positive(), "shift": bt.frozen, "share": share}
         >>> path = os.path.join(tempfile.mkdtemp(), "spec.toml")
         >>> bt.save_spec(path, spec)
-        >>> print(open(path).read().split("[spec]")[1].strip())
+        >>> print(pathlib.Path(path).read_text().split("[spec]")[1].strip())
         "rate" = "positive"
         "share" = {is = "interval", lower = 0.0, upper = 1.5}
         "shift" = "frozen"
