@@ -10,8 +10,7 @@ from .paths import path_string
 
 # A message that names an unwrappable node goes on in these words.
 UNWRAP_FIRST = (
-    "Unwrap the model first (paramax.unwrap(model)), or take its constraints over with "
-    "bt.from_paramax(model)"
+    "Unwrap the model first (paramax.unwrap(model)), and write its constraints as a spec"
 )
 
 
