@@ -27,11 +27,11 @@ class Range:
 
     def is_from(self, bound: float) -> bool:
         """Whether all elements are known to start at a bound."""
-        return not _traced(self.lower) and bool(np.all(self.lower == bound))
+        return _all_are(self.lower, bound)
 
     def is_to(self, bound: float) -> bool:
         """Whether all elements are known to end at a bound."""
-        return not _traced(self.upper) and bool(np.all(self.upper == bound))
+        return _all_are(self.upper, bound)
 
     @property
     def positive(self) -> bool:
@@ -82,6 +82,13 @@ UNIT = Range(0.0, 1.0)
 
 def _traced(*numbers: Any) -> bool:
     return any(isinstance(n, Tracer) for n in numbers)
+
+
+def _all_are(bounds: Any, bound: float) -> bool:
+    """Whether all of an interval's lower or upper bounds are known to be one number."""
+    if isinstance(bounds, float):
+        return bounds == bound
+    return not _traced(bounds) and bool(np.all(bounds == bound))
 
 
 def _surely(compare: Callable[..., Any], a: Any, b: Any) -> bool:

@@ -54,7 +54,6 @@ class Support:
     """A set of values: the support of a bijector.
 
     Attributes:
-        description: the set in words, as it appears in messages.
         event_ndims: how many trailing axes make one member of the set.
         tag: which set it is.
         solid: whether it has as many dimensions as entries, unlike a simplex.
@@ -64,7 +63,7 @@ class Support:
         mend: what to do about a value outside, "" where that is plain.
     """
 
-    description: str
+    _words: str | None
     event_ndims: int
     _contains: Predicate = dataclasses.field(repr=False)
     tag: SetTag
@@ -73,6 +72,11 @@ class Support:
     details: tuple[Any, ...] = ()
     of: "Support | None" = None
     mend: str = ""
+
+    @property
+    def description(self) -> str:
+        """The set in words, as it appears in messages."""
+        return self.entries.description if self._words is None else self._words
 
     @property
     def interval(self) -> Range | None:
@@ -141,7 +145,7 @@ class Support:
 def numbers(interval: Range) -> Support:
     """The numbers of an interval."""
     return Support(
-        interval.description,
+        None,  # The interval says it, once it is asked: spelling bounds takes its time.
         0,
         interval.contains,
         SetTag.NUMBERS,

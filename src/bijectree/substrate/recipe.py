@@ -142,15 +142,24 @@ def _with_floats(part: Any) -> Any:
 
 def castable(bijector: Any) -> Any:
     """A bijector all of whose numbers show as leaves that can be cast."""
+    return _with_all_floats(*_spelled_out_parts(bijector))
+
+
+def _spelled_out_parts(bijector: Any) -> tuple[Any, list[Any], Any]:
+    """A bijector, its parts down to those whose numbers are all leaves, its treedef."""
     bijector = spelled_out(bijector)
-    known = _OF_NUMBERS | _MATVECS.keys()
-    parts, treedef = jax.tree_util.tree_flatten(
-        bijector, is_leaf=lambda x: type(x) in known
-    )
+    return bijector, *jax.tree_util.tree_flatten(bijector, is_leaf=_is_of_numbers)
+
+
+def _with_all_floats(bijector: Any, parts: list[Any], treedef: Any) -> Any:
     changed = [_with_floats(part) for part in parts]
     if all(a is b for a, b in zip(parts, changed, strict=True)):
         return bijector
     return treedef.unflatten(changed)
+
+
+def _is_of_numbers(x: Any) -> bool:
+    return type(x) in _OF_NUMBERS or type(x) in _MATVECS
 
 
 def spelled_out(bijector: Any) -> Any:
@@ -176,7 +185,10 @@ def _maps_by_itself(cls: type) -> bool:
 
 def split(bijector: Any) -> tuple[Recipe, tuple[Any, ...]]:
     """Take a bijector apart into its recipe and its numbers (inexact arrays)."""
-    leaves, treedef = jax.tree_util.tree_flatten(castable(bijector))
+    bijector, leaves, treedef = _spelled_out_parts(bijector)
+    if any(_is_of_numbers(part) for part in leaves):
+        bijector = _with_all_floats(bijector, leaves, treedef)
+        leaves, treedef = jax.tree_util.tree_flatten(bijector)
     fixed = tuple(
         None if _is_number(leaf) else StaticLeaf(leaf, once=_may_change(leaf))
         for leaf in leaves
