@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree.inference.chains_on_devices import chain_mesh
+from bijectree.inference import chains_on_devices
 from bijectree.numerics.fingerprint import by_parts, fingerprint
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
@@ -449,12 +449,12 @@ def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
             progress=False,
         )
 
-    mesh = chain_mesh(chains, ())
+    mesh = chains_on_devices.chain_mesh(chains, ())
     assert mesh is not None
     assert mesh.size == chains
     with jax.set_mesh(EXPLICIT if chains == 8 else AUTO):  # it has its own
         shared = sample()
-    monkeypatch.setattr(_devices, "chain_mesh", lambda *_: None)
+    monkeypatch.setattr(chains_on_devices, "chain_mesh", lambda *_: None)
     np.testing.assert_array_equal(shared.vectors, sample().vectors)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from catalogue import CATALOGUE
 from exact import ulps
-from law import assert_bijector
+from law import assert_bijector, mass
 
 import bijectree as bt
 from bijectree import tfd
@@ -333,7 +333,7 @@ SPACE = np.linspace(-9, 9, 61)
 )
 def test_densities_integrate_to_1(prior, bijector, shape, points, precision):
     distribution = jax.tree.map(lambda leaf: leaf.astype(precision), prior())
-    total = law.mass(distribution.log_prob, bijector, shape, points, precision)
+    total = mass(distribution.log_prob, bijector, shape, points, precision)
     assert abs(total - 1) < (1e-4 if precision == np.float32 else 1e-7)
 
 
@@ -345,7 +345,7 @@ def test_lkj_integrates_to_1(size, precision):
     points = LINE if size == 2 else SPACE
     tolerance = 1e-4 if precision == np.float32 else 1e-6
     factor = tfd.CholeskyLKJ(size, dtype(eta))
-    total = law.mass(factor.log_prob, bt.corr_cholesky(), (size, size), points, precision)
+    total = mass(factor.log_prob, bt.corr_cholesky(), (size, size), points, precision)
     assert abs(total - 1) < tolerance
     # the log of the constant is the density at the identity, whose determinant is 1
     constant = tfd.LKJ(size, dtype(eta)).log_prob(jnp.eye(size, dtype=precision))
@@ -354,7 +354,7 @@ def test_lkj_integrates_to_1(size, precision):
         determinant = jnp.linalg.det(matrix)
         return constant + (eta - 1) * jnp.log(jnp.maximum(determinant, 0))
 
-    total = law.mass(log_prob, bt.corr_matrix(), (size, size), points, precision)
+    total = mass(log_prob, bt.corr_matrix(), (size, size), points, precision)
     assert abs(total - 1) < 10 * tolerance
 
 

@@ -125,7 +125,7 @@ def by_numpyro(posterior, data, key):
 
 
 def by_tfp(posterior, data, key):
-    from bijectree._tfp import tfp
+    from bijectree.substrate.tfp import tfp
 
     kernel = tfp.mcmc.DualAveragingStepSizeAdaptation(
         tfp.mcmc.HamiltonianMonteCarlo(
