@@ -4,4 +4,4 @@
 longer follows. *Findings* are what was found of one leaf.
 """
 
-from .check import check as check
+from .check import check

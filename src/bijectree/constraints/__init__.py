@@ -7,62 +7,31 @@ simplex.
 """
 
 # These modules are imported for what they register.
-from . import tfp_facts as tfp_facts, tfp_pairs as tfp_pairs
-from .affine import affine as affine, real as real
-from .arguments import finite_number as finite_number
-from .correlation import corr_cholesky as corr_cholesky, corr_matrix as corr_matrix
-from .covariance import (
-    lower_cholesky as lower_cholesky,
-    positive_definite as positive_definite,
-)
-from .directions import circular as circular, sphere as sphere
-from .dtype_limits import dtype_fault as dtype_fault
-from .edges import (
-    Place as Place,
-    exp_continued as exp_continued,
-    knows_edges as knows_edges,
-    log_parts_of as log_parts_of,
-    place as place,
-)
-from .elementwise import Elementwise as Elementwise
-from .half_line import (
-    greater_than as greater_than,
-    less_than as less_than,
-    positive as positive,
-)
-from .inside import (
-    Add as Add,
-    snap_inside as snap_inside,
-    snap_inside_interval as snap_inside_interval,
-    step_inside as step_inside,
-)
-from .interval import interval as interval, unit_interval as unit_interval
-from .ordered import (
-    ordered_vector as ordered_vector,
-    positive_ordered_vector as positive_ordered_vector,
-)
-from .ranges import Range as Range
-from .sets import SetTag as SetTag, Support as Support
-from .simplex import Simplex as Simplex, simplex as simplex
-from .simplexes import simplexes as simplexes
-from .support import (
-    Knowledge as Knowledge,
-    interval_of as interval_of,
-    knowledge_of as knowledge_of,
-    support as support,
-)
-from .verdict import (
-    Verdict as Verdict,
-    is_augmented as is_augmented,
-    judge as judge,
-    judge_in_use as judge_in_use,
-)
+from . import tfp_facts, tfp_pairs
+from .affine import affine, real
+from .arguments import finite_number
+from .correlation import corr_cholesky, corr_matrix
+from .covariance import lower_cholesky, positive_definite
+from .directions import circular, sphere
+from .dtype_limits import dtype_fault
+from .edges import Place, exp_continued, knows_edges, log_parts_of, place
+from .elementwise import Elementwise
+from .half_line import greater_than, less_than, positive
+from .inside import Add, snap_inside, snap_inside_interval, step_inside
+from .interval import interval, unit_interval
+from .ordered import ordered_vector, positive_ordered_vector
+from .ranges import Range
+from .sets import SetTag, Support
+from .simplex import Simplex, simplex
+from .simplexes import simplexes
+from .support import Knowledge, interval_of, knowledge_of, support
+from .verdict import Verdict, is_augmented, judge, judge_in_use
 from .verification import (
-    MOST_COORDINATES as MOST_COORDINATES,
-    MOST_ENTRIES as MOST_ENTRIES,
-    differentiable as differentiable,
-    raised as raised,
-    verify as verify,
-    why_unproven as why_unproven,
+    MOST_COORDINATES,
+    MOST_ENTRIES,
+    differentiable,
+    raised,
+    verify,
+    why_unproven,
 )
-from .zero_sum import zero_sum as zero_sum
+from .zero_sum import zero_sum

@@ -65,7 +65,8 @@ class _Correlation(Reshaping):
         size = self._size(free.shape[-1])
         index = _index(*self._places(size), (size, size))
         tanh, log_cosh, _ = hyperbolic(free)
-        # the sum over l < j: shifted first, since subtracting the last would cancel
+        # This is the sum over l < j. It is shifted first, since subtracting the last term
+        # would cancel.
         steps = _fill(log_cosh, np.pad(index, ((0, 0), (1, 0)), constant_values=-1))
         log_remainder = -jnp.cumsum(steps[..., :-1], axis=-1)
         return _fill(tanh, index), log_remainder, log_cosh
@@ -82,7 +83,7 @@ class _Correlation(Reshaping):
 
     def _from_cholesky(self, factor: Array) -> Array:
         """The free coordinates of a Cholesky factor with rows of norm 1."""
-        # sinh yᵢⱼ is xᵢⱼ over the norm of what follows it in the row
+        # The ratio of xᵢⱼ to the norm of what follows it in the row is sinh yᵢⱼ.
         norm = jax.lax.associative_scan(
             _hypotenuse, jnp.abs(factor), reverse=True, axis=factor.ndim - 1
         )

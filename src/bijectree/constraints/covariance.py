@@ -116,7 +116,7 @@ class PositiveDefinite(Reshaping):
         factor, log_diagonal = _exp_diagonal(x, (size, size))
         weight = jnp.asarray(np.arange(size + 1.0, 1.0, -1.0), x.dtype)
         log_det = size * LOG_2 + jnp.sum(weight * log_diagonal, axis=-1)
-        # where exp overflows, L has inf beside zeros, whose product would be NaN
+        # Where exp overflows, L has inf beside zeros, whose product would be NaN.
         factor = jnp.minimum(factor, jnp.finfo(x.dtype).max)
         return _lower_times_transpose(factor), log_det
 

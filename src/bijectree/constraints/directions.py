@@ -78,12 +78,12 @@ class Circular(Reshaping):
             return angle, log_det
         period = self.period.like(x)
         angle = period * (angle / (2 * math.pi))
-        # just above −π the product may round to half a period below 0
+        # Just above −π the product may round to half a period below 0.
         angle = jnp.where(angle <= -0.5 * period, 0.5 * period, angle)
         return angle, log_det + jnp.log(period / (2 * math.pi))
 
     def _inverse(self, y: Array) -> Array:
-        # π rounds up in float32, to an angle whose sine is negative
+        # In float32 π is rounded up, to an angle whose sine is negative.
         if self.period is None:
             opposite, angle = y == jnp.asarray(math.pi, y.dtype), y
         else:

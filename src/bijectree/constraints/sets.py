@@ -108,7 +108,7 @@ class Support:
             >>> print(bt.support(bt.positive()).contains(jnp.array([1.0, -1.0])))
             [ True False]
         """
-        # bounds broadcast against values, whatever the user has asked of JAX
+        # Bounds broadcast against values, whatever the user has asked of JAX.
         with substrate.standard_promotion():
             return self._contains(jnp.asarray(value))
 

@@ -47,7 +47,7 @@ def _stick_breaking(y: Array) -> tuple[Array, Array]:
 def _stick_breaking_inverse(x: Array) -> Array:
     size = x.shape[-1]
     offset = jnp.asarray(np.log(np.arange(size - 1, 0, -1.0)), x.dtype)
-    # what is left of the stick, summed from its end: 1 − Σx would cancel
+    # What is left of the stick is summed from its end, since 1 − Σx would cancel.
     rest = jax.lax.cumsum(x, axis=x.ndim - 1, reverse=True)[..., 1:]
     return jnp.log(x[..., :-1]) - jnp.log(rest) + offset
 

@@ -7,9 +7,9 @@ a fit. *Spent* counts gradients of the log-density, a *score* is one of them, an
 *share* is the λ of an element.
 """
 
-from .fit_affine import fit_affine as fit_affine
-from .fit_centeredness import fit_centeredness as fit_centeredness
-from .fit_flow import fit_flow as fit_flow
-from .fit_report import FitReport as FitReport
-from .flow import Flow as Flow
-from .low_rank import LowRankAffine as LowRankAffine
+from .fit_affine import fit_affine
+from .fit_centeredness import fit_centeredness
+from .fit_flow import fit_flow
+from .fit_report import FitReport
+from .flow import Flow
+from .low_rank import LowRankAffine

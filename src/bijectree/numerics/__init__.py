@@ -5,22 +5,17 @@ further. A *fingerprint* is a number that changes when the bits of an array do. 
 put *beside* arrays lies on the same devices.
 """
 
-from .fingerprint import fingerprint as fingerprint
-from .flat_vectors import cut as cut, ravel as ravel, widest as widest
+from .fingerprint import fingerprint
+from .flat_vectors import cut, ravel, widest
 from .floats import (
-    add_exactly as add_exactly,
-    from_ordinal as from_ordinal,
-    int_layout as int_layout,
-    largest_number as largest_number,
-    minus_zero as minus_zero,
-    ordinal as ordinal,
-    step_between as step_between,
+    add_exactly,
+    from_ordinal,
+    int_layout,
+    largest_number,
+    minus_zero,
+    ordinal,
+    step_between,
 )
-from .interpreter import run_in_numpy as run_in_numpy
-from .placement import beside as beside, put_whole as put_whole
-from .special import (
-    LOG_2 as LOG_2,
-    hyperbolic as hyperbolic,
-    softplus as softplus,
-    softplus_inverse as softplus_inverse,
-)
+from .interpreter import run_in_numpy
+from .placement import beside, put_whole
+from .special import LOG_2, hyperbolic, softplus, softplus_inverse

@@ -5,6 +5,6 @@ to, and it *lands* where the rounded sum of place and step ends. A leaf that is 
 has a fingerprint in the state, by which a change from outside is noticed.
 """
 
-from .carry import carry as carry
-from .eval_params import eval_params as eval_params
-from .reparameterize import reparameterize as reparameterize
+from .carry import carry
+from .eval_params import eval_params
+from .reparameterize import reparameterize

@@ -4,9 +4,5 @@ A *term* is one distribution at one leaf. A *target* is a posterior with its dat
 log-density of a vector, as compiled functions take it.
 """
 
-from .posterior import FlatPosterior as FlatPosterior, Posterior as Posterior
-from .target import (
-    Target as Target,
-    dtype_of as dtype_of,
-    negative_hessian as negative_hessian,
-)
+from .posterior import FlatPosterior, Posterior
+from .target import Target, dtype_of, negative_hessian

@@ -7,40 +7,28 @@ them in the model is the *owner* of the others. *Outer* bijectors are those that
 has put over all free coordinates.
 """
 
-from .binding_faults import (
-    is_distribution as is_distribution,
-    not_a_spec_leaf as not_a_spec_leaf,
-)
-from .bound import Bound as Bound
-from .dependence import trace as trace
-from .leaves import (
-    free_leaves as free_leaves,
-    kept_leaves as kept_leaves,
-    model_leaves as model_leaves,
-    same_array as same_array,
-    tie_fault as tie_fault,
-)
-from .location_scale import (
-    LocationScale as LocationScale,
-    location_scale as location_scale,
-)
-from .masked import Picked as Picked, masked as masked
-from .outside import SupportError as SupportError
-from .plan import Plan as Plan, Row as Row, owner as owner
-from .reparam import Reparam as Reparam, of_bound as of_bound
-from .spec_from_fields import spec_from_fields as spec_from_fields
+from .binding_faults import is_distribution, not_a_spec_leaf
+from .bound import Bound
+from .dependence import trace
+from .leaves import free_leaves, kept_leaves, model_leaves, same_array, tie_fault
+from .location_scale import LocationScale, location_scale
+from .masked import Picked, masked
+from .outside import SupportError
+from .plan import Plan, Row, owner
+from .reparam import Reparam, of_bound
+from .spec_from_fields import spec_from_fields
 from .spec_items import (
-    AtStars as AtStars,
-    Dependent as Dependent,
-    Joint as Joint,
-    Masked as Masked,
-    Then as Then,
-    Tied as Tied,
-    dependent as dependent,
-    frozen as frozen,
-    is_spec_leaf as is_spec_leaf,
-    joint as joint,
-    tied as tied,
+    AtStars,
+    Dependent,
+    Joint,
+    Masked,
+    Then,
+    Tied,
+    dependent,
+    frozen,
+    is_spec_leaf,
+    joint,
+    tied,
 )
-from .spec_of import spec_of as spec_of
-from .summary import summary as summary
+from .spec_of import spec_of
+from .summary import summary

@@ -4,5 +4,5 @@
 without their dtype. What a file only names is *given* by the caller.
 """
 
-from .load import load_spec as load_spec
-from .save import save_spec as save_spec
+from .load import load_spec
+from .save import save_spec
