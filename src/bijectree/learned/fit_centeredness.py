@@ -15,7 +15,7 @@ from ..posterior import Posterior, Target
 from ..reparam import Bound, LocationScale, Plan, Reparam, Row, of_bound, trace
 from ..substrate import split
 from ..trees import leaf_at
-from . import evidence_bound, low_rank
+from . import evidence_bound, held_out, low_rank
 from .evidence_bound import EvidenceBound
 from .fit_report import FitReport
 
@@ -134,10 +134,10 @@ def fit_centeredness(
     guide = low_rank.diagonal(
         np.asarray(numbers.loc, np.float64), np.exp(np.asarray(numbers.log_scale))
     )
-    window = evidence_bound.sample(trained, key_held, guide)
+    window = held_out.sample(trained, key_held, guide)
     shares = _refined(trained, at, window.vectors[:-1])
     fitted = _with_shares(reparam, at, shares)
-    held = evidence_bound.compare(
+    held = held_out.compare(
         Target(posterior, data), target.through(fitted), trained, window.vectors[-1]
     )
     notes = []

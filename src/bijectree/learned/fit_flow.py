@@ -12,10 +12,11 @@ from .. import inference
 from ..posterior import Posterior, Target
 from ..reparam import Reparam
 from ..substrate import Number
-from . import evidence_bound, low_rank
-from .evidence_bound import CHAINS, EvidenceBound
+from . import evidence_bound, held_out, low_rank
+from .evidence_bound import EvidenceBound
 from .fit_report import FitReport
 from .flow import Flow, FlowKind, Weights, flow_and_log_det, masked, new_weights
+from .held_out import CHAINS
 
 
 def fit_flow(
@@ -116,15 +117,15 @@ def fit_flow(
     if found.rising:
         notes.append("the evidence bound was still rising: give more `steps`")
     after = target.through(fitted)
-    window = evidence_bound.sample(after, key_held, low_rank.identity(posterior.dim, 0))
+    window = held_out.sample(after, key_held, low_rank.identity(posterior.dim, 0))
     key_start, key_run = jax.random.split(key_other)
     free = posterior.initial(key_start, *data, start=start, n=CHAINS)
-    there = evidence_bound.move(target, after, jax.vmap(reparam.ravel)(free))
-    other = evidence_bound.sample_from(after, key_run, there)
+    there = held_out.move(target, after, jax.vmap(reparam.ravel)(free))
+    other = held_out.sample_from(after, key_run, there)
     windows = [window] if other is None else [window, other]
     draws = [w.vectors.reshape(-1, posterior.dim) for w in windows]
     spent = found.spent + sum(w.spent for w in windows)
-    held = evidence_bound.compare(target, after, after, *draws)
+    held = held_out.compare(target, after, after, *draws)
     if other is None or held.worse:
         why = (
             f"its Fisher divergence was {held.fisher[1]:.4g}"
