@@ -64,7 +64,7 @@ def check(reparam: Reparam, model: PyTree) -> Report:
         ['parts']
     """
     plan = reparam.bound.plan
-    leaves = model_leaves(plan, model)
+    leaves = model_leaves(plan, model, reparam.bound.held)
     raise_all(
         "check needs the model's values",
         (

@@ -15,6 +15,7 @@ from ..reparam import Plan, Reparam
 from ..trees import is_array
 from .extra_arguments import ToFree
 from .line_searches import _all, forget_searches
+from .misfits import check_arguments, check_fit, is_placeholder, no_state
 from .partial_model import absent, arrays_of, put
 from .steps import Steps
 
@@ -107,13 +108,14 @@ def reparameterize(
         >>> print(f"{state.free['scale']:.2f}", params["scale"] > 0)
         -199.31 True
     """
+    check_arguments(optimizer, reparam)
     made.append((optimizer, reparam.bound.plan))
     inner = optax.with_extra_args_support(optimizer)
     part_of = functools.cache(functools.partial(Steps, reparam))
 
     def init(params: PyTree) -> ReparameterizedState:
         # `optax.tree_map_params` calls `init` with a placeholder.
-        if type(params).__name__ == "_ParamsPlaceholder":
+        if is_placeholder(params):
             fingerprints = jnp.zeros(1, jnp.uint32)
             return ReparameterizedState(inner.init(params), params, fingerprints)
         arrays = arrays_of(reparam, params, "params")
@@ -136,6 +138,9 @@ def reparameterize(
             )
         arrays = arrays_of(reparam, params, "params")
         steps = part_of(absent(arrays))
+        if not isinstance(state, ReparameterizedState):
+            raise TypeError(no_state(state))
+        check_fit(state.free, state.fingerprints, steps)
         free = steps.refresh(state.free, state.fingerprints, arrays)
         cross = ToFree(steps, params, arrays)
         before, gradient = cross.pull_back(updates, free)

@@ -1,6 +1,7 @@
 """A Reparam as an optimizer of the model needs it: changes, gradients and steps."""
 
 import functools
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +63,7 @@ class Steps:
         self._cheap = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self.watched
         )
+        self._salts = self._salts_of_maps()
         self.fingerprints = jax.jit(self._fingerprints)
         self.pull_back = jax.jit(self._pull_back)
         self.refresh = jax.jit(self._refresh)
@@ -162,11 +164,20 @@ class Steps:
 
     # The methods below see to changes from outside.
 
+    def _salts_of_maps(self) -> np.ndarray:
+        """A number for the map of each row that is watched, equal in every process.
+
+        A state of a Reparam with another map has other fingerprints, and is inverted.
+        """
+        over = self._bound.outer_names()
+        words = [f"{self._bound.map_words(row)} {over}" for _, row in self.watched]
+        return np.array([zlib.crc32(text.encode()) for text in words or [""]], np.uint32)
+
     def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
         if not self.watched:
             # Orbax saves no empty array.
-            return jnp.zeros(1, jnp.uint32)
+            return jnp.asarray(self._salts)
         places, owners, weights = [], [], []
         for n, (i, row) in enumerate(self.watched):
             for power, m in enumerate(row.members or (i,)):
@@ -179,9 +190,10 @@ class Steps:
             [_get(arrays, m) for m in places],
         )
         if len(places) == len(self.watched):
-            return found
+            return found + self._salts
         found = found * np.asarray(weights, np.uint32)
-        return jax.ops.segment_sum(found, np.asarray(owners), len(self.watched))
+        sums = jax.ops.segment_sum(found, np.asarray(owners), len(self.watched))
+        return sums + self._salts
 
     def _refresh(self, free: PyTree, fingerprints: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `fingerprints` are of."""

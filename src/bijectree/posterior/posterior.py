@@ -238,7 +238,7 @@ class Posterior(eqx.Module):
         self, model: PyTree
     ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
         """The priors of leaves, as structure and numbers, and those leaves."""
-        leaves = model_leaves(self.reparam.bound.plan, model)
+        leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
         terms, recipes = self.prior_plan.terms, self.prior_plan.recipes
         calls = [(recipes[term.slot], self.prior_numbers[term.slot]) for term in terms]
         return calls, [jnp.asarray(leaves[term.position]) for term in terms]
@@ -305,7 +305,7 @@ class Posterior(eqx.Module):
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""
-        leaves = model_leaves(self.reparam.bound.plan, model)
+        leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
         rows = self.reparam.bound.plan.rows
         return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
 

@@ -22,20 +22,23 @@ from ..trees import (
     is_inexact,
     raise_all,
     shape_and_dtype,
-    split_axes,
     unwrappable,
 )
 from .binding_faults import (
     _ambiguous,
     _at_raw_numbers,
     _item_name,
+    _scale_faults,
+    _split_events,
     is_distribution,
     not_a_spec_leaf,
+    raise_if_swapped,
 )
 from .dependence import in_order, trace
 from .leaves import tie_fault
 from .masked import bind_masked
 from .plan import Plan, Row
+from .rebuilding import rebuilding_faults
 from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
 
 
@@ -61,11 +64,15 @@ def make_plan(
     groups, faults = broadcast(
         spec, model, lambda x: is_spec_leaf(x) or is_distribution(x)
     )
+    if faults:
+        raise_if_swapped(model, spec)
     raise_all("Reparam: the spec's structure is not the model's", faults)
     binding = _Binding(model, verify=verify)
     binding.place(groups)
     binding.fill()
     binding.order()
+    if binding.faults or not any(row.role == "free" for row in binding.rows):
+        raise_if_swapped(model, spec)
     try:
         raise_all("Reparam: the spec does not fit the model", binding.faults)
     except ValueError as error:
@@ -246,27 +253,12 @@ class _Binding:
             self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
         if kind is not None:
             whole = more.get("members") or ((i,) if "picked" in more else None)
-            self._events_whole(i, item, whole, kind)
+            self.faults += _split_events(item, kind, self.rows, self.leaves, i, whole)
             if function is None:
                 self._numbers_held(where, item, slot, kind)
             if self.verify:
                 self._proven(where, item, slot, kind, numbers)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
-
-    def _events_whole(
-        self, i: int, item: Any, members: tuple[int, ...] | None, kind: Kind
-    ) -> None:
-        """Note axes of events that are split over devices, as far as the model shows."""
-        for m in members or (i,):
-            leaf = self.leaves[m]
-            ndims = leaf.ndim if members else kind.event_ndims
-            axes = [] if kind.elementwise and not members else split_axes(leaf, ndims)
-            if axes:
-                self.faults.append(
-                    f"at '{self.rows[m].path}': {_item_name(item)} maps axis {axes[0]} "
-                    f"of {describe(leaf)} as a whole, which {leaf.sharding.spec} splits "
-                    "over devices; shard other axes, or replicate the leaf"
-                )
 
     def _numbers_held(self, where: str, item: Any, slot: int, kind: Kind) -> None:
         """Note bounds and other numbers that the leaf's dtype cannot hold."""
@@ -376,6 +368,9 @@ class _Binding:
         """See that there is an order of dependencies, and freeze what follows frozen."""
         order, cycles = in_order(self.rows)
         self.faults += cycles
+        self.faults += _scale_faults(self.items, self.rows, self.leaves, self.model)
+        if not self.faults:
+            self.faults += rebuilding_faults(self.structure, self.rows, self.leaves)
         for i in order:
             if self.rows[i].role == "tied":
                 self._follow(i)

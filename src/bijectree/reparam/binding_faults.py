@@ -4,8 +4,24 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..substrate import is_bijector
-from ..trees import UNWRAP_FIRST, describe
+import jax
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree
+
+from ..constraints import SetTag, support
+from ..substrate import Kind, is_bijector
+from ..trees import (
+    UNWRAP_FIRST,
+    Paths,
+    describe,
+    is_array,
+    is_inexact,
+    is_spread,
+    short,
+    split_axes,
+)
 from .location_scale import LocationScale
 from .plan import Row
 from .spec_items import Dependent, Joint, Masked, frozen, is_spec_leaf
@@ -26,7 +42,97 @@ def _item_name(item: Any) -> str:
 
 def is_distribution(x: Any) -> bool:
     """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
-    return any(cls.__name__ == "Distribution" for cls in type(x).__mro__)
+    return any(
+        cls.__name__ == "Distribution"
+        and cls.__module__.partition(".")[0] in _OF_DISTRIBUTIONS
+        for cls in type(x).__mro__
+    )
+
+
+_OF_DISTRIBUTIONS = ("tensorflow_probability", "numpyro", "distrax", "distreqx")
+
+
+def raise_if_swapped(model: PyTree, spec: PyTree) -> None:
+    """Raise if a spec and a model were given in each other's place."""
+    items = [x for x in _leaves(model) if x is not None and is_spec_leaf(x)]
+    if items and any(is_inexact(x) for x in _leaves(spec)):
+        raise TypeError(
+            f"Reparam: the model holds {_item_name(items[0])} and the spec arrays; the "
+            "arguments are Reparam(model, spec)"
+        )
+
+
+def _leaves(tree: PyTree) -> list[Any]:
+    return jtu.tree_leaves(tree, is_leaf=lambda x: is_spec_leaf(x) or is_distribution(x))
+
+
+def _scale_faults(
+    items: Sequence[Any], rows: Sequence[Row], leaves: Sequence[Any], tree: Paths
+) -> list[str]:
+    """Faults for scales of `location_scale` that may be negative, or are not positive."""
+    faults = []
+    for row, item in zip(rows, items, strict=True):
+        item = item.bijector if isinstance(item, Masked) else item
+        maker = item.function if isinstance(item, Dependent) else None
+        if not isinstance(maker, LocationScale) or not isinstance(maker.scale, str):
+            continue
+        for j in tree.pick(maker.scale)[0]:
+            why = _why_not_positive(items[j], rows[j], leaves[j])
+            if why:
+                faults.append(
+                    f"at '{row.path}': location_scale takes positive scales, and "
+                    f"'{rows[j].path}' {why}; give it a positive support, such as "
+                    "bt.positive()"
+                )
+    return faults
+
+
+def _why_not_positive(item: Any, row: Row, leaf: Any) -> str:
+    if row.role != "free" or isinstance(item, Dependent):
+        known = is_array(leaf) and not isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
+        wrong = known and not is_spread(leaf) and not np.all(np.asarray(leaf) > 0)
+        return f"is {short(leaf)}" if wrong else ""
+    bijector = item.bijector if isinstance(item, Joint | Masked) else item
+    if bijector is None:
+        return "may be any number"
+    if not is_bijector(bijector):
+        return ""
+    values = support(bijector)
+    if values.tag is SetTag.UNKNOWN or not values.entries.known:
+        return ""
+    return "" if np.all(values.entries.lower >= 0) else f"has {values.description}"
+
+
+def _split_events(
+    item: Any,
+    kind: Kind,
+    rows: Sequence[Row],
+    leaves: Sequence[Any],
+    i: int,
+    whole: tuple[int, ...] | None,
+) -> list[str]:
+    """Faults for axes of events that are split over devices, as far as leaves show.
+
+    Args:
+        item: of the spec, at leaf `i`.
+        kind: what its bijector does.
+        rows: all rows.
+        leaves: all leaves.
+        i: which leaf it is.
+        whole: the leaves that are mapped together, if no batch of events.
+    """
+    faults = []
+    for m in whole or (i,):
+        leaf = leaves[m]
+        ndims = leaf.ndim if whole else kind.event_ndims
+        axes = [] if kind.elementwise and not whole else split_axes(leaf, ndims)
+        if axes:
+            faults.append(
+                f"at '{rows[m].path}': {_item_name(item)} maps axis {axes[0]} "
+                f"of {describe(leaf)} as a whole, which {leaf.sharding.spec} splits "
+                "over devices; shard other axes, or replicate the leaf"
+            )
+    return faults
 
 
 def not_a_spec_leaf(value: Any) -> str:

@@ -273,6 +273,19 @@ class Bound:
             or f"'{row.path}'"
         )
 
+    def map_words(self, row: Row) -> str:
+        """What tells the map of a row from others, but for its numbers.
+
+        The words are the same in every process, and do not name a function.
+        """
+        if row.kind is None or row.function is not None:
+            return f"{row.role} on {row.on}"
+        parts = substrate.all_parts(row.kind.recipe.build(self.numbers[row.slot]))
+        words = [
+            (type(part).__qualname__, part.name, _plain_arguments(part)) for part in parts
+        ]
+        return f"{words} over {row.members}"
+
     def support_of(self, row: Row, leaves: Sequence[Any]) -> str:
         """The support of a row in words."""
         try:
@@ -321,3 +334,10 @@ def _total(terms: list[Array], dtype: Any) -> Array:
         if len(terms) > 1 and any(isinstance(term, Tracer) for term in terms):
             terms = list(jax.lax.optimization_barrier(tuple(terms)))
     return terms[0] if terms else jnp.zeros((), dtype)
+
+
+def _plain_arguments(bijector: Any) -> list[tuple[str, Any]]:
+    """What a bijector was made with, but for arrays, functions and other bijectors."""
+    plain = (bool, int, str, tuple, type(None))
+    found = dict(bijector.parameters).items()
+    return sorted((name, repr(x)) for name, x in found if isinstance(x, plain))

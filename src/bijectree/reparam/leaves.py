@@ -1,6 +1,7 @@
 """Leaves in and out of a Reparam: what fits it, and what is wrong with what does not."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -27,26 +28,86 @@ from ..trees import (
 from .plan import Plan, Row
 
 
-def model_leaves(plan: Plan, model: PyTree) -> list[Any]:
-    """The leaves of a model that has the structure and shapes of a plan."""
+def model_leaves(plan: Plan, model: PyTree, held: Sequence[Any] = ()) -> list[Any]:
+    """The leaves of a model that has the structure and shapes of a plan.
+
+    Args:
+        plan: of the model.
+        model: one like that which was bound; what has no coordinates may be `None`.
+        held: the values that were bound, which stand where the model has `None`.
+    """
     treedef = plan.structure.treedef
     leaves, got = jtu.tree_flatten(model)
     if got != treedef:
         model = fields_only(model)
         leaves, got = jtu.tree_flatten(model)
-    if got != treedef:
+    filled = leaves if got == treedef else _filled(plan, model, held)
+    if filled is None:
         positions = treedef.unflatten(range(treedef.num_leaves))
         _, faults = broadcast(model, positions, lambda x: False)
         faults = faults or differences(treedef.unflatten(map(_due, plan.rows)), model)
     else:
-        faults = [
-            f"at '{row.path}': got {describe(leaf)}, expected shape {row.shape}"
+        leaves = filled
+        wrong = [
+            (row, leaf)
             for row, leaf in zip(plan.rows, leaves, strict=True)
             if row.dtype is not None
             and (not is_array(leaf) or tuple(leaf.shape) != row.shape)
         ]
+        faults = [
+            f"at '{row.path}': got None, expected {_due(row)}"
+            if leaf is None
+            else f"at '{row.path}': got {describe(leaf)}, expected shape {row.shape}"
+            for row, leaf in wrong
+        ]
+        faults += _one_axis_more((row.shape, leaf) for row, leaf in wrong)
+    if faults and got == plan.free_treedef and _all_of_shape(plan, leaves):
+        faults.append("these look like free coordinates, which `forward` maps to a model")
     raise_all("the model is not like the one that this Reparam was bound to", faults)
     return leaves
+
+
+def without_none(plan: Plan, model: PyTree, leaves: Sequence[Any]) -> list[Any]:
+    """Those of a plan's leaves that a model has, in which others may be `None`."""
+    if jtu.tree_structure(model).num_leaves == len(leaves):
+        return list(leaves)
+    here = plan.structure.treedef.flatten_up_to(fields_only(model))
+    return [leaf for leaf, x in zip(leaves, here, strict=True) if x is not None]
+
+
+def _filled(plan: Plan, model: PyTree, held: Sequence[Any]) -> list[Any] | None:
+    """The leaves of a model, those that were bound where it has `None` in their place.
+
+    The answer is `None` where the model is of another structure. Where there are
+    coordinates, or no value was bound, `None` stays in the list.
+    """
+    try:
+        leaves = plan.structure.treedef.flatten_up_to(model)
+    except (ValueError, TypeError, KeyError):
+        return None
+    for i, (row, value) in enumerate(zip(plan.rows, held, strict=bool(held))):
+        if leaves[i] is None and row.role in ("frozen", "static"):
+            leaves[i] = value if row.value is None else row.value.value
+    alone = jtu.all_leaves([x for x in leaves if x is not None])
+    return leaves if alone else None
+
+
+def _one_axis_more(pairs: Iterable[tuple[tuple[int, ...], Any]]) -> list[str]:
+    """What to do where arrays have one more axis than they should, each as long."""
+    shapes = [(due, tuple(np.shape(x))) for due, x in pairs]
+    sizes = {got[:1] for _, got in shapes}
+    if len(sizes) != 1 or any(got[1:] != due or not got for due, got in shapes):
+        return []
+    return [
+        "a batch of models, or of free coordinates, goes through under vmap, as in "
+        "eqx.filter_vmap(reparam.forward)(free)"
+    ]
+
+
+def _all_of_shape(plan: Plan, leaves: Sequence[Any]) -> bool:
+    """Whether leaves have the shapes of free coordinates."""
+    shapes = [row.free_shape for _, row in plan.free]
+    return [np.shape(x) for x in leaves] == shapes
 
 
 def _due(row: Row) -> str:
@@ -63,14 +124,28 @@ def free_leaves(plan: Plan, free: PyTree) -> list[Array]:
     if got != plan.free_treedef:
         faults = _other_structure(plan, free)
     else:
-        faults = [
-            f"at '{row.path}': got {describe(x)}, expected floats of shape "
-            f"{row.free_shape}"
+        wrong = [
+            (row, x)
             for (_, row), x in zip(plan.free, leaves, strict=True)
             if np.shape(x) != row.free_shape or not _is_free(x, row.dtype)
         ]
+        faults = [
+            f"at '{row.path}': got {describe(x)}, expected floats of shape "
+            f"{row.free_shape}"
+            for row, x in wrong
+        ]
+        faults += _one_axis_more((row.free_shape, x) for row, x in wrong)
+    if faults and _is_model(plan, free):
+        faults.append("this looks like a model, which `inverse` maps to its coordinates")
     raise_all("these are not free coordinates of this Reparam", faults)
     return [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in leaves]
+
+
+def _is_model(plan: Plan, tree: PyTree) -> bool:
+    """Whether a tree has the structure and the shapes of the model of a plan."""
+    leaves, got = jtu.tree_flatten(tree)
+    shapes = [row.shape for row in plan.rows]
+    return got == plan.structure.treedef and [*map(np.shape, leaves)] == shapes
 
 
 def _is_free(x: Any, dtype: Any) -> bool:
@@ -88,6 +163,8 @@ def _other_structure(plan: Plan, free: PyTree) -> list[str]:
     skeleton = plan.structure.treedef.unflatten(range(len(plan.rows)))
     due = {row.path for _, row in plan.free}
     _, faults = broadcast(free, skeleton, lambda x: False)
+    if np.shape(free) == (sum(math.prod(row.free_shape) for _, row in plan.free),):
+        return ["at the root: got one vector; `unravel` makes free coordinates of it"]
     pairs, _ = jtu.tree_flatten_with_path(free)
     here = {path_string(path): x for path, x in pairs}
     if not faults:
@@ -121,7 +198,7 @@ def kept_leaves(
         like: a model to take the values from instead.
         needed: whether a missing value is an error.
     """
-    source = held if like is None else model_leaves(plan, like)
+    source = held if like is None else model_leaves(plan, like, held)
     leaves: list[Any] = []
     missing, reshaped = [], []
     for row, value in zip(plan.rows, source, strict=True):

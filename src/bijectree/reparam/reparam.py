@@ -20,7 +20,14 @@ from ..substrate import BIND_ERRORS
 from ..trees import describe, raise_all, short, whole
 from .binding import make_plan
 from .bound import Bound
-from .leaves import compare_kept, free_leaves, kept_leaves, model_leaves, tie_fault
+from .leaves import (
+    compare_kept,
+    free_leaves,
+    kept_leaves,
+    model_leaves,
+    tie_fault,
+    without_none,
+)
 from .outside import SupportError, _error_if
 from .plan import Plan
 from .spec_items import Then
@@ -154,6 +161,7 @@ class Reparam(eqx.Module):
 
         Args:
             model: a model of the structure and shapes that this Reparam was bound to.
+                What has no coordinates may be `None`, as `eqx.partition` leaves it.
 
         Returns:
             Free coordinates: the model's structure, `None` at leaves that have none.
@@ -165,7 +173,7 @@ class Reparam(eqx.Module):
                 leaf without coordinates (bind again: it does not retrace), or a tied
                 leaf that differs from what it is tied to.
         """
-        leaves = model_leaves(self.bound.plan, model)
+        leaves = model_leaves(self.bound.plan, model, self.bound.held)
         compare_kept(self.bound.plan, self.bound.held, leaves)
         self._compare_tied(leaves)
         if any(isinstance(x, Tracer) for x in jtu.tree_leaves((leaves, self.bound))):
@@ -196,7 +204,7 @@ class Reparam(eqx.Module):
             RuntimeError: from `eqx.error_if` under `jit`; it names the first path.
                 Where there are several devices, the leaf is NaN instead.
         """
-        leaves = model_leaves(self.bound.plan, model)
+        leaves = model_leaves(self.bound.plan, model, self.bound.held)
         self._compare_tied(leaves)
         pairs = self._look(leaves)
         for (i, row), (_, mask) in zip(self.bound.plan.free, pairs, strict=True):
@@ -212,6 +220,7 @@ class Reparam(eqx.Module):
             for i, _ in self.bound.plan.free:
                 message = "the model is outside what `then` maps onto"
                 leaves[i] = _error_if(leaves[i], mask, message)
+        leaves = without_none(self.bound.plan, model, leaves)
         return jtu.tree_structure(model).unflatten(leaves)
 
     def then(self, bijector: Any, *, verify: bool = True) -> "Reparam":

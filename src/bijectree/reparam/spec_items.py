@@ -22,6 +22,9 @@ class _Frozen:
     def __reduce__(self) -> str:
         return "frozen"
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError('bt.frozen is no function: write {"path": bt.frozen}')
+
 
 frozen = _Frozen()
 """In a spec: hold a leaf fixed. It has a value but no free coordinate.

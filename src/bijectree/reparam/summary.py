@@ -49,7 +49,7 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         <BLANKLINE>
         3 leaves: 1 free, 1 frozen, 1 static; 2 free coordinates for 3 parameters
     """
-    leaves = model_leaves(reparam.bound.plan, model)
+    leaves = model_leaves(reparam.bound.plan, model, reparam.bound.held)
     rows = reparam.bound.plan.rows
     from rich.box import SIMPLE_HEAD  # loaded where a table is made
     from rich.table import Table

@@ -1,8 +1,9 @@
 """Paths of leaves, and globs over them."""
 
+import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax.tree_util as jtu
@@ -35,6 +36,19 @@ def children(node: Any) -> list[tuple[Any, Any]] | None:
     if len(pairs) == 1 and not pairs[0][0]:
         return None
     return [(path[0], child) for path, child in pairs]
+
+
+def _static_fields(node: Any, path: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """The paths of fields that JAX keeps in the structure, each with its class."""
+    below = children(node) or []
+    if dataclasses.is_dataclass(node):
+        leaves = {str(getattr(key, "name", key)) for key, _ in below}
+        for field in dataclasses.fields(node):
+            if field.name not in leaves:
+                name = ".".join([*([path_string(path)] if path else []), field.name])
+                yield name, type(node).__name__
+    for key, child in below:
+        yield from _static_fields(child, (*path, key))
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
@@ -91,6 +105,7 @@ class Paths:
     """The paths of a model, and which leaves a rule picks."""
 
     def __init__(self, model: PyTree):
+        self._model = model
         pairs, self.treedef = jtu.tree_flatten_with_path(model)
         self.paths = [path_string(path) for path, _ in pairs]
         self.leaves = [leaf for _, leaf in pairs]
@@ -134,6 +149,13 @@ class Paths:
                 f"names an element of '{whole}' ({describe(leaf)}), and paths end at "
                 "leaves; bt.masked(bijector, mask) there holds some of its elements"
             )
+        pattern = _pattern(glob)
+        for path, owner in _static_fields(self._model, ()):
+            if pattern.fullmatch(f".{path}"):
+                return (
+                    f"names the static field '{path}' of {owner}, which is no leaf; "
+                    "make it a field that is an array of floats"
+                )
         return f"matches nothing; {nearest(glob, self.below)}"
 
     def _pick_where(self, where: Callable[[PyTree], Any]) -> tuple[set[int], str]:

@@ -16,7 +16,7 @@ def describe(value: Any) -> str:
     """What a value is, in a few words for a message."""
     if is_array(value):
         return f"{value.dtype} array of shape {tuple(value.shape)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
