@@ -14,6 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+AT_THE_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)")
 # A public name in `docs/api.md`; the site has its whole docstring there.
 NAME = re.compile(r'^- <a id="(bijectree\.\w+)"></a>.*$', re.MULTILINE)
@@ -21,7 +22,7 @@ NAME = re.compile(r'^- <a id="(bijectree\.\w+)"></a>.*$', re.MULTILINE)
 
 def site_path(source: str) -> str:
     """Where a file of the repository lies on the site."""
-    if source in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    if source in AT_THE_ROOT:
         return source.lower()
     return re.sub(r"\.ipynb$", ".md", source.removeprefix("docs/"))
 
@@ -40,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, content in resources["outputs"].items():
             picture = f"notebooks/{notebook.stem}_files/{Path(name).name}"
             files.append(File.generated(config, picture, content=content))
-    for pattern in ("benchmarks/**/*.md", "benchmarks/**/*.png", "C*.md"):
+    for pattern in ("benchmarks/**/*.md", "benchmarks/**/*.png", *AT_THE_ROOT):
         for path in sorted(root.glob(pattern)):
             name = site_path(path.relative_to(root).as_posix())
             files.append(File.generated(config, name, abs_src_path=str(path)))
@@ -54,7 +55,7 @@ def on_page_markdown(
     name = page.file.src_uri
     if name == "api.md":
         markdown = NAME.sub(r"::: \1", markdown)
-    outside = ("notebooks/", "benchmarks/", "changelog.md", "contributing.md")
+    outside = ("notebooks/", "benchmarks/", *map(site_path, AT_THE_ROOT))
     folder = posixpath.dirname(name if name.startswith(outside) else f"docs/{name}")
 
     def lead(link: re.Match[str]) -> str:
