@@ -151,6 +151,7 @@ def main() -> None:
     """Print the tables."""
     names = ("jax", "paramax", "parax", "dynamax", "numpyro", "tfp-nightly")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
+    print("# What neighbours do\n")
     print(f"Made by `benchmarks/differences.py` with {versions}.\n")
     print(
         "| package | log-det | Dirichlet | frozen leaf | dtype |\n|---|---|---|---|---|"

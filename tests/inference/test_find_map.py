@@ -174,6 +174,24 @@ def test_fifty_searches_end_where_rounding_lets_them_go_no_further(name, precisi
     _stops_in_time(name, precision, 50)
 
 
+def test_terms_that_cancel_hide_no_mode():
+    with jax.enable_x64(True):
+        random = np.random.default_rng(3)
+        half = 1e5 * random.normal(size=500)
+        terms = jnp.asarray(random.permutation(np.concatenate([half, -half])))
+        truth, scale = random.normal(size=4), np.array([1.0, 0.1, 1e-2, 1e-3])
+
+        def log_likelihood(m, terms):
+            off = (m["x"] - truth) / scale
+            return jnp.sum(terms * m["x"].sum()) - jnp.sum(jnp.log(jnp.cosh(off)))
+
+        model = {"x": jnp.zeros(4)}
+        posterior = bt.Posterior(bt.Reparam(model, None), log_likelihood)
+        mode = bt.find_map(posterior, model, terms)  # warnings are errors
+        assert mode.converged
+        assert np.all(abs(mode.model["x"] - truth) < 1e-4 * scale)
+
+
 @pytest.mark.slow
 def test_laplace_takes_a_tolerance():
     posterior, model = PROBLEMS["line"].posterior(jnp.float32)

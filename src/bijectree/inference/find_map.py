@@ -145,6 +145,12 @@ _IDLE = 4
 _COARSE = 0.01
 
 
+# A search that ended has found a mode if so little of the log-density is left to gain
+# there: it is 5e-5 of a standard deviation away. Where large terms cancel in the
+# log-density, float64 too hides more than the rounding of their sum says.
+_NOTHING = 1e-9
+
+
 class _Best(NamedTuple):
     """The best of the points that a search came by.
 
@@ -287,5 +293,5 @@ def _judge(
         move = eps**0.5 * (1 + jnp.linalg.norm(vector))
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
         gain, rounding = norm**2 / (2 * bend), 10 * _rounding(value)
-        hidden = search.done & (bend > 0) & (gain <= rounding)
+        hidden = search.done & (bend > 0) & (gain <= jnp.maximum(rounding, _NOTHING))
         return -value, -gradient, _small(value, gradient, tolerance) | hidden

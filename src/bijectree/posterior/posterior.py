@@ -313,7 +313,7 @@ class Posterior(eqx.Module):
 class FlatPosterior(eqx.Module):
     """A Posterior over vectors of free coordinates.
 
-    Args:
+    Attributes:
         posterior: the Posterior.
 
     Example:
