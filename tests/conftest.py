@@ -3,6 +3,7 @@
 import gc
 import zlib
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -66,6 +67,19 @@ def precision(request: pytest.FixtureRequest) -> Iterator[np.dtype]:
     """The widest float dtype in force during the test, which runs in each."""
     with jax.enable_x64(request.param == "float64"):
         yield np.dtype(request.param)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_mappings() -> Iterator[None]:
+    """Let compiled programs go before they are too many.
+
+    Each has several mappings of memory, of which Linux allows a process 65,530: beyond
+    that XLA crashes.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture

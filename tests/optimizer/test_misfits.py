@@ -1,5 +1,9 @@
 """Parameters and gradients that do not fit."""
 
+import os
+import subprocess
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,6 +38,100 @@ def test_parameters_that_do_not_fit():
         optimizer.init(eqx.tree_at(lambda m: m.rate, params, jnp.array([1.0, -1.0, 1.0])))
     with pytest.raises(TypeError, match="`callback` is a function"):
         optimizer.update(grads, state, params, callback=lambda p: p)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda r: (r, optax.adam(0.1)), "expected an optax optimizer, got Reparam"),
+        (lambda r: (optax.adam, r), r"got function .*Call it, as in optax.adam"),
+        (lambda r: (optax.adam(0.1), {"x": bt.positive()}), "expected a bt.Reparam, got"),
+        (lambda r: (optax.adam(0.1), bt.Posterior(r, None)), "Give its `reparam`"),
+        (lambda r: (optax.adam(0.1), bt.Reparam), "expected a bt.Reparam, got"),
+        (lambda r: (0.1, r), "expected an optax optimizer, got float 0.1"),
+        (lambda r: (optax.adam(0.1).init, r), "expected an optax optimizer"),
+    ],
+)
+def test_arguments_in_the_wrong_place(arguments, message):
+    reparam = bt.Reparam({"x": jnp.ones(2)}, bt.positive())
+    with pytest.raises(TypeError, match=message):
+        bt.reparameterize(*arguments(reparam))
+
+
+AB = {"a": jnp.array(1.0), "b": jnp.array([0.2, 0.3, 0.5])}
+GRADS = {"a": jnp.array(1.0), "b": jnp.zeros(3)}
+
+
+def of(a, b):
+    return bt.reparameterize(optax.adam(0.01), bt.Reparam(AB, {"a": a, "b": b}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((None, bt.frozen), (None, None)),
+        ((None, None), (None, bt.frozen)),
+        ((None, bt.positive()), (None, bt.simplex())),
+        ((None, bt.simplex()), (None, None)),
+        ((bt.frozen, bt.positive()), (bt.positive(), bt.positive())),
+    ],
+)
+def test_a_state_of_another_structure_says_carry(old, new):
+    state = of(*old).init(AB)
+    with pytest.raises(ValueError, match=r"state does not fit.*\n[^$]*bt\.carry"):
+        of(*new).update(GRADS, state, AB)
+
+
+@pytest.mark.parametrize("state", [(), None, optax.adam(0.1).init(AB), AB])
+def test_what_is_no_state_says_so(state):
+    with pytest.raises(TypeError, match="expected the state that `init` gives"):
+        of(None, None).update(GRADS, state, AB)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (None, bt.positive()),
+        (bt.positive(), bt.interval(0.0, 5.0)),
+        (bt.positive(), bt.positive(via="softplus")),
+        (bt.positive(), bt.tfb.Softplus()),
+        (bt.interval(0.0, 5.0), bt.tfb.Chain([bt.tfb.Scale(5.0), bt.tfb.NormalCDF()])),
+        (bt.greater_than(0.0), bt.less_than(3.0)),
+        (bt.circular(), bt.circular(period=360.0)),
+    ],
+    ids=str,
+)
+def test_a_state_of_another_map_is_inverted_again(old, new):
+    """Its free coordinates would put the parameter somewhere else at once."""
+    state = of(old, None).init(AB)
+    optimizer = of(new, None)
+    updates, after = optimizer.update(GRADS, state, AB)
+    fresh, expected = optimizer.update(GRADS, optimizer.init(AB), AB)
+    np.testing.assert_allclose(updates["a"], fresh["a"], rtol=1e-6)
+    np.testing.assert_allclose(after.free["a"], expected.free["a"], rtol=1e-6)
+
+
+def test_a_map_has_one_fingerprint_in_every_process():
+    """A state that was saved goes on bit for bit, whatever the hash seed."""
+    code = (
+        "import bijectree as bt, jax.numpy as jnp, optax\n"
+        "model = {'a': jnp.ones(()), 'b': jnp.full(3, 1 / 3), 'c': jnp.eye(2)}\n"
+        "spec = {'a': bt.tfb.Chain([bt.tfb.Shift(0.1), bt.tfb.Softplus()]),\n"
+        "    'b': bt.simplex(), 'c': bt.tfb.FillScaleTriL()}\n"
+        "optimizer = bt.reparameterize(optax.sgd(1.0), bt.Reparam(model, spec))\n"
+        "print(optimizer.init(model).fingerprints)\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_lacking_what_others_need():

@@ -37,7 +37,6 @@ TFP = {
     "log_normal": (tfd.LogNormal(0.0, 1.0), "positive numbers"),
     "log_logistic": (tfd.LogLogistic(0.0, 1.0), "positive numbers"),
     "inverse_gaussian": (tfd.InverseGaussian(1.0, 1.0), "positive numbers"),
-    "beta_quotient": (tfd.BetaQuotient(2.0, 3.0, 2.0, 3.0), "positive numbers"),
     "gamma_gamma": (tfd.GammaGamma(2.0, 3.0, 1.0), "positive numbers"),
     "noncentral_chi2": (tfd.NoncentralChi2(2.0, 1.0), "positive numbers"),
     "half_cauchy": (tfd.HalfCauchy(1.0, 2.0), "numbers greater than 1"),
@@ -77,7 +76,6 @@ TFP = {
     "uniform": (tfd.Uniform(-1.0, 3.0), "numbers between -1 and 3"),
     "triangular": (tfd.Triangular(-1.0, 3.0, 0.0), "numbers between -1 and 3"),
     "pert": (tfd.PERT(-1.0, 0.0, 3.0), "numbers between -1 and 3"),
-    "bates": (tfd.Bates(3.0, -1.0, 3.0), "numbers between -1 and 3"),
     "truncated_normal": (
         tfd.TruncatedNormal(0.0, 1.0, -1.0, 3.0),
         "numbers between -1 and 3",
@@ -163,7 +161,7 @@ TFP = {
 # What is made of several gamma variates takes seconds to compile, and TFP gives part of
 # the line a density of 0 where the extreme value distribution has shape 0.
 WORDS_ONLY = {
-    *("beta_quotient", "gamma_gamma", "noncentral_chi2", "bates"),
+    *("gamma_gamma", "noncentral_chi2"),
     *("mixture_of_vectors", "half_student_t", "extreme_value_gumbel", "lkj"),
 }
 

@@ -267,6 +267,72 @@ def test_constructors_refuse_what_they_cannot_mean(make, message):
         make()
 
 
+SWAPPED = {
+    "a dict": ({"a": bt.positive(), "b": None}, {"a": jnp.ones(2), "b": jnp.ones(1)}),
+    "one leaf": (bt.positive(), jnp.ones(2)),
+    "TFP's": ([tfb.Exp(), tfb.Softplus()], [jnp.ones(2), jnp.ones(3)]),
+    "with numbers": ({"a": bt.interval(0.0, jnp.ones(2))}, {"a": jnp.full(2, 0.5)}),
+    "frozen": ({"a": bt.frozen}, {"a": jnp.ones(2)}),
+    "another structure": ({"a": bt.positive()}, {"a": jnp.ones(2), "b": jnp.ones(1)}),
+    "joint": ({"a": bt.joint(bt.ordered_vector())}, {"a": [jnp.ones(()), jnp.ones(())]}),
+}
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_a_spec_in_the_place_of_the_model_is_refused(name):
+    spec, model = SWAPPED[name]
+    with pytest.raises(TypeError, match=r"the arguments are Reparam\(model, spec\)"):
+        bt.Reparam(spec, model)
+
+
+def test_a_model_that_holds_a_bijector_is_not_swapped():
+    model = {"flow": bt.positive(), "x": jnp.ones(2)}
+    assert bt.Reparam(model, {"flow": None, "x": bt.positive()}).dim == 2
+
+
+@pytest.mark.parametrize("arguments", [(), (1,), (bt.positive(),)], ids=str)
+def test_frozen_is_no_function(arguments):
+    with pytest.raises(TypeError, match="bt.frozen is no function"):
+        bt.frozen(*arguments)
+
+
+class Distribution(eqx.Module):
+    """A model of the user with the name of a class that is looked for."""
+
+    x: Any
+
+    def log_prob(self, value):
+        return -(value**2)
+
+
+class Bijector(Distribution):
+    pass
+
+
+class Constraint(Distribution):
+    pass
+
+
+class Joint(Distribution):
+    pass
+
+
+class Normal(Distribution):
+    pass
+
+
+@pytest.mark.parametrize("cls", [Distribution, Bijector, Constraint, Joint, Normal])
+def test_a_name_is_no_type(cls):
+    model = {"node": cls(jnp.array([1.0, 2.0]))}
+    spec = {"node": cls(bt.positive())}
+    reparam = bt.Reparam(model, spec)
+    np.testing.assert_allclose(reparam.inverse(model)["node"].x, np.log([1.0, 2.0]))
+    prior = {"node": cls(bt.tfd.Gamma(2.0, 1.0))}
+    posterior = bt.Posterior(reparam, None, prior=prior)
+    expected = np.log([1.0, 2.0]).sum() - 3.0
+    np.testing.assert_allclose(posterior.log_prior(model), expected, rtol=1e-6)
+
+
 def test_labels_stay_apart():
     model = {"a": jnp.ones(2), "a.0": jnp.ones(()), "b": jnp.ones(())}
     with pytest.raises(ValueError, match=r"'a.0' and the elements of 'a'"):

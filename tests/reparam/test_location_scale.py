@@ -117,3 +117,53 @@ def test_the_number_of_shares_is_held_to_the_leafs():
     reparam = bt.Reparam(model, spec)
     assert "location_scale on mu, λ 0 to 1" in repr(reparam)
     assert "location_scale on mu, λ" in repr(jax.eval_shape(lambda: reparam))
+
+
+def _schools(scale, **changes):
+    """The faults of binding a leaf whose scale has some item in the spec, if any."""
+    model = {"s": jnp.array(0.5), "t": jnp.array(0.5), "x": jnp.ones(3)} | changes
+    spec = {"s": bt.positive(), "t": scale, "x": bt.location_scale(0.0, "t")}
+    return bt.Reparam(model, spec)
+
+
+@pytest.mark.parametrize(
+    ("scale", "changes", "why"),
+    [
+        (None, {}, "may be any number"),
+        (bt.real(), {}, "has all real numbers"),
+        (bt.interval(-1.0, 1.0), {}, "has numbers between -1 and 1"),
+        (bt.greater_than(-0.1), {}, "has numbers greater than -0.1"),
+        (bt.less_than(3.0), {}, "has numbers less than 3"),
+        (bt.affine(1.0, 2.0), {}, "has all real numbers"),
+        (bt.tfb.Tanh(), {}, "has numbers between -1 and 1"),
+        (bt.circular(), {}, "has angles in .*"),
+        (bt.ordered_vector(), {"t": jnp.array([0.5, 1.0, 2.0])}, "has increasing vectors"),
+        (bt.zero_sum(), {"t": jnp.array([0.5, -1.0, 0.5])}, "has numbers that sum to 0"),
+        (bt.frozen, {"t": jnp.array(-0.5)}, "is -0.5"),
+        (bt.frozen, {"t": jnp.array([0.5, 0.0, 1.0])}, r"is \[0.5, 0. , 1. \]"),
+        (bt.tied("s", jnp.negative), {"t": jnp.array(-0.5)}, "is -0.5"),
+    ],
+    ids=str,
+)
+def test_scales_that_may_be_negative_are_refused(scale, changes, why):
+    with pytest.raises(ValueError, match=f"at 'x': location_scale .*'t' {why}; give it"):
+        _schools(scale, **changes)
+
+
+@pytest.mark.parametrize(
+    ("scale", "changes"),
+    [
+        (bt.positive(), {}),
+        (bt.tfb.Softplus(low=1e-3), {}),
+        (bt.greater_than(0.1), {}),
+        (bt.unit_interval(), {}),
+        (bt.simplex(), {"t": jnp.array([0.2, 0.3, 0.5])}),
+        (bt.positive_ordered_vector(), {"t": jnp.array([0.2, 0.3, 0.5])}),
+        (bt.frozen, {}),
+        (bt.tied("s"), {}),
+        (bt.dependent(lambda m: bt.tfb.Scale(m["s"]), on=("s",)), {}),
+    ],
+    ids=str,
+)
+def test_scales_that_are_positive_are_taken(scale, changes):
+    assert _schools(scale, **changes).dim >= 4

@@ -211,3 +211,18 @@ def test_a_model_whose_node_cannot_hold_other_leaves_is_refused(node):
     model = {"d": node, "x": jnp.array(1.0)}
     with pytest.raises(ValueError, match="converts its leaves.*'d'.*as arrays"):
         bt.Reparam(model, {"d": bt.frozen, "x": bt.positive()})
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ("layers.0.name", "layers.0.name"),
+        ("**.name", "layers.0.name"),
+        ("layers.*.name", "layers.0.name"),
+        ("*.*.name", "layers.0.name"),
+        ("layers.1.n*", "layers.1.name"),
+    ],
+)
+def test_a_rule_at_a_static_field_says_so(rule, field):
+    with pytest.raises(ValueError, match=f"names the static field '{field}' of Layer"):
+        bt.by_path(models.nested(), {rule: bt.positive()})
