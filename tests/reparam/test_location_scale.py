@@ -137,7 +137,11 @@ def _schools(scale, **changes):
         (bt.affine(1.0, 2.0), {}, "has all real numbers"),
         (bt.tfb.Tanh(), {}, "has numbers between -1 and 1"),
         (bt.circular(), {}, "has angles in .*"),
-        (bt.ordered_vector(), {"t": jnp.array([0.5, 1.0, 2.0])}, "has increasing vectors"),
+        (
+            bt.ordered_vector(),
+            {"t": jnp.array([0.5, 1.0, 2.0])},
+            "has increasing vectors",
+        ),
         (bt.zero_sum(), {"t": jnp.array([0.5, -1.0, 0.5])}, "has numbers that sum to 0"),
         (bt.frozen, {"t": jnp.array(-0.5)}, "is -0.5"),
         (bt.frozen, {"t": jnp.array([0.5, 0.0, 1.0])}, r"is \[0.5, 0. , 1. \]"),

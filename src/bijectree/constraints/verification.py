@@ -27,7 +27,7 @@ from .verdict import Verdict, judge, judge_in_use
 MOST_COORDINATES = 256
 MOST_ENTRIES = 4_000_000
 
-_verdicts: weakref.WeakKeyDictionary[Kind, tuple[str, ...]] = weakref.WeakKeyDictionary()
+_verified: weakref.WeakSet[Kind] = weakref.WeakSet()
 
 
 def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[str, ...]:
@@ -59,9 +59,12 @@ def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[s
         return tuple(verdict.failures) if verdict.only_the_log_det else ()
     if knowledge.fault:
         return (knowledge.fault,)
-    if kind not in _verdicts:
-        _verdicts[kind] = tuple(verify(kind, numbers, bijector).failures)
-    return _verdicts[kind]
+    if kind in _verified:
+        return ()
+    faults = tuple(verify(kind, numbers, bijector).failures)
+    if not faults:  # Other numbers of a kind that failed may be right.
+        _verified.add(kind)
+    return faults
 
 
 def verify(kind: Kind, numbers: tuple[Any, ...], bijector: Any) -> Verdict:
