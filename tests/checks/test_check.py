@@ -482,3 +482,38 @@ def test_is_deterministic_and_leaves_of_a_kind_share_the_work():
     assert not traces
     assert dataclasses.asdict(first.rows[0]) == dataclasses.asdict(many.rows[0])
     assert many.ok
+
+
+ALARMS = {
+    "scaled zero-sum": (tfb.Chain([tfb.Scale(2.0), bt.zero_sum()]), [1.0, -0.5, -0.5]),
+    "mirrored zero-sum": (tfb.Chain([tfb.Scale(-3.0), bt.zero_sum()]), [1.0, -0.5, -0.5]),
+    "shifted zero-sum": (tfb.Chain([tfb.Shift(1.0), bt.zero_sum()]), [2.0, 0.5, 0.5]),
+    "scaled zero-sum of a matrix": (
+        tfb.Chain([tfb.Scale(2.0), bt.zero_sum(axis=(-2, -1))]),
+        [[1.0, -1.0], [-1.0, 1.0]],
+    ),
+    "sphere on an axis": (bt.sphere(), [0.0, 0.0, 1.0]),
+    "spheres on axes": (bt.sphere(), [[1.0, 0.0], [0.0, -1.0]]),
+    "scaled sphere": (tfb.Chain([tfb.Scale(2.0), bt.sphere()]), [2.0, 0.0]),
+    "angles at 0 and π": (bt.circular(), [0.0, np.pi, -1e-6]),
+    "degrees at 0 and 180": (bt.circular(period=360.0), [0.0, 180.0, 90.0]),
+    "an interval's middle": (bt.interval(-1.0, 1.0), [0.0]),
+    "the identity correlation": (bt.corr_matrix(), np.eye(3)),
+    "equal parts": (bt.simplex(), [0.25] * 4),
+}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_what_is_right_raises_no_alarm(name):
+    bijector, value = ALARMS[name]
+    row = checked(bijector, value)
+    assert not row.failures
+    assert "saturated" not in " ".join(row.notes)
+
+
+def test_a_dependent_zero_sum_raises_no_alarm():
+    model = {"s": jnp.array(2.0), "x": jnp.array([1.0, -0.5, -0.5])}
+    scaled = bt.dependent(
+        lambda m: tfb.Chain([tfb.Scale(m["s"]), bt.zero_sum()]), on=("s",)
+    )
+    assert bt.check(bt.Reparam(model, {"s": bt.positive(), "x": scaled}), model).ok

@@ -543,3 +543,20 @@ def test_ulps_is_strict():
     assert ulps(1.0, mp.mpf(1), np.float32) == 0
     assert ulps(float("nan"), mp.mpf(1), np.float32) == math.inf
     assert ulps(0.0, mp.mpf(1), np.float32) == 2**23
+
+
+@pytest.mark.parametrize("size", [2, 4, 5, 8])
+@pytest.mark.parametrize("make", [bt.corr_cholesky, bt.corr_matrix])
+@pytest.mark.parametrize("at", [0.0, 0.3])
+def test_the_inverse_of_a_correlation_has_derivatives_at_the_identity_too(make, size, at):
+    """J⁻¹ J is the identity, forwards and in reverse."""
+    with jax.enable_x64(True):
+        reparam = bt.Reparam(jnp.eye(size), make())
+        free = jnp.full(reparam.dim, at)
+        step = jnp.linspace(0.1, 1.0, reparam.dim)
+        model, along = jax.jvp(reparam.forward, (free,), (step,))
+        _, back = jax.jvp(reparam.inverse, (model,), (along,))
+        np.testing.assert_allclose(back, step, rtol=1e-9)
+        gradient = jax.grad(lambda x: step @ reparam.inverse(x))(model)
+        assert np.isfinite(gradient).all()
+        np.testing.assert_allclose(np.sum(gradient * along), step @ step, rtol=1e-9)

@@ -259,3 +259,35 @@ def test_compiled_fusions_grow_with_groups_not_with_leaves():
 
     assert exponentials(32) == exponentials(16)
     assert exponentials(320) == 10 * exponentials(32)
+
+
+V = np.ones(3, np.float32)
+OTHER_SHAPES = {
+    "scale": [tfb.Scale(2.0), tfb.Scale(2.0), tfb.Scale(2 * V), tfb.Scale(2 * V)],
+    "interval": [bt.interval(0.0, 1.0)] * 2 + [bt.interval(0 * V, V)] * 2,
+    "affine": [bt.affine(0.0, 2.0), bt.affine(V, 2 * V), bt.affine(V, 2.0)] * 2,
+    "softplus": [tfb.Softplus(low=0.1), tfb.Softplus(low=0.1 * V)] * 2,
+    "chain": [tfb.Chain([tfb.Shift(s), tfb.Exp()]) for s in (0.1, 0.1 * V, 0.1, 0.1 * V)],
+    "one column": [bt.interval(0.0, V[:1])] * 2 + [bt.interval(0.0, 1.0)] * 2,
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SHAPES)
+def test_leaves_of_one_class_with_numbers_of_other_shapes(name):
+    """As an argument of `jit` too, where shapes are all that is known."""
+    spec = {f"leaf{i}": item for i, item in enumerate(OTHER_SHAPES[name])}
+    model = dict.fromkeys(spec, jnp.full(3, 0.5))
+    reparam = bt.Reparam(model, spec)
+    free = reparam.inverse(model)
+    by_leaf = sum(
+        bt.Reparam({"x": model[k]}, {"x": item}).forward_log_det_jacobian({"x": free[k]})
+        for k, item in spec.items()
+    )
+    for forward in (
+        bt.Reparam.forward_and_log_det,
+        jax.jit(bt.Reparam.forward_and_log_det),
+    ):
+        back, log_det = forward(reparam, free)
+        np.testing.assert_allclose(log_det, by_leaf, rtol=1e-6)
+        for k, value in model.items():
+            np.testing.assert_allclose(back[k], value, rtol=1e-6)
