@@ -27,7 +27,6 @@ from .facts import (
 )
 from .fit import (
     at_raw_number as at_raw_number,
-    is_constraint as is_constraint,
     leaf_of_prior as leaf_of_prior,
     misfit as misfit,
     refuse as refuse,

@@ -7,10 +7,7 @@ them in the model is the *owner* of the others. *Outer* bijectors are those that
 has put over all free coordinates.
 """
 
-from .binding_faults import (
-    is_distribution as is_distribution,
-    not_a_spec_leaf as not_a_spec_leaf,
-)
+from .binding_faults import not_a_spec_leaf as not_a_spec_leaf
 from .bound import Bound as Bound
 from .dependence import trace as trace
 from .leaves import (
@@ -42,5 +39,6 @@ from .spec_items import (
     joint as joint,
     tied as tied,
 )
+from .spec_leaves import is_distribution as is_distribution, leaf_of_spec as leaf_of_spec
 from .spec_of import spec_of as spec_of
 from .summary import summary as summary

@@ -4,11 +4,13 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..foreign import is_constraint
 from ..substrate import is_bijector
 from ..trees import UNWRAP_FIRST, describe
 from .location_scale import LocationScale
 from .plan import Row
 from .spec_items import Dependent, Joint, Masked, frozen, is_spec_leaf
+from .spec_leaves import is_distribution
 
 
 def _item_name(item: Any) -> str:
@@ -24,11 +26,6 @@ def _item_name(item: Any) -> str:
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 
-def is_distribution(x: Any) -> bool:
-    """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
-    return any(cls.__name__ == "Distribution" for cls in type(x).__mro__)
-
-
 def not_a_spec_leaf(value: Any) -> str:
     """Why a value cannot stand in a spec, and what can."""
     expected = "expected a TFP bijector, None (identity), bt.frozen or another item of bt"
@@ -36,6 +33,12 @@ def not_a_spec_leaf(value: Any) -> str:
         return (
             f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
             "bt.Posterior"
+        )
+    if is_constraint(value):
+        cls = type(value).__name__.strip("_")
+        return (
+            f"got the constraint {cls}; {expected}. bt.bijector_for(constraint) makes a "
+            "bijector onto it"
         )
     if callable(value):
         name = getattr(value, "__name__", type(value).__name__)

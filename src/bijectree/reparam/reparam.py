@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .. import substrate
 from ..constraints import why_unproven
+from ..foreign import as_bijector
 from ..numerics import ravel, widest
 from ..substrate import BIND_ERRORS
 from ..trees import describe, raise_all, short, whole
@@ -44,8 +45,9 @@ class Reparam(eqx.Module):
             shapes, dtypes and the values without coordinates are used.
         spec: a pytree of the model's structure, or of its upper part, with a TFP
             bijector, `None` (identity), `bt.frozen`, `bt.masked`, `bt.joint`,
-            `bt.dependent` or `bt.tied` at each leaf. A bijector above several leaves
-            maps each of them by itself.
+            `bt.dependent` or `bt.tied` at each leaf; or a transform of another package,
+            as in `bt.bijector_for`, unless the model is made of its class too. A
+            bijector above several leaves maps each of them by itself.
         verify: whether bijectors whose class, or whose composition, is not in the table
             of what is known are verified: that the Jacobian at three random free points
             has full rank, that its determinant in minimal coordinates is the log-det,
@@ -221,9 +223,10 @@ class Reparam(eqx.Module):
         maps to the present ones, in the order of `ravel`.
 
         Args:
-            bijector: a TFP bijector of vectors of `dim` numbers that keeps their
-                number. Where it does not map onto all vectors, nor does the result onto
-                all models, and `inverse` says so.
+            bijector: a TFP bijector, or one that `bijector_for` takes from another
+                package, of vectors of `dim` numbers that keeps their number. Where it
+                does not map onto all vectors, nor does the result onto all models, and
+                `inverse` says so.
             verify: as in `Reparam`.
 
         Returns:
@@ -241,6 +244,7 @@ class Reparam(eqx.Module):
             >>> print(reparam.inverse(model)["b"])  # log(4) / 2
             0.6931472
         """
+        bijector = as_bijector(bijector)
         if not substrate.is_bijector(bijector):
             raise TypeError(f"then takes a TFP bijector, got {describe(bijector)}")
         structure, numbers = substrate.split(bijector)

@@ -22,6 +22,7 @@ from .paths import (
     Paths as Paths,
     children as children,
     leaf_at as leaf_at,
+    node_types as node_types,
     path_string as path_string,
 )
 from .prefix import broadcast as broadcast
