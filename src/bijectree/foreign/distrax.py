@@ -19,4 +19,4 @@ def _inverse(bijector: Any, y: Array) -> Array:
     return bijector.inverse(y)
 
 
-DISTRAX = Calls("distrax", _event_ndims, _forward, _inverse)
+DISTRAX = Calls("distrax", _event_ndims, _forward, _inverse, derived_numbers=True)

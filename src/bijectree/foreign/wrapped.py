@@ -30,6 +30,8 @@ class Calls:
         fault: why a transform cannot be a bijector of one leaf; "" if it may be.
         numbers_are_leaves: whether Python floats among its leaves, as JAX sees it, are
             numbers that may change.
+        derived_numbers: whether it keeps numbers that it has computed from others, so
+            that arbitrary ones in their place make no transform.
     """
 
     package: str
@@ -38,6 +40,7 @@ class Calls:
     inverse: Callable[[Any, Array], Array]
     fault: Callable[[Any], str] = _no_fault
     numbers_are_leaves: bool = False
+    derived_numbers: bool = False
 
 
 class Foreign(tfb.AutoCompositeTensorBijector):
@@ -72,6 +75,11 @@ class Foreign(tfb.AutoCompositeTensorBijector):
             parameters=parameters,
             name=name,
         )
+
+    @property
+    def derived_numbers(self) -> bool:
+        """Whether some of its numbers are computed from others."""
+        return self.calls.derived_numbers
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:

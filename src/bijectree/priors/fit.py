@@ -188,6 +188,7 @@ def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
     nodes = node_types(treedef)
 
     def is_leaf(x: Any) -> bool:
-        return type(x) not in nodes and (is_distribution(x) or substrate.is_bijector(x))
+        wrong = substrate.is_bijector(x) or is_constraint(x) or is_transform(x)
+        return type(x) not in nodes and (is_distribution(x) or wrong)
 
     return is_leaf
