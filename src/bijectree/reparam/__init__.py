@@ -10,6 +10,8 @@ has put over all free coordinates.
 from .binding_faults import not_a_spec_leaf as not_a_spec_leaf
 from .bound import Bound as Bound
 from .dependence import trace as trace
+from .from_dynamax import from_dynamax as from_dynamax
+from .from_paramax import from_paramax as from_paramax
 from .leaves import (
     free_leaves as free_leaves,
     kept_leaves as kept_leaves,
