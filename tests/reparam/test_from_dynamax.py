@@ -87,6 +87,7 @@ def test_what_is_no_property_is_refused_by_path(props, match):
         bt.from_dynamax(PARAMS, props)
 
 
+@pytest.mark.filterwarnings("default")  # what dynamax warns of
 def test_a_hidden_markov_model_of_dynamax():
     models = pytest.importorskip("dynamax.hidden_markov_model")
     hmm = models.GaussianHMM(num_states=3, emission_dim=2)

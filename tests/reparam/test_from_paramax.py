@@ -1,4 +1,4 @@
-"""Models of paramax's wrappers, taken over: with paramax, and with classes like its own."""
+"""Models of paramax's wrappers taken over; with paramax, and with classes like its."""
 
 import types
 from typing import Any
@@ -164,6 +164,12 @@ def test_dtypes_batches_and_traces(px):
     np.testing.assert_allclose(log_det(RAW), RAW.sum(axis=1), rtol=1e-5)
 
 
+def rows(px: Any, **parts: Any) -> Any:
+    """A weight normalization with another part."""
+    ((name, part),) = parts.items()
+    return eqx.tree_at(lambda w: getattr(w, name), px.WeightNormalization(RAW), part)
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
@@ -173,23 +179,15 @@ def test_dtypes_batches_and_traces(px):
         (lambda px: px.Parameterize(jnp.exp, px.Parameterize(jnp.square, RAW)), "square"),
         (lambda px: px.Parameterize(jnp.add, RAW, RAW), "no bijector is known for"),
         (
-            lambda px: eqx.tree_at(
-                lambda w: w.scale,
-                px.WeightNormalization(RAW),
-                px.NonTrainable(jnp.ones(1)),
-            ),
+            lambda px: rows(px, scale=px.NonTrainable(jnp.ones(1))),
             "its scale is not trainable, so that its rows keep a norm",
         ),
         (
-            lambda px: eqx.tree_at(
-                lambda w: w.scale, px.WeightNormalization(RAW), jnp.ones((1, 1))
-            ),
+            lambda px: rows(px, scale=jnp.ones((1, 1))),
             r"its scale has shape \(1, 1\), not one number a row",
         ),
         (
-            lambda px: eqx.tree_at(
-                lambda w: w.weight, px.WeightNormalization(RAW), px.NonTrainable(RAW)
-            ),
+            lambda px: rows(px, weight=px.NonTrainable(RAW)),
             "its weight is not trainable, so that its rows keep a direction",
         ),
         (

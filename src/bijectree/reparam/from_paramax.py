@@ -226,9 +226,10 @@ def _of_directions(node: Any, given: _Given) -> Any:
     parts = {"weight": node.weight, "scale": node.scale}
     still = [name for name, part in parts.items() if not _is_trained(part)]
     if still:
+        kept = "direction" if still[0] == "weight" else "norm"
         raise ValueError(
-            f"its {still[0]} is not trainable, so that its rows keep a "
-            f"{'direction' if still[0] == 'weight' else 'norm'}, for which there is no map"
+            f"its {still[0]} is not trainable, so that its rows keep a {kept}, for which "
+            "no bijector is known"
         )
     if np.shape(scale) != (*np.shape(weight)[:-1], 1):
         raise ValueError(f"its scale has shape {np.shape(scale)}, not one number a row")
