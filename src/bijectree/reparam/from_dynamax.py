@@ -18,8 +18,6 @@ def from_dynamax(params: PyTree, props: PyTree) -> PyTree:
     What is not trainable becomes `bt.frozen`, a constrainer stands as it is, and without
     one a parameter is free as it is. In place of TFP's `SoftmaxCentered`, whose log-det
     is that of the space around the simplex, stands `bt.simplex()`, of the same set.
-    dynamax itself sums log-dets of single events in a way that counts some too often;
-    what the spec is bound with has one log-det, in minimal coordinates.
 
     Args:
         params: the parameters, a pytree of arrays such as dynamax's named tuples.

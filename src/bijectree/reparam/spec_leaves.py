@@ -19,18 +19,19 @@ def is_distribution(x: Any) -> bool:
 def leaf_of_spec(nodes: set[type]) -> Callable[[Any], bool]:
     """What counts as a leaf of a spec beside a model.
 
-    A distribution is a tree to JAX; in a spec it is one thing, in the wrong place, and so
-    is a constraint. A transform of another package is a leaf, but for those that the
-    model itself is made of: there the spec is a tree as the model is.
+    A distribution is a tree to JAX; in a spec it is one thing, in the wrong place. A
+    transform or a constraint of another package is a leaf, the latter in the wrong place
+    too, but for those that the model itself is made of: there the spec is a tree as the
+    model is.
 
     Args:
         nodes: the types of the model's nodes.
     """
 
     def is_leaf(x: Any) -> bool:
-        if is_spec_leaf(x) or is_distribution(x) or is_constraint(x):
+        if is_spec_leaf(x) or is_distribution(x):
             return True
-        return is_transform(x) and type(x) not in nodes
+        return (is_transform(x) or is_constraint(x)) and type(x) not in nodes
 
     return is_leaf
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..foreign import Foreign
 from ..substrate import BIND_ERRORS, Number, is_bijector, split
 from .given import Reading, Writing
 from .numbers import array_of_data, array_to_data, is_array_data, require_numbers
@@ -45,7 +46,18 @@ def bijector_to_data(bijector: Any, writing: Writing) -> str | dict[str, Any]:
     return _to_data(bijector, again, writing)
 
 
+def what_to_name(foreign: Foreign) -> str:
+    """Why a transform of another package cannot be written, and how to mend that."""
+    return (
+        f"{foreign.name} is a transform of another package, which text cannot hold; give "
+        "it, or what it is a part of, a name: functions={'name': transform}, here and to "
+        "load_spec"
+    )
+
+
 def _to_data(bijector: Any, again: Any, writing: Writing) -> Any:
+    if isinstance(bijector, Foreign):
+        raise ValueError(what_to_name(bijector))
     name = name_of(bijector)
     alike = is_bijector(again) and name_of(again) == name
     if name is None:
