@@ -125,10 +125,14 @@ def _of_lists(data: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
     if dtype.kind in "iu" and float in kinds:
         raise ValueError(f"expected whole numbers, got {_short(data)}")
     try:
-        array = np.array(data, dtype=dtype if kinds else np.float64)
+        with np.errstate(over="ignore"):
+            array = np.array(data, dtype=dtype if kinds else np.float64).astype(dtype)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{_short(data)} is no array of {dtype}: {error}") from None
-    array = array.astype(dtype)
+    if not of_truth and dtype.kind not in "iu":
+        outgrown = np.isfinite(np.array(data, np.float64)) & np.isinf(array)
+        if np.any(outgrown):
+            raise ValueError(f"{_short(data)} is too large for {dtype}; use a wider one")
     return array if shape is None else array.reshape(shape)
 
 
