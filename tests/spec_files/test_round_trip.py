@@ -233,6 +233,7 @@ def test_what_a_line_looks_like(bijector, line, tmp_path):
         *(0.1, -0.0, 5e-324, 1e22, 1 / 3, np.float32(1 / 3), np.float32(1e-45)),
         *(np.float16(0.1), np.linspace(0, 1, 17), np.zeros((0, 3)), np.zeros(0)),
         np.arange(16.0).reshape(2, 2, 4) / 7,
+        jnp.linspace(0.0, 1.0, 17, dtype=jnp.bfloat16),
         np.frombuffer(np.uint64(0x7FEFFFFFFFFFFFFF).tobytes()),  # the largest
     ],
     ids=repr,

@@ -31,7 +31,7 @@ def array_to_data(
     Args:
         value: an array with a value, of NumPy or JAX.
         plain: the dtypes of numbers that are written without their dtype.
-        arrays: gets the array if it is too long for the text.
+        arrays: gets the array, as it is stored, if it is too long for the text.
 
     Returns:
         A number, or lists of them; a table of them under the name of their dtype; or a
@@ -51,7 +51,7 @@ def array_to_data(
                 return {name: data, "shape": list(array.shape)}
             return data if name in plain else {name: data}
     key = _fingerprint(array)
-    arrays[key] = array
+    arrays[key] = array.view(_stored_as(array.dtype))
     return {"dtype": name, "shape": list(array.shape), "array": key}
 
 
@@ -182,8 +182,7 @@ def _stored_as(dtype: np.dtype) -> np.dtype:
 def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """An `.npz` file of arrays; the same arrays give the same bytes."""
     file = io.BytesIO()
-    stored = {key: arrays[key].view(_stored_as(arrays[key].dtype)) for key in arrays}
-    np.savez(file, allow_pickle=False, **dict(sorted(stored.items())))
+    np.savez(file, allow_pickle=False, **dict(sorted(arrays.items())))
     return file.getvalue()
 
 
