@@ -81,6 +81,7 @@ _CONSTRAINTS: dict[str, tuple[Callable[[], Any], Any]] = {
         jnp.array([[1.0, -1], [-1, 1]]),
     ),
 }
+_ROW = np.linspace(0.1, 1.0, 20, dtype=np.float32)
 _TFP: dict[str, tuple[Callable[[], Any], Any]] = {
     "Ascending": (lambda: tfb.Ascending(), jnp.arange(3.0)),
     "Chain": (
@@ -99,9 +100,9 @@ _TFP: dict[str, tuple[Callable[[], Any], Any]] = {
     "Invert": (lambda: tfb.Invert(tfb.Chain([tfb.Scale(0.1)])), jnp.ones(2)),
     "Permute": (lambda: tfb.Permute([2, 0, 1]), jnp.ones(3)),
     "Scale list": (lambda: tfb.Scale([1.0, 2.0]), jnp.ones(2)),
-    "Scale log": (lambda: tfb.Scale(log_scale=jnp.array(0.1)), jnp.ones(2)),
+    "Scale log": (lambda: tfb.Scale(log_scale=jnp.float32(0.1)), jnp.ones(2)),
     "Scale of float32": (lambda: tfb.Scale(np.float32(0.1)), jnp.ones(2)),
-    "Scale of many": (lambda: tfb.Scale(np.linspace(0.1, 1.0, 20)), jnp.ones(20)),
+    "Scale of many": (lambda: tfb.Scale(_ROW), jnp.ones(20)),
     "ScaleMatvecDiag": (lambda: tfb.ScaleMatvecDiag([1.0, 2.0]), jnp.ones(2)),
     "ScaleMatvecTriL": (
         lambda: tfb.ScaleMatvecTriL(np.array([[1.0, 0.0], [0.1, 2.0]])),
