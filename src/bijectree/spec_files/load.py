@@ -52,8 +52,9 @@ def load_spec(
         >>> with open(path, "w") as file:
         ...     _ = file.write('format = 1\n[spec]\n"**.scale" = "positive"\n')
         >>> model = {"layers": [{"scale": jnp.ones(2)}, {"scale": jnp.ones(3)}]}
-        >>> bt.load_spec(path, model)["layers"][1]["scale"].name
-        'positive'
+        >>> spec = bt.load_spec(path, model)
+        >>> print(*(layer["scale"].name for layer in spec["layers"]))
+        positive positive
     """
     file = Path(path)
     return _Loading(file, _text(file), functions or {}).spec(model)
