@@ -241,6 +241,28 @@ def test_bijectors_by_path_and_by_function(px):
     np.testing.assert_allclose(back["layers"][0], triangular(RAW), rtol=1e-5)
 
 
+def test_a_mask(px):
+    mask = jnp.array([[True, False], [True, True]])
+    tree = {
+        "weight": px.Parameterize(jnp.where, mask, RAW, 0),
+        "other side": px.Parameterize(jnp.where, px.NonTrainable(mask), 7.0, RAW),
+        "positive": px.Parameterize(
+            jnp.where, mask[:, :1], px.Parameterize(jnp.exp, RAW), px.NonTrainable(RAW)
+        ),
+    }
+    model, spec = bt.from_paramax(tree)
+    reparam = bt.Reparam(model, spec)
+    assert reparam.dim == 3 + 1 + 4
+    assert reparam.labels[0] == "other side.0.1"
+    free = jax.tree.map(lambda x: x + 1.0, reparam.inverse(model))
+    after = reparam.forward(free)
+    assert after["weight"][0, 1] == 0.0
+    np.testing.assert_allclose(after["positive"], np.exp(RAW + 1.0), rtol=1e-5)
+    several = px.Parameterize(jnp.where, mask, RAW, RAW)
+    with pytest.raises(ValueError, match="a mask and one trained array"):
+        bt.from_paramax({"x": several})
+
+
 @pytest.mark.parametrize(
     ("given", "match"),
     [
@@ -248,6 +270,7 @@ def test_bijectors_by_path_and_by_function(px):
         ({"plain": bt.positive()}, "'plain' in `bijectors` stands for no wrapper"),
         ({jnp.sin: bt.positive()}, "in `bijectors` stands for no wrapper"),
         ({"x": 3.0}, "'x': got float 3.0, expected a bijector"),
+        ({"x": bt.positive}, "'x': got function .*, expected a bijector"),
     ],
 )
 def test_bijectors_without_effect_are_errors(px, given, match):
@@ -280,6 +303,13 @@ def test_a_distribution_of_flowjax():
     triangular = distributions.MultivariateNormal(jnp.zeros(2), jnp.eye(2) + 0.1)
     with pytest.raises(ValueError, match="at 'bijection.triangular': no bijector"):
         bt.from_paramax(triangular)
+    flows = pytest.importorskip("flowjax.flows")
+    flow = flows.masked_autoregressive_flow(
+        jax.random.key(0), base_dist=wrapped, flow_layers=1, nn_width=4
+    )
+    model, spec = bt.from_paramax(flow)
+    assert jnp.allclose(model.log_prob(x), flow.log_prob(x), rtol=1e-5)
+    assert 0 < bt.Reparam(model, spec).dim
     given = {"**.triangular": bt.lower_cholesky()}
     model, spec = bt.from_paramax(triangular, bijectors=given)
     assert bt.Reparam(model, spec).dim == 2 + 3

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from ..constraints import interval_of, positive, unit_interval
 from ..foreign import as_bijector
 from ..substrate import BIND_ERRORS, is_bijector, tfb
 from ..trees import Paths, describe, is_inexact, path_string, raise_all
-from .spec_items import frozen
+from .masked import masked
+from .spec_items import frozen, is_spec_leaf
 
 # Functions of single elements that `Parameterize` is given, and the bijectors that map
 # alike. Functions of JAX are compared by identity.
@@ -37,15 +39,17 @@ def from_paramax(
 
     `NonTrainable` becomes `bt.frozen`. `Parameterize` of a function of single elements
     becomes the bijector that maps alike: `exp`, `softplus`, `sigmoid`, `tanh`, `sinh`,
-    `expm1`, `soft_sign` of JAX, one within another too. `WeightNormalization`, whose
+    `expm1`, `soft_sign` of JAX, one within another too; of `jnp.where`, with a mask and a
+    constant, it becomes `bt.masked`. `WeightNormalization`, whose
     direction and norm together reach every row but 0, becomes the identity, with as many
     free coordinates as there are weights. Whatever is in no wrapper is free as it is.
 
     Args:
         tree: a pytree, such as a flowjax distribution, with wrappers anywhere in it.
         bijectors: what the values of other wrappers may be: by the path or glob of the
-            wrapper, or by the function of a `Parameterize`, a bijector. By path, it need
-            not be the map of the wrapper: the value is kept, not the raw number.
+            wrapper, a bijector or another item of a spec; or by the function of a
+            `Parameterize`, a bijector. By path, it need not be the map of the wrapper:
+            the value is kept, not the raw number.
 
     Returns:
         The model, with the values in the places of the wrappers; and a spec of it, for
@@ -110,9 +114,12 @@ class _Given:
         self.by_function: list[tuple[Any, Any]] = []
         self.used: set[int] = set()
         for key, value in bijectors.items():
-            item = value if value is None or value is frozen else as_bijector(value)
-            if item is not None and item is not frozen and not is_bijector(item):
-                self.faults.append(f"{key!r}: got {describe(value)}, expected a bijector")
+            item = as_bijector(value)
+            if not is_spec_leaf(item):
+                self.faults.append(
+                    f"{key!r}: got {describe(value)}, expected a bijector or another "
+                    "item of a spec"
+                )
             elif not isinstance(key, str):
                 self.by_function.append((key, item))
             else:
@@ -199,6 +206,8 @@ def _item(node: Any, given: _Given) -> Any:
 
 def _of_function(node: Any, given: _Given) -> Any:
     function = node.fn
+    if function is jnp.where and len(node.args) == 3 and not node.kwargs:
+        return _of_mask(node, given)
     what = f"Parameterize of {getattr(function, '__name__', describe(function))}"
     found, outer = given.of(function)
     if not found:
@@ -218,6 +227,21 @@ def _of_function(node: Any, given: _Given) -> Any:
 
 def _is_one(function: Any, known: tuple[Any, ...]) -> bool:
     return isinstance(function, Hashable) and any(function is other for other in known)
+
+
+def _of_mask(node: Any, given: _Given) -> Any:
+    """An array that is trained where a mask says so, or where it does not."""
+    mask, *parts = node.args
+    at_true, at_false = (_is_trained(part) for part in parts)
+    if _is_trained(mask) or at_true == at_false:
+        raise ValueError("Parameterize of where is known of a mask and one trained array")
+    mask = _unwrapped(mask)
+    if isinstance(mask, Tracer):
+        raise ValueError("the mask says what is free, so it cannot be traced")
+    array: Any = np.broadcast_to(mask, np.shape(_unwrapped(node))).astype(bool)
+    if at_true:
+        return masked(_item(parts[0], given), array)
+    return masked(_item(parts[1], given), ~array)
 
 
 def _of_directions(node: Any, given: _Given) -> Any:
