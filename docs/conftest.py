@@ -7,8 +7,17 @@ import jax
 import pytest
 
 # The extra `real` installs the packages of these pages.
-PAGES = {"cryo-em.md": "cryojax", "gaussian-processes.md": "gpjax", "optics.md": "dLux"}
-collect_ignore = [p for p, name in PAGES.items() if not importlib.util.find_spec(name)]
+PAGES = {
+    "cryo-em.md": ["cryojax"],
+    "gaussian-processes.md": ["gpjax"],
+    "optics.md": ["dLux"],
+    "taking-over.md": ["dynamax", "flowjax", "paramax"],
+}
+collect_ignore = [
+    page
+    for page, packages in PAGES.items()
+    if not all(importlib.util.find_spec(package) for package in packages)
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -139,6 +139,23 @@ def test_every_constraint_is_in_the_table():
     assert [name for name in made if f"api.md#bijectree.{name})" not in table] == []
 
 
+def lines_of(section: str, when: str) -> int:
+    """Lines of code, empty ones left out, of the block that follows a word."""
+    (block,) = re.findall(rf"\n{when}[^\n]*\n\n```pycon\n(.*?)```", section, re.S)
+    code = [
+        line[4:].strip() for line in block.split("\n") if re.match(r"(>>>|\.\.\.) ", line)
+    ]
+    return sum(bool(line) for line in code)
+
+
+def test_the_lines_before_and_after_are_counted():
+    page = (DOCS / "taking-over.md").read_text()
+    table = re.findall(r"^\| [^|]+ \| (\d+) \| (\d+) \|$", page, re.M)
+    sections = re.split(r"^## ", page, flags=re.M)[1:]
+    counts = [tuple(str(lines_of(s, w)) for w in ("Before", "After")) for s in sections]
+    assert table == counts
+
+
 def notebooks() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 LAYERS = (
     ("trees", "numerics"),
     ("substrate",),
-    ("constraints",),
+    ("constraints", "foreign"),
     ("reparam", "priors"),
     ("checks", "optimizer", "posterior"),
     ("inference",),

@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from .. import substrate
 from ..numerics import run_in_numpy
-from ..substrate import BIND_ERRORS, CALL_ERRORS, Kind, Linearised
+from ..substrate import BIND_ERRORS, CALL_ERRORS, Kind, Linearised, all_parts
 from .support import knowledge_of
 from .verdict import Verdict, judge, judge_in_use
 
@@ -54,6 +54,8 @@ def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[s
     knowledge = knowledge_of(bijector)
     if knowledge.proven or not math.prod(kind.free_shape):
         return ()
+    if guessed and any(getattr(b, "derived_numbers", False) for b in all_parts(bijector)):
+        return ()  # with others in the place of some it would be no map at all
     if guessed:
         verdict = verify(kind, numbers, bijector)
         return tuple(verdict.failures) if verdict.only_the_log_det else ()

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .. import priors
+from ..foreign import is_constraint, is_transform
 from ..reparam import Reparam
 from ..substrate import is_bijector
 from ..trees import PicklableTreedef, StaticLeaf, describe
@@ -75,7 +76,8 @@ def _is_no_function(x: Any) -> bool:
     return (
         priors.is_distribution(x)
         or is_bijector(x)
-        or priors.is_constraint(x)
+        or is_constraint(x)
+        or is_transform(x)
         or inspect.isclass(x)
         or (ours and inspect.isfunction(x))
     )

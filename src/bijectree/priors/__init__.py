@@ -22,7 +22,7 @@ from .distribution import (
     split,
 )
 from .facts import has_traced_numbers, may_outgrow
-from .fit import at_raw_number, is_constraint, leaf_of_prior, misfit, refuse
+from .fit import at_raw_number, leaf_of_prior, misfit, refuse
 from .lookup import bijector_for, register
 from .spec_from_prior import spec_from_prior
 from .spelled_out import put_together, spell_out

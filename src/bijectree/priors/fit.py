@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import substrate
+from ..foreign import is_constraint, is_transform
 from ..substrate import Recipe
-from ..trees import UNWRAP_FIRST, describe
+from ..trees import UNWRAP_FIRST, describe, node_types
 from .distribution import (
     ERRORS,
     _as_shape,
@@ -136,8 +137,13 @@ def refuse(value: Any) -> str:
         )
     if is_constraint(value):
         return (
-            f"got the constraint or transform {type(value).__name__.strip('_')}; "
-            f"{expected}. bt.bijector_for makes a bijector of a constraint, which goes "
+            f"got the constraint {type(value).__name__.strip('_')}; {expected}. "
+            "bt.bijector_for makes a bijector of a constraint, which goes into the spec "
+            "of the Reparam"
+        )
+    if is_transform(value):
+        return (
+            f"got the transform {type(value).__name__}; {expected}. A transform goes "
             "into the spec of the Reparam"
         )
     if callable(value):
@@ -151,15 +157,6 @@ def refuse(value: Any) -> str:
     if hasattr(value, "logpdf"):
         return f"got {describe(value)}, which has logpdf; {expected}"
     return f"got {describe(value)}; {expected}"
-
-
-def is_constraint(x: Any) -> bool:
-    """Whether `x` is one of NumPyro's constraints or transforms, which can be called."""
-    bases = {f"{cls.__module__}.{cls.__name__}" for cls in type(x).__mro__}
-    return not bases.isdisjoint(
-        f"numpyro.distributions.{base}"
-        for base in ("constraints.Constraint", "transforms.Transform")
-    )
 
 
 _PACKAGE = __name__.partition(".")[0] + "."
@@ -188,15 +185,10 @@ def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
 
     A model, or a node of it, may have a `log_prob` of its own.
     """
-    nodes = _node_types(treedef)
+    nodes = node_types(treedef)
 
     def is_leaf(x: Any) -> bool:
-        return type(x) not in nodes and (is_distribution(x) or substrate.is_bijector(x))
+        wrong = substrate.is_bijector(x) or is_constraint(x) or is_transform(x)
+        return type(x) not in nodes and (is_distribution(x) or wrong)
 
     return is_leaf
-
-
-def _node_types(treedef: Any) -> set[type]:
-    data = treedef.node_data()
-    found = set() if data is None else {data[0]}
-    return found.union(*(_node_types(child) for child in treedef.children()))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..foreign import as_bijector, is_transform
 from ..substrate import tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
@@ -49,23 +50,29 @@ def is_registered(prior: Any) -> bool:
 
 
 def bijector_for(prior: Any) -> tfb.Bijector:
-    """The bijector onto the support of a distribution, or onto a constraint.
+    """The bijector onto the support of a distribution or a constraint, or of a transform.
 
     Knows TFP's distributions with a continuous support, NumPyro's distributions and
     constraints, and what `register` was told. The maps are this package's (Stan's), not
     TFP's defaults, several of which miss part of the support.
 
+    A transform of another package is taken as it is: a bijector of distrax, a bijection
+    of flowjax without a condition, a transform of NumPyro. A spec may hold these
+    directly, and `Reparam` verifies each when it binds it, as any bijector that it does
+    not know. A flowjax bijection maps events of its own shape, with any axes before them.
+
     Args:
-        prior: a distribution or a constraint. Its parameters may be traced.
+        prior: a distribution, a constraint or a transform. Its parameters may be traced.
 
     Returns:
         A bijector from free coordinates onto the support. For a mixture, onto the
-        smallest interval that holds all components.
+        smallest interval that holds all components. For a transform, that very map.
 
     Raises:
         ValueError: the support has no smooth chart (it is discrete, or a point), or it
-            is not known; the message says which.
-        TypeError: `prior` is not a distribution or a constraint.
+            is not known, or a transform is conditional, not one to one, or makes more
+            than one real array; the message says which.
+        TypeError: `prior` is none of these.
 
     Example:
         >>> import bijectree as bt
@@ -73,20 +80,28 @@ def bijector_for(prior: Any) -> tfb.Bijector:
         'numbers greater than 1'
     """
     if inspect.isclass(prior) or isinstance(prior, tfb.Bijector):
-        raise TypeError(f"a distribution or a constraint is needed, got {prior!r}")
+        raise TypeError(f"{_NEEDED}, got {prior!r}")
     for cls in type(prior).__mro__:
         if cls in _table:
             return _table[cls](prior)
         of_package = _BY_NAME.get(cls.__module__.partition(".")[0], {})
         if cls.__name__ in of_package:
             return of_package[cls.__name__](prior)
+    if is_transform(prior):
+        return as_bijector(prior)
     if isinstance(prior, tfd.Distribution):
         return _default(prior)
     if read(prior, "is_discrete") is True:
         raise _without_chart(prior, _DISCRETE)
     if hasattr(type(prior), "support") or read(prior, "support") is not None:
         return _by_support(prior)  # NumPyro's distributions, and others like them
-    raise TypeError(f"a distribution or a constraint is needed, got {prior!r}")
+    raise TypeError(f"{_NEEDED}, got {prior!r}")
+
+
+_NEEDED = (
+    "a distribution or a constraint is needed, or a transform of distrax, flowjax or "
+    "NumPyro"
+)
 
 
 def read(prior: Any, attribute: str) -> Any:

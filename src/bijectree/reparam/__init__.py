@@ -7,9 +7,11 @@ them in the model is the *owner* of the others. *Outer* bijectors are those that
 has put over all free coordinates.
 """
 
-from .binding_faults import is_distribution, not_a_spec_leaf
+from .binding_faults import not_a_spec_leaf
 from .bound import Bound
 from .dependence import trace
+from .from_dynamax import from_dynamax
+from .from_paramax import from_paramax
 from .leaves import free_leaves, kept_leaves, model_leaves, same_array, tie_fault
 from .location_scale import LocationScale, location_scale
 from .masked import Picked, masked
@@ -30,5 +32,6 @@ from .spec_items import (
     joint,
     tied,
 )
+from .spec_leaves import is_distribution, leaf_of_spec
 from .spec_of import spec_of
 from .summary import summary

@@ -15,7 +15,6 @@ from ..trees import (
     Paths,
     PicklableTreedef,
     StaticLeaf,
-    broadcast,
     describe,
     fields_only,
     is_array,
@@ -30,7 +29,6 @@ from .binding_faults import (
     _item_name,
     _scale_faults,
     _split_events,
-    is_distribution,
     not_a_spec_leaf,
     raise_if_swapped,
 )
@@ -40,6 +38,7 @@ from .masked import bind_masked
 from .plan import Plan, Row
 from .rebuilding import rebuilding_faults
 from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
+from .spec_leaves import spread_over, with_bijectors
 
 
 def make_plan(
@@ -60,14 +59,12 @@ def make_plan(
     Raises:
         ValueError: the spec does not fit the model; all faults are listed.
     """
-    # A distribution is a tree to JAX; here it is one thing in the wrong place.
-    groups, faults = broadcast(
-        spec, model, lambda x: is_spec_leaf(x) or is_distribution(x)
-    )
+    groups, faults = spread_over(spec, model)
     if faults:
         raise_if_swapped(model, spec)
     raise_all("Reparam: the spec's structure is not the model's", faults)
     binding = _Binding(model, verify=verify)
+    groups, binding.faults = with_bijectors(groups, binding.model.paths)
     binding.place(groups)
     binding.fill()
     binding.order()

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from ..constraints import SetTag, support
+from ..foreign import is_constraint
 from ..substrate import Kind, is_bijector
 from ..trees import (
     UNWRAP_FIRST,
@@ -25,6 +26,7 @@ from ..trees import (
 from .location_scale import LocationScale
 from .plan import Row
 from .spec_items import Dependent, Joint, Masked, frozen, is_spec_leaf
+from .spec_leaves import is_distribution, leaf_of_spec
 
 
 def _item_name(item: Any) -> str:
@@ -40,30 +42,16 @@ def _item_name(item: Any) -> str:
     return repr(item) if item is frozen else type(item).__name__.lower()
 
 
-def is_distribution(x: Any) -> bool:
-    """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
-    return any(
-        cls.__name__ == "Distribution"
-        and cls.__module__.partition(".")[0] in _OF_DISTRIBUTIONS
-        for cls in type(x).__mro__
-    )
-
-
-_OF_DISTRIBUTIONS = ("tensorflow_probability", "numpyro", "distrax", "distreqx")
-
-
 def raise_if_swapped(model: PyTree, spec: PyTree) -> None:
     """Raise if a spec and a model were given in each other's place."""
-    items = [x for x in _leaves(model) if x is not None and is_spec_leaf(x)]
-    if items and any(is_inexact(x) for x in _leaves(spec)):
+    of_spec = leaf_of_spec(set())
+    leaves = jtu.tree_leaves(model, is_leaf=of_spec)
+    items = [x for x in leaves if x is not None and is_spec_leaf(x)]
+    if items and any(is_inexact(x) for x in jtu.tree_leaves(spec, is_leaf=of_spec)):
         raise TypeError(
             f"Reparam: the model holds {_item_name(items[0])} and the spec arrays; the "
             "arguments are Reparam(model, spec)"
         )
-
-
-def _leaves(tree: PyTree) -> list[Any]:
-    return jtu.tree_leaves(tree, is_leaf=lambda x: is_spec_leaf(x) or is_distribution(x))
 
 
 def _scale_faults(
@@ -142,6 +130,12 @@ def not_a_spec_leaf(value: Any) -> str:
         return (
             f"got the distribution {type(value).__name__}; {expected}. A prior goes to "
             "bt.Posterior"
+        )
+    if is_constraint(value):
+        cls = type(value).__name__.strip("_")
+        return (
+            f"got the constraint {cls}; {expected}. bt.bijector_for(constraint) makes a "
+            "bijector onto it"
         )
     if callable(value):
         name = getattr(value, "__name__", type(value).__name__)

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
+from ..foreign import as_bijector
 from ..substrate import Recipe, is_bijector, split
 from ..trees import PicklableTreedef, describe
 from .plan import Plan, Row, owner
@@ -24,7 +25,7 @@ def build_bijector(
         assert row.kind is not None
         return row.kind.recipe.build(numbers)
     shown = view(plan.structure, plan.rows, {i: leaves[i] for i in row.on})
-    return row.function.build(numbers)(shown)
+    return as_bijector(row.function.build(numbers)(shown))
 
 
 def dependent_numbers(
@@ -94,7 +95,7 @@ def trace(
     made: list[Recipe] = []
 
     def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
-        bijector = function.build(numbers)(view(structure, rows, arrays))
+        bijector = as_bijector(function.build(numbers)(view(structure, rows, arrays)))
         if not is_bijector(bijector):
             raise TypeError(f"its function returned {describe(bijector)}, not a bijector")
         found, result = split(bijector)
@@ -103,7 +104,8 @@ def trace(
                 f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; "
                 "derive its class from tfb.AutoCompositeTensorBijector"
             )
-        again, _ = split(function.build(numbers)(view(structure, rows, arrays)))
+        again = as_bijector(function.build(numbers)(view(structure, rows, arrays)))
+        again, _ = split(again)
         if found != again:
             raise TypeError(
                 f"its function makes another {bijector.name} at each call, such as one "

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from ..constraints import Simplex, real, simplexes
+from ..foreign import as_bijector
 from ..substrate import BIND_ERRORS, Kind, Recipe, bind, is_bijector, split
 from ..trees import StaticLeaf, describe
 from .spec_items import Dependent, Masked
@@ -57,7 +58,7 @@ def masked(bijector: Any, mask: Bool[Array, "..."]) -> Masked:
         [[0.5 0.5 0. ]
          [0.  0.5 0.5]]
     """
-    bijector = real() if bijector is None else bijector
+    bijector = real() if bijector is None else as_bijector(bijector)
     if not is_bijector(bijector) and not isinstance(bijector, Dependent):
         raise TypeError(f"masked takes a TFP bijector, got {describe(bijector)}")
     if isinstance(mask, Tracer):

@@ -1,9 +1,16 @@
 """`SupportError`: values outside the support of their bijectors."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
+
+from .bound import Bound
 
 
 class SupportError(ValueError):
@@ -22,3 +29,17 @@ def _error_if(leaf: Array, mask: Array, message: str) -> Array:
     if jax.device_count() == 1:
         wrong = eqx.error_if(jnp.zeros((), bool), wrong, message)
     return jnp.where(wrong, jnp.asarray(jnp.nan, leaf.dtype), leaf)
+
+
+def raise_off_then(bound: Bound, masks: Sequence[tuple[Any, int, Array]]) -> None:
+    """Raise for coordinates that `then` does not map onto, as far as they show."""
+    for kind, slot, mask in masks:
+        if isinstance(mask, Tracer) or not mask.any():
+            continue
+        name = kind.recipe.build(bound.numbers[slot]).name
+        labels = bound.plan.labels
+        off = np.flatnonzero(np.broadcast_to(mask, len(labels)))
+        raise SupportError(
+            f"the coordinates {', '.join(labels[i] for i in off[:5])} of the model are "
+            f"outside what {name}, given to `then`, maps onto"
+        )

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .. import substrate
 from ..constraints import why_unproven
+from ..foreign import as_bijector
 from ..numerics import ravel, widest
 from ..substrate import BIND_ERRORS
 from ..trees import describe, raise_all, short, whole
@@ -28,7 +29,7 @@ from .leaves import (
     tie_fault,
     without_none,
 )
-from .outside import SupportError, _error_if
+from .outside import SupportError, _error_if, raise_off_then
 from .plan import Plan
 from .spec_items import Then
 
@@ -51,8 +52,9 @@ class Reparam(eqx.Module):
             shapes, dtypes and the values without coordinates are used.
         spec: a pytree of the model's structure, or of its upper part, with a TFP
             bijector, `None` (identity), `bt.frozen`, `bt.masked`, `bt.joint`,
-            `bt.dependent` or `bt.tied` at each leaf. A bijector above several leaves
-            maps each of them by itself.
+            `bt.dependent` or `bt.tied` at each leaf; or a transform of another package,
+            as in `bt.bijector_for`, unless the model is made of its class too. A
+            bijector above several leaves maps each of them by itself.
         verify: whether bijectors whose class, or whose composition, is not in the table
             of what is known are verified: that the Jacobian at three random free points
             has full rank, that its determinant in minimal coordinates is the log-det,
@@ -181,7 +183,7 @@ class Reparam(eqx.Module):
         else:
             found = [x for x, _ in self._look(leaves)]
         free, masks = self.bound.wrap_outer(found)
-        self._raise_off_then(masks)
+        raise_off_then(self.bound, masks)
         return self.bound.free_tree(free)
 
     def inverse_log_det_jacobian(self, model: PyTree) -> Float[Array, ""]:
@@ -213,7 +215,7 @@ class Reparam(eqx.Module):
                 message = f"{self.bound.name(row)} is outside its support: {expected}"
                 leaves[i] = _error_if(leaves[i], mask, message)
         _, masks = self.bound.wrap_outer([x for x, _ in pairs])
-        self._raise_off_then(masks)
+        raise_off_then(self.bound, masks)
         traced = [mask.any() for *_, mask in masks if isinstance(mask, Tracer)]
         if traced:
             mask = jnp.any(jnp.stack(traced))
@@ -230,9 +232,10 @@ class Reparam(eqx.Module):
         maps to the present ones, in the order of `ravel`.
 
         Args:
-            bijector: a TFP bijector of vectors of `dim` numbers that keeps their
-                number. Where it does not map onto all vectors, nor does the result onto
-                all models, and `inverse` says so.
+            bijector: a TFP bijector, or one that `bijector_for` takes from another
+                package, of vectors of `dim` numbers that keeps their number. Where it
+                does not map onto all vectors, nor does the result onto all models, and
+                `inverse` says so.
             verify: as in `Reparam`.
 
         Returns:
@@ -250,6 +253,7 @@ class Reparam(eqx.Module):
             >>> print(reparam.inverse(model)["b"])  # log(4) / 2
             0.6931472
         """
+        bijector = as_bijector(bijector)
         if not substrate.is_bijector(bijector):
             raise TypeError(f"then takes a TFP bijector, got {describe(bijector)}")
         structure, numbers = substrate.split(bijector)
@@ -379,19 +383,6 @@ class Reparam(eqx.Module):
             faults.append(f"{text}; {mend}" if mend else text)
         raise_all("values outside their support", faults, SupportError)
         return pairs
-
-    def _raise_off_then(self, masks: Sequence[tuple[Any, int, Array]]) -> None:
-        """Raise for coordinates that `then` does not map onto, as far as they show."""
-        for kind, slot, mask in masks:
-            if isinstance(mask, Tracer) or not mask.any():
-                continue
-            name = kind.recipe.build(self.bound.numbers[slot]).name
-            off = np.flatnonzero(np.broadcast_to(mask, self.dim))
-            found = [self.bound.plan.labels[i] for i in off[:5]]
-            raise SupportError(
-                f"the coordinates {', '.join(found)} of the model are outside what "
-                f"{name}, given to `then`, maps onto"
-            )
 
 
 def of_bound(bound: Bound) -> Reparam:

@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
+from ..foreign import as_bijector, is_transform
 from ..substrate import is_bijector
 from ..trees import Match, describe
 
@@ -22,7 +23,7 @@ class _Frozen:
     def __reduce__(self) -> str:
         return "frozen"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any) -> Any:
         raise TypeError('bt.frozen is no function: write {"path": bt.frozen}')
 
 
@@ -119,8 +120,8 @@ def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
     arrays are passed over, and each leaf keeps its dtype.
 
     Args:
-        bijector: a TFP bijector, or a `dependent`, of a vector. Its free size may
-            differ from its size.
+        bijector: a TFP bijector, one that `bijector_for` takes from another package, or
+            a `dependent`, of a vector. Its free size may differ from its size.
         over: paths or globs from the model's root that name the leaves and give their
             order. Without it, the leaves beneath come in JAX's order (a dict's by
             sorted key). Leaves beneath that `over` does not name keep their own
@@ -143,6 +144,7 @@ def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
         [1.        0.6931472]
     """
     over = (over,) if isinstance(over, str) else tuple(over)
+    bijector = as_bijector(bijector)
     if not is_bijector(bijector) and not isinstance(bijector, Dependent):
         raise TypeError(f"joint takes a TFP bijector, got {describe(bijector)}")
     return Joint(bijector, over)
@@ -186,7 +188,7 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
         0.91629
     """
     on = (on,) if isinstance(on, str) else tuple(on)
-    if not callable(function) or is_bijector(function):
+    if not callable(function) or is_bijector(function) or is_transform(function):
         raise TypeError(f"dependent takes a function, got {describe(function)}")
     if not on:
         raise ValueError("dependent: `on` must name the leaves that the function reads")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..foreign import Foreign
 from ..substrate import BIND_ERRORS, Number, is_bijector, split
 from .given import Reading, Writing
 from .numbers import array_of_data, array_to_data, is_array_data, require_numbers
@@ -45,7 +46,18 @@ def bijector_to_data(bijector: Any, writing: Writing) -> str | dict[str, Any]:
     return _to_data(bijector, again, writing)
 
 
+def what_to_name(foreign: Foreign) -> str:
+    """Why a transform of another package cannot be written, and how to mend that."""
+    return (
+        f"{foreign.name} is a transform of another package, which text cannot hold; give "
+        "it, or what it is a part of, a name: functions={'name': transform}, here and to "
+        "load_spec"
+    )
+
+
 def _to_data(bijector: Any, again: Any, writing: Writing) -> Any:
+    if isinstance(bijector, Foreign):
+        raise ValueError(what_to_name(bijector))
     name = name_of(bijector)
     alike = is_bijector(again) and name_of(again) == name
     if name is None:
@@ -153,7 +165,8 @@ def check_arguments(
         if key not in known:
             raise ValueError(f"{name} has no argument {key!r}; it takes {takes}")
     for key, parameter in known.items():
-        needed = parameter.default is parameter.empty
+        any_number = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        needed = parameter.default is parameter.empty and not any_number
         if needed and key not in arguments:
             raise ValueError(f"{name} needs the argument {key!r}; it takes {takes}")
 
@@ -190,6 +203,14 @@ def _value_of(key: str, data: Any, reading: Reading, *, ours: bool) -> Any:
         return array if ours else _as_jax(array)
     if data == _NONE:
         return None
+    if ours and isinstance(data, bool):
+        raise ValueError(f"expected a number or a word, got {data!r}")
+    if key in _OF_BIJECTORS and not isinstance(data, (str, Mapping)):
+        if key != "bijectors" or not isinstance(data, list):
+            raise ValueError(f"expected a bijector, as a name or a table, got {data!r}")
+        return [bijector_of_data(part, reading) for part in data]
+    if key == "bijectors":
+        raise ValueError(f"expected a list of bijectors, got {data!r}")
     if isinstance(data, Mapping) and data.keys() == {"function"}:
         return reading.look_up(data["function"])
     if isinstance(data, Mapping) or (isinstance(data, str) and key in _OF_BIJECTORS):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..foreign import Foreign, as_bijector, is_transform
 from ..reparam import (
     AtStars,
     Dependent,
@@ -25,9 +26,11 @@ from .bijectors import (
     bijector_to_data,
     check_arguments,
     name_and_arguments,
+    what_to_name,
 )
 from .given import Reading, Writing
 from .numbers import array_of_data, array_to_data, is_array_data, require_numbers
+from .same import same_item
 
 _PLAIN = ("float64", "bool")
 
@@ -45,12 +48,16 @@ def item_to_data(item: Any, writing: Writing) -> Any:
     Raises:
         ValueError: it cannot be written.
     """
+    foreign = is_transform(item) or isinstance(item, Foreign)
     for name, value in writing.given.items():
-        if value is item:
+        # A Reparam holds such a transform as a bijector that it has made of it.
+        if value is item or (foreign and same_item(value, item)):
             writing.named[name] = value
             return {"is": "given", "name": name}
     if item is frozen:
         return "frozen"
+    if foreign:
+        raise ValueError(what_to_name(as_bijector(item)))
     if is_bijector(item):
         return bijector_to_data(item, writing)
     for cls, to_data in _TO_DATA.items():

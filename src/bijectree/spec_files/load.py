@@ -1,6 +1,7 @@
 """`load_spec`: a spec from text, without running anything of it."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ def load_spec(
         >>> with open(path, "w") as file:
         ...     _ = file.write('format = 1\n[spec]\n"**.scale" = "positive"\n')
         >>> model = {"layers": [{"scale": jnp.ones(2)}, {"scale": jnp.ones(3)}]}
-        >>> bt.load_spec(path, model)["layers"][1]["scale"].name
-        'positive'
+        >>> spec = bt.load_spec(path, model)
+        >>> print(*(layer["scale"].name for layer in spec["layers"]))
+        positive positive
     """
     file = Path(path)
     return _Loading(file, _text(file), functions or {}).spec(model)
@@ -104,7 +106,9 @@ class _Loading:
         """The keys of the document, and its format."""
         known = {"format", "spec", "then"}
         for key in self.data.keys() - known:
-            self.faults[key,] = f"{key!r} is no part of a spec; it has {sorted(known)}"
+            self.faults[key,] = (
+                f"{key!r} is no part of a spec, which has {sorted(known)}; leave it out"
+            )
         found = self.data.get("format")
         if type(found) is not int:
             raise ValueError(
@@ -157,25 +161,40 @@ class _Loading:
 
     def bind(self, model: PyTree, spec: PyTree, items: Mapping[Any, Any]) -> None:
         """See that the spec fits the model; if not, which entry does not."""
+        tree, maps = (spec.spec, spec.maps) if isinstance(spec, Then) else (spec, ())
         try:
-            Reparam(model, spec)
-            return
+            reparam = Reparam(model, tree)
         except (ValueError, TypeError) as error:
-            whole = error
+            self.find_misfit(model, items, str(error))
+            return
+        for number, bijector in enumerate(maps):
+            try:
+                reparam = reparam.then(bijector)
+            except (ValueError, TypeError) as error:
+                self.faults["then", str(number)] = str(error)
+                self.raise_faults()
+
+    def find_misfit(self, model: PyTree, items: Mapping[Any, Any], whole: str) -> None:
+        """Raise what is wrong with a spec, at the entries that are wrong by themselves.
+
+        If it is none of them alone, as where leaves depend on one another in a cycle, at
+        the first that the message names.
+        """
         for path, item in items.items():
             alone, _ = apply_rules(model, {path: item})
             try:
                 Reparam(model, alone)
             except (ValueError, TypeError) as error:
-                _, *faults = str(error).split("\n  - ")
-                self.faults["spec", path] = "; ".join(faults) or str(error)
+                self.faults["spec", path] = _without_headline(str(error), path)
+        if not self.faults:
+            words = set(re.split(r"[\s,()']+", whole))
+            named = [path for path in items if path in words] or [*items]
+            self.faults["spec", named[0]] = _without_headline(whole, named[0])
         self.raise_faults()
-        raise ValueError(f"load_spec: {self.file} does not fit the model: {whole}")
 
     def where(self, *keys: str) -> str:
         """The file and the line of an entry."""
-        line = lines_of(self.text).get(keys)
-        return f"{self.file}" + (f", line {line}" if line else "")
+        return f"{self.file}, line {lines_of(self.text).get(keys, 1)}"
 
     def raise_faults(self) -> None:
         lines = lines_of(self.text) if self.faults else {}
@@ -184,6 +203,12 @@ class _Loading:
             f"load_spec: {self.file} is no spec of this model",
             (f"{_place(keys, lines)}: {self.faults[keys]}" for keys in places),
         )
+
+
+def _without_headline(message: str, path: str) -> str:
+    """The faults that an error lists, without what stands before them anyway."""
+    _, *faults = message.split("\n  - ")
+    return "; ".join(fault.removeprefix(f"at '{path}': ") for fault in faults) or message
 
 
 def _place(keys: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:

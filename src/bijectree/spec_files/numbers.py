@@ -31,7 +31,7 @@ def array_to_data(
     Args:
         value: an array with a value, of NumPy or JAX.
         plain: the dtypes of numbers that are written without their dtype.
-        arrays: gets the array if it is too long for the text.
+        arrays: gets the array, as it is stored, if it is too long for the text.
 
     Returns:
         A number, or lists of them; a table of them under the name of their dtype; or a
@@ -51,7 +51,7 @@ def array_to_data(
                 return {name: data, "shape": list(array.shape)}
             return data if name in plain else {name: data}
     key = _fingerprint(array)
-    arrays[key] = array
+    arrays[key] = array.view(_stored_as(array.dtype))
     return {"dtype": name, "shape": list(array.shape), "array": key}
 
 
@@ -125,10 +125,14 @@ def _of_lists(data: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
     if dtype.kind in "iu" and float in kinds:
         raise ValueError(f"expected whole numbers, got {_short(data)}")
     try:
-        array = np.array(data, dtype=dtype if kinds else np.float64)
+        with np.errstate(over="ignore"):
+            array = np.array(data, dtype=dtype if kinds else np.float64).astype(dtype)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{_short(data)} is no array of {dtype}: {error}") from None
-    array = array.astype(dtype)
+    if not of_truth and dtype.kind not in "iu":
+        outgrown = np.isfinite(np.array(data, np.float64)) & np.isinf(array)
+        if np.any(outgrown):
+            raise ValueError(f"{_short(data)} is too large for {dtype}; use a wider one")
     return array if shape is None else array.reshape(shape)
 
 
@@ -178,8 +182,7 @@ def _stored_as(dtype: np.dtype) -> np.dtype:
 def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """An `.npz` file of arrays; the same arrays give the same bytes."""
     file = io.BytesIO()
-    stored = {key: arrays[key].view(_stored_as(arrays[key].dtype)) for key in arrays}
-    np.savez(file, allow_pickle=False, **dict(sorted(stored.items())))
+    np.savez(file, allow_pickle=False, **dict(sorted(arrays.items())))
     return file.getvalue()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..foreign import as_bijector
 from ..reparam import AtStars, Dependent, Joint, LocationScale, Masked, Tied
 from ..substrate import is_bijector, split
 
@@ -12,6 +13,7 @@ def same_item(a: Any, b: Any) -> bool:
     """Whether two items of specs are the same, numbers to the bit."""
     if a is b:
         return True
+    a, b = as_bijector(a), as_bijector(b)
     if is_bijector(a) and is_bijector(b):
         (recipe, numbers), (other, others) = split(a), split(b)
         return recipe == other and _same_bits(numbers, others)

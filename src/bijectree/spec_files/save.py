@@ -1,23 +1,24 @@
 """`save_spec`: a spec as text, by path."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax.tree_util as jtu
 from jaxtyping import PyTree
 
+from ..foreign import is_transform
 from ..reparam import (
     Joint,
     Reparam,
     Then,
-    is_distribution,
     is_spec_leaf,
+    leaf_of_spec,
     not_a_spec_leaf,
     spec_of,
 )
-from ..trees import path_string, raise_all
+from ..trees import node_types, path_string, raise_all
 from .files import replace_both
 from .given import Reading, Writing
 from .items import item_of_data, item_to_data
@@ -52,7 +53,8 @@ def save_spec(
     Args:
         path: of the file, by custom `<name>.toml`.
         spec: a spec; or a Reparam, such as a fitted one, of which every leaf is written,
-            and the maps that `then` has put over its coordinates.
+            and the maps that `then` has put over its coordinates. Where the model itself
+            is made of transforms of another package, give the Reparam.
         functions: names for functions, for classes of bijectors, and for whole items
             that text cannot hold. The same mapping goes to `load_spec`. A function that
             is not in it has its own name, a lambda the path of its leaf.
@@ -75,9 +77,12 @@ def save_spec(
         >>> bt.Reparam(model, bt.load_spec(path, model)).dim
         5
     """
-    spec = spec_of(spec) if isinstance(spec, Reparam) else spec
+    is_leaf = _is_leaf
+    if isinstance(spec, Reparam):
+        is_leaf = leaf_of_spec(node_types(spec.bound.plan.structure.treedef))
+        spec = spec_of(spec)
     spec, maps = (spec.spec, spec.maps) if isinstance(spec, Then) else (spec, ())
-    entries, faults = _entries(spec)
+    entries, faults = _entries(spec, is_leaf)
     writing = Writing(functions or {})
     lines = []
     for where, item in entries:
@@ -93,18 +98,30 @@ def save_spec(
     replace_both(Path(path), _HEAD + "\n".join([*lines, ""]), writing.arrays)
 
 
-def _entries(spec: PyTree) -> tuple[list[tuple[str, Any]], list[str]]:
+def _is_leaf(x: Any) -> bool:
+    """What counts as a leaf of a spec, without the model.
+
+    A transform of another package is one, but where it holds items of a spec: then the
+    model is made of its class.
+    """
+    if not leaf_of_spec(set())(x):
+        return False
+    items = jtu.tree_leaves(x, is_leaf=is_spec_leaf) if is_transform(x) else []
+    return not any(is_spec_leaf(item) and item is not None for item in items)
+
+
+def _entries(
+    spec: PyTree, is_leaf: Callable[[Any], bool]
+) -> tuple[list[tuple[str, Any]], list[str]]:
     """The items of a spec by path, and what is none."""
-    pairs, _ = jtu.tree_flatten_with_path(
-        spec, is_leaf=lambda x: is_spec_leaf(x) or is_distribution(x)
-    )
+    pairs, _ = jtu.tree_flatten_with_path(spec, is_leaf=is_leaf)
     found: dict[str, Any] = {}
     faults = []
     for keys, item in pairs:
         where = path_string(keys)
         if item is None:
             continue
-        if not is_spec_leaf(item):
+        if not is_spec_leaf(item) and not is_transform(item):
             faults.append(f"at '{where}': {not_a_spec_leaf(item)}")
         elif where in found:
             faults.append(f"two leaves have the path '{where}'; rename a key")

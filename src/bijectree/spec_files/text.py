@@ -46,7 +46,9 @@ def from_text(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(str(error)) from None
     except RecursionError:
-        raise ValueError("lists or tables are nested too deeply") from None
+        depths = [line.count("[") + line.count("{") for line in text.split("\n")]
+        where = f"(at line {depths.index(max(depths)) + 1})"
+        raise ValueError(f"lists or tables are nested too deeply {where}") from None
 
 
 def lines_of(text: str) -> dict[tuple[str, ...], int]:

@@ -12,6 +12,13 @@ from jaxtyping import PyTree
 from .words import describe
 
 
+def node_types(treedef: Any) -> set[type]:
+    """The types of the nodes of a structure."""
+    data = treedef.node_data()
+    found = set() if data is None else {data[0]}
+    return found.union(*(node_types(child) for child in treedef.children()))
+
+
 def path_string(path: Sequence[Any]) -> str:
     """The path of a leaf as users write it: `layers.0.weight`."""
     return jtu.keystr(tuple(path), simple=True, separator=".")

@@ -1,0 +1,157 @@
+"""A transform of another package, as a TFP bijector."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..substrate import Number, Recipe, fused, standard_promotion, tfb
+
+
+def _no_fault(transform: Any) -> str:
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """How the transforms of one package are called.
+
+    Attributes:
+        package: its name.
+        event_ndims: of a transform, how many axes an event has: free, and in the model.
+        forward: of a transform and free values, their images and log-dets. A log-det may
+            have more axes than there are of events, and is then summed over the last, or
+            fewer, and then holds for all events.
+        inverse: of a transform and images, the free values.
+        fault: why a transform cannot be a bijector of one leaf; "" if it may be.
+        numbers_are_leaves: whether Python floats among its leaves, as JAX sees it, are
+            numbers that may change.
+        derived_numbers: whether it keeps numbers that it has computed from others, so
+            that arbitrary ones in their place make no transform.
+    """
+
+    package: str
+    event_ndims: Callable[[Any], tuple[int, int]]
+    forward: Callable[[Any, Array], tuple[Array, Array]]
+    inverse: Callable[[Any, Array], Array]
+    fault: Callable[[Any], str] = _no_fault
+    numbers_are_leaves: bool = False
+    derived_numbers: bool = False
+
+
+class Foreign(tfb.AutoCompositeTensorBijector):
+    """A transform of another package, held as its recipe and its numbers.
+
+    Args:
+        numbers: the inexact arrays of the transform, cast to the dtype of a leaf.
+        recipe: the rest of the transform.
+        calls: how it is called.
+        free_ndims: how many axes an event of free coordinates has.
+        model_ndims: how many axes an event of the model has.
+        name: of the package and the class.
+    """
+
+    def __init__(
+        self,
+        numbers: tuple[Number, ...],
+        recipe: Recipe,
+        calls: Calls,
+        free_ndims: int,
+        model_ndims: int,
+        name: str,
+    ):
+        parameters = dict(locals())
+        self.numbers = numbers
+        self.recipe = recipe
+        self.calls = calls
+        super().__init__(
+            forward_min_event_ndims=free_ndims,
+            inverse_min_event_ndims=model_ndims,
+            validate_args=False,
+            parameters=parameters,
+            name=name,
+        )
+
+    @property
+    def derived_numbers(self) -> bool:
+        """Whether some of its numbers are computed from others."""
+        return self.calls.derived_numbers
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        return {}
+
+    def transform(self, dtype: Any) -> Any:
+        """The transform, with numbers of a dtype."""
+        numbers = (jnp.asarray(number.value) for number in self.numbers)
+        real = (
+            n if jnp.issubdtype(n.dtype, jnp.complexfloating) else n.astype(dtype)
+            for n in numbers
+        )
+        return self.recipe.build(tuple(real))
+
+    def forward_and_log_dets(self, x: Array) -> tuple[Array, Array]:
+        """Images, and one log-det an event."""
+        with standard_promotion():
+            y, log_det = self.calls.forward(self.transform(x.dtype), x)
+            batch = x.shape[: x.ndim - self.forward_min_event_ndims]
+            log_det = jnp.asarray(log_det)
+            more = range(len(batch), log_det.ndim)
+            log_det = jnp.broadcast_to(jnp.sum(log_det, axis=tuple(more)), batch)
+        return y, log_det
+
+    def _forward(self, x: Array) -> Array:
+        return self.forward_and_log_dets(x)[0]
+
+    def _inverse(self, y: Array) -> Array:
+        try:
+            with standard_promotion():
+                return self.calls.inverse(self.transform(y.dtype), y)
+        except NotImplementedError as error:
+            why = f": {error}" if str(error) else ""
+            raise ValueError(
+                f"it has no inverse{why}; use one that has, or give it one"
+            ) from error
+
+    def _forward_log_det_jacobian(self, x: Array) -> Array:
+        return self.forward_and_log_dets(x)[1]
+
+    def _forward_event_shape(self, input_shape: Any) -> Any:
+        return _shape_of(self._forward, input_shape)
+
+    def _inverse_event_shape(self, output_shape: Any) -> Any:
+        return _shape_of(self._inverse, output_shape)
+
+    def _forward_event_shape_tensor(self, input_shape: Any) -> Any:
+        return jnp.asarray(_shape_of(self._forward, input_shape), jnp.int32)
+
+    def _inverse_event_shape_tensor(self, output_shape: Any) -> Any:
+        return jnp.asarray(_shape_of(self._inverse, output_shape), jnp.int32)
+
+
+def _shape_of(function: Callable[[Array], Array], shape: Any) -> tuple[int, ...]:
+    leaf = jax.ShapeDtypeStruct(tuple(int(n) for n in shape), jnp.float32)
+    return jax.eval_shape(function, leaf).shape
+
+
+@fused(Foreign)
+def _pair(bijector: Foreign, x: Array) -> tuple[Array, Array]:
+    return bijector.forward_and_log_dets(x)
+
+
+def over_batch(function: Callable[..., Any], x: Array, ndims: int) -> Any:
+    """Map a function of one event over the axes before the event's."""
+    batch = x.ndim - ndims
+    if math.prod(x.shape[:batch]) == 0:  # JAX maps over no axis without elements
+        shape = x.shape[batch:]
+        one = jax.eval_shape(function, jax.ShapeDtypeStruct(shape, x.dtype))
+        return jax.tree.map(
+            lambda a: jnp.zeros((*x.shape[:batch], *a.shape), a.dtype), one
+        )
+    for _ in range(batch):
+        function = jax.vmap(function)
+    return function(x)
