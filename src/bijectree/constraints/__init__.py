@@ -7,7 +7,11 @@ simplex.
 """
 
 # These modules are imported for what they register.
-from . import tfp_facts as tfp_facts, tfp_pairs as tfp_pairs
+from . import (
+    tfp_facts as tfp_facts,
+    tfp_numbers as tfp_numbers,
+    tfp_pairs as tfp_pairs,
+)
 from .affine import affine as affine, real as real
 from .arguments import finite_number as finite_number
 from .correlation import corr_cholesky as corr_cholesky, corr_matrix as corr_matrix

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..substrate import tfb, tfd
+from ..substrate import CALL_ERRORS, tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
 
@@ -167,7 +167,7 @@ def _default(prior: Any) -> tfb.Bijector:
         raise _without_chart(prior, _DISCRETE)
     try:
         bijector = prior.experimental_default_event_space_bijector()
-    except NotImplementedError:
+    except CALL_ERRORS:  # a class that proposes none, or fails at one that it is made of
         bijector = None
     if bijector is None:
         raise _without_chart(prior, _UNKNOWN)
