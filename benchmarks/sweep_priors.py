@@ -49,9 +49,9 @@ _t = nd.transforms
 
 def _operator(matrix: Any) -> Any:
     """A linear operator of TFP, which exports its classes in another module."""
-    from tensorflow_probability.substrates.jax.internal.backend.jax import linalg
+    from tensorflow_probability.substrates.jax import tf2jax
 
-    return linalg.LinearOperatorLowerTriangular(matrix)
+    return tf2jax.linalg.LinearOperatorLowerTriangular(matrix)
 
 
 def _kernel() -> Any:

@@ -50,15 +50,15 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
         part, inverted = link, type(link) is tfb.Invert
         if inverted:
             part = link.bijector
+        why = why_beyond_limits(part)
+        if why:
+            return Knowledge(fault=f"{_which(link, links)}is not one to one: {why}")
         fact = fact_of(type(part))
         if fact is None:
             if _is_ours(type(part)) and state.everything and not inverted:
                 state = sets.part_of(None, solid=True)
                 continue
             return Knowledge()
-        why = why_beyond_limits(part)
-        if why:
-            return Knowledge(fault=f"{_which(link, links)}is not one to one: {why}")
         answer = (fact.inverse if inverted else fact.forward)(part, state)
         if isinstance(answer, str):
             return Knowledge(fault=f"{_which(link, links)}takes {answer}")

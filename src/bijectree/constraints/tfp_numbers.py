@@ -4,6 +4,7 @@ A class of the table of facts keeps its promises for numbers that its formula al
 scale of 0 maps everything to one value, and a negative softness turns a half-line over.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -103,7 +104,6 @@ _WRONG_FOR: Mapping[type, Callable[[Any], str]] = {
     tfb.SoftClip: _clip,
     tfb.Power: _numbers(power=_NOT_ZERO),
     tfb.SinhArcsinh: _numbers(skewness=_FINITE, tailweight=_POSITIVE),
-    tfb.LambertWTail: _numbers(scale=_POSITIVE, tailweight=_NOT_NEGATIVE),
     tfb.RationalQuadraticSpline: _bins,
     tfb.GumbelCDF: _numbers(loc=_FINITE, scale=_POSITIVE),
     tfb.MoyalCDF: _numbers(loc=_FINITE, scale=_POSITIVE),
@@ -118,3 +118,8 @@ _WRONG_FOR: Mapping[type, Callable[[Any], str]] = {
 
 for _cls, _why in _WRONG_FOR.items():
     limit(_cls, _why)
+
+# What `tfb.LambertWTail` is made of, beside shifts and scales.
+_TAIL = getattr(sys.modules[tfb.LambertWTail.__module__], "_HeavyTailOnly", None)
+if _TAIL is not None:
+    limit(_TAIL, _numbers(tailweight=_NOT_NEGATIVE))
