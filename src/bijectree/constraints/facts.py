@@ -82,6 +82,8 @@ def _of_numbers(
         entries = _mapped(end, bijector, base.entries)
     if base.tag is SetTag.NUMBERS:
         return Step(sets.numbers(entries))
+    if base.tag is SetTag.PART and (base.solid or scales_evenly(bijector)):
+        return Step(sets.part_of(sets.numbers(entries), solid=base.solid))
     if base.solid or scales_evenly(bijector):
         return Step(sets.mapped(base, bijector, entries))
     return None

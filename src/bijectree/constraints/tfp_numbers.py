@@ -120,6 +120,8 @@ for _cls, _why in _WRONG_FOR.items():
     limit(_cls, _why)
 
 # What `tfb.LambertWTail` is made of, beside shifts and scales.
-_TAIL = getattr(sys.modules[tfb.LambertWTail.__module__], "_HeavyTailOnly", None)
-if _TAIL is not None:
-    limit(_TAIL, _numbers(tailweight=_NOT_NEGATIVE))
+TAIL_OF_LAMBERT_W: Any = getattr(
+    sys.modules[tfb.LambertWTail.__module__], "_HeavyTailOnly", None
+)
+if TAIL_OF_LAMBERT_W is not None:
+    limit(TAIL_OF_LAMBERT_W, _numbers(tailweight=_NOT_NEGATIVE))
