@@ -188,7 +188,10 @@ TFP: dict[str, Callable[[], Any]] = {
         np.zeros((2, 2), np.float32), _operator(_MATRIX), _operator(_MATRIX)
     ),
     "MatrixTLinearOperator": lambda: tfd.MatrixTLinearOperator(
-        np.float32(5.0), np.zeros((2, 2), np.float32), _operator(_MATRIX), _operator(_MATRIX)
+        np.float32(5.0),
+        np.zeros((2, 2), np.float32),
+        _operator(_MATRIX),
+        _operator(_MATRIX),
     ),
     "Mixture": lambda: tfd.Mixture(
         tfd.Categorical(probs=_HALF), [tfd.Gamma(3.0, 1.0), tfd.LogNormal(0.0, 1.0)]
@@ -265,8 +268,8 @@ TFP: dict[str, Callable[[], Any]] = {
     "TransformedDistribution, even": lambda: tfd.TransformedDistribution(
         tfd.Normal(0.5, 1.0), tfb.Square()
     ),
-    "TransformedDistribution of Dirichlet by Cumsum": lambda: (
-        tfd.TransformedDistribution(tfd.Dirichlet(_PARTS), tfb.Cumsum())
+    "TransformedDistribution of Dirichlet by Cumsum": lambda: tfd.TransformedDistribution(
+        tfd.Dirichlet(_PARTS), tfb.Cumsum()
     ),
     "TransformedDistribution of Dirichlet by Scale": lambda: tfd.TransformedDistribution(
         tfd.Dirichlet(_PARTS), tfb.Scale(2.0)
@@ -292,8 +295,12 @@ TFP: dict[str, Callable[[], Any]] = {
     "TwoPieceStudentT": lambda: tfd.TwoPieceStudentT(4.0, 0.1, 1.5, 0.7),
     "Uniform": lambda: tfd.Uniform(-1.0, 3.0),
     "VariationalGaussianProcess": lambda: tfd.VariationalGaussianProcess(
-        _kernel(), _PLACES, np.float32([[0.5]]), np.zeros(1, np.float32),
-        np.eye(1, dtype=np.float32), observation_noise_variance=np.float32(0.1),
+        _kernel(),
+        _PLACES,
+        np.float32([[0.5]]),
+        np.zeros(1, np.float32),
+        np.eye(1, dtype=np.float32),
+        observation_noise_variance=np.float32(0.1),
     ),
     "VectorDeterministic": lambda: tfd.VectorDeterministic(_ONES),
     "VonMises": lambda: tfd.VonMises(0.4, 1.5),
@@ -479,9 +486,7 @@ NUMPYRO: dict[str, Callable[[], Any]] = {
     "WishartCholesky": lambda: nd.WishartCholesky(
         4.0, scale_matrix=jnp.asarray(_COVARIANCE)
     ),
-    "ZeroInflatedLogits": lambda: nd.ZeroInflatedLogits(
-        nd.Poisson(2.0), gate_logits=0.3
-    ),
+    "ZeroInflatedLogits": lambda: nd.ZeroInflatedLogits(nd.Poisson(2.0), gate_logits=0.3),
     "ZeroInflatedPoisson": lambda: nd.ZeroInflatedPoisson(0.3, 2.0),
     "ZeroInflatedProbs": lambda: nd.ZeroInflatedProbs(nd.Poisson(2.0), gate=0.3),
     "ZeroSumNormal": lambda: nd.ZeroSumNormal(1.5, (3,)),
@@ -603,7 +608,9 @@ def look(make: Callable[[], Any], dtype: Any) -> Found:
     try:
         return _measure(posterior, spec["x"], distribution, np.dtype(dtype))
     except Exception as error:  # noqa: BLE001  what was accepted must not raise, whatever
-        return Found("WRONG", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+        return Found(
+            "WRONG", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        )
 
 
 def _ints(shape: Any) -> tuple[int, ...]:
@@ -738,9 +745,11 @@ def sweep(
                     continue
                 for dtype in precisions:
                     key = library, name, np.dtype(dtype).name
-                    import time; t0=time.time()
+                    import time
+
+                    t0 = time.time()
                     found[key] = look(make, dtype)
-                    print(f"{time.time()-t0:.1f}", key, found[key], flush=True)
+                    print(f"{time.time() - t0:.1f}", key, found[key], flush=True)
     return found
 
 

@@ -17,7 +17,6 @@ pytestmark = [
 _TRIANGLE = np.float32([[1.0, 0.0], [0.5, 0.0]])
 
 
-
 def _spline(heights, slopes):
     return tfb.RationalQuadraticSpline(*map(np.float32, ([1.0, 1.0], heights, slopes)))
 

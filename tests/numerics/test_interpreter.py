@@ -55,7 +55,9 @@ CASES = {
     ),
     "while_each": lambda x: jax.vmap(
         lambda row: lax.while_loop(
-            lambda c: c[0].sum() < 40, lambda c: (c[0] * 2, c[1] + 1.5), (jnp.abs(row), 0.0)
+            lambda c: c[0].sum() < 40,
+            lambda c: (c[0] * 2, c[1] + 1.5),
+            (jnp.abs(row), 0.0),
         )
     )(x),
     "while_each_key": lambda x: jax.random.key_data(

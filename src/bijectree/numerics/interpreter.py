@@ -132,7 +132,9 @@ def _chosen(test: np.ndarray, there: list[Any], otherwise: list[Any]) -> list[An
 
     def one(a: Any, b: Any) -> Any:
         mask = test.reshape(*test.shape, *[1] * (a.ndim - test.ndim))
-        return np.where(mask, a, b) if isinstance(a, np.ndarray) else jnp.where(mask, a, b)
+        return (
+            np.where(mask, a, b) if isinstance(a, np.ndarray) else jnp.where(mask, a, b)
+        )
 
     return [one(a, b) for a, b in zip(there, otherwise, strict=True)]
 

@@ -22,8 +22,8 @@ def warn_mismatch(
     """Warn of leaves whose bijector leaves the support of their prior.
 
     Many densities are not zero there but something else: a Dirichlet's is finite off
-    the simplex. Intervals are compared, others tried at a few models; where values are traced, or a leaf
-    has none, nothing can be seen.
+    the simplex. Intervals are compared, other sets are looked at for a few models; where
+    values are traced, or a leaf has none, nothing can be seen.
     """
     plan = reparam.bound.plan
     kept = kept_leaves(plan, reparam.bound.held, None, needed=False)
