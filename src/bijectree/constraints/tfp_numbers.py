@@ -33,7 +33,7 @@ _DIRECTION = _all(lambda x: np.any(x != 0, axis=-1), "a vector other than 0")
 
 
 def _numbers(**expected: Callable[[Any], str]) -> Callable[[Any], str]:
-    """What a class expects of its numbers, by attribute; those that are `None` are well."""
+    """What a class expects of its numbers, by attribute, where they are given."""
 
     def why(bijector: Any) -> str:
         for name, test in expected.items():
