@@ -8,6 +8,7 @@ from jax import lax
 
 from bijectree.numerics import run_in_numpy
 
+_WITHOUT_SLOPES = ("integers", "bits", "while_each_key")
 X = jnp.array([[0.3, -1.2, 2.5], [1.1, 0.7, -0.4]])
 SQUARE = X[:, :2] @ X[:, :2].T + 3 * jnp.eye(2)
 VECTOR = jnp.array([0.5, -0.25, 2.0, 1.0])
@@ -51,6 +52,22 @@ CASES = {
     "scan_of_none": lambda x: lax.scan(lambda c, y: (c, c), x[0], x[:0]),
     "while": lambda x: lax.while_loop(
         lambda c: c.sum() < 40, lambda c: c * 2, jnp.abs(x)
+    ),
+    "while_each": lambda x: jax.vmap(
+        lambda row: lax.while_loop(
+            lambda c: c[0].sum() < 40,
+            lambda c: (c[0] * 2, c[1] + 1.5),
+            (jnp.abs(row), 0.0),
+        )
+    )(x),
+    "while_each_key": lambda x: jax.random.key_data(
+        jax.vmap(
+            lambda row, key: lax.while_loop(
+                lambda c: c[0].sum() < 40,
+                lambda c: (c[0] * 2, jax.random.split(c[1])[0]),
+                (jnp.abs(row), key),
+            )
+        )(x, jax.random.split(jax.random.key(0)))[1]
     ),
     "for": lambda x: lax.fori_loop(0, 4, lambda i, c: c + i * x, x),
     "cond": lambda x: lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x),
@@ -99,7 +116,7 @@ def test_what_xla_gives(name, precision):
         assert_same(CASES[name], x)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in ("integers", "bits")])
+@pytest.mark.parametrize("name", [n for n in CASES if n not in _WITHOUT_SLOPES])
 def test_derivatives_in_batches_are_programs_too(name):
     def columns(x, tangents):
         return jax.vmap(lambda t: jax.jvp(CASES[name], (x,), (t,))[1])(tangents)

@@ -7,7 +7,7 @@ simplex.
 """
 
 # These modules are imported for what they register.
-from . import tfp_facts, tfp_pairs
+from . import tfp_facts, tfp_numbers, tfp_pairs
 from .affine import affine, real
 from .arguments import finite_number
 from .correlation import corr_cholesky, corr_matrix

@@ -82,6 +82,8 @@ def _of_numbers(
         entries = _mapped(end, bijector, base.entries)
     if base.tag is SetTag.NUMBERS:
         return Step(sets.numbers(entries))
+    if base.tag is SetTag.PART and (base.solid or scales_evenly(bijector)):
+        return Step(sets.part_of(sets.numbers(entries), solid=base.solid))
     if base.solid or scales_evenly(bijector):
         return Step(sets.mapped(base, bijector, entries))
     return None
@@ -160,6 +162,7 @@ class MapOfSets:
 Fact = MapOfNumbers | MapOfArrays | MapOntoSet | MapOfSets
 
 _facts: dict[type, Fact] = {}
+_limits: dict[type, Callable[[Any], str]] = {}
 
 
 def know(cls: type, fact: Fact) -> None:
@@ -180,3 +183,14 @@ def known(fact: Fact) -> Callable[[type], type]:
 def fact_of(cls: type) -> Fact | None:
     """What is known of a class of bijectors."""
     return _facts.get(cls)
+
+
+def limit(cls: type, why: Callable[[Any], str]) -> None:
+    """Enter for which numbers a class keeps no promise: why, or "" where it does."""
+    _limits[cls] = why
+
+
+def why_beyond_limits(bijector: Any) -> str:
+    """What the numbers of a bijector must be and are not; "" where they are not known."""
+    why = _limits.get(type(bijector))
+    return why(bijector) if why else ""

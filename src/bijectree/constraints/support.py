@@ -5,7 +5,7 @@ from typing import Any
 
 from ..substrate import FusedBijector, all_links, spelled_out, tfb
 from . import sets
-from .facts import fact_of
+from .facts import fact_of, why_beyond_limits
 from .ranges import REALS, Range
 from .sets import SetTag, Support
 
@@ -50,6 +50,9 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
         part, inverted = link, type(link) is tfb.Invert
         if inverted:
             part = link.bijector
+        why = why_beyond_limits(part)
+        if why:
+            return Knowledge(fault=f"{_which(link, links)}is not one to one: {why}")
         fact = fact_of(type(part))
         if fact is None:
             if _is_ours(type(part)) and state.everything and not inverted:
@@ -58,12 +61,15 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
             return Knowledge()
         answer = (fact.inverse if inverted else fact.forward)(part, state)
         if isinstance(answer, str):
-            which = f"its link {link.name} " if len(links) > 1 else ""
-            return Knowledge(fault=f"{which}takes {answer}")
+            return Knowledge(fault=f"{_which(link, links)}takes {answer}")
         if answer is None:
             return Knowledge()
         state, proven = answer.image, proven and answer.minimal
     return Knowledge(state, proven)
+
+
+def _which(link: Any, links: Any) -> str:
+    return f"its link {link.name} " if len(links) > 1 else ""
 
 
 def _is_ours(cls: type) -> bool:

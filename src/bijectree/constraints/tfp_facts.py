@@ -23,6 +23,7 @@ from .facts import (
 from .ranges import POSITIVE, REALS, UNIT, Range, number_of
 from .sets import SetTag, Support
 from .support import knowledge_of
+from .tfp_numbers import TAIL_OF_LAMBERT_W
 
 # Of single elements.
 
@@ -78,6 +79,23 @@ def _softplus_inverse(bijector: Any, xp: Any, y: Any) -> Any:
     softness = number_of(bijector.hinge_softness, 1.0)
     y = (y - number_of(bijector.low)) / softness
     return softness * (y + xp.log(-xp.expm1(-y)))
+
+
+def _sinh_arcsinh(bijector: Any, xp: Any, x: Any) -> Any:
+    skewness, weight = number_of(bijector.skewness), number_of(bijector.tailweight)
+    # TFP scales by what leaves 2 where it is without skewness.
+    scale = 2 / xp.sinh(math.asinh(2) * weight)
+    return scale * xp.sinh((xp.arcsinh(x) + skewness) * weight)
+
+
+def _sinh_arcsinh_inverse(bijector: Any, xp: Any, y: Any) -> Any:
+    skewness, weight = number_of(bijector.skewness), number_of(bijector.tailweight)
+    scale = 2 / xp.sinh(math.asinh(2) * weight)
+    return xp.sinh(xp.arcsinh(y / scale) / weight - skewness)
+
+
+def _softsign(bijector: Any, xp: Any, x: Any) -> Any:
+    return xp.where(xp.isinf(x), xp.sign(x), x / (1 + xp.abs(x)))
 
 
 def _bounds(bijector: Any) -> tuple[Any, Any]:
@@ -173,9 +191,14 @@ _OF_NUMBERS = {
     tfb.SoftClip: MapOfNumbers(
         lambda b: Range(number_of(b.low, -math.inf), number_of(b.high, math.inf))
     ),
-    tfb.Softsign: MapOfNumbers(lambda b: Range(-1.0, 1.0)),
-    tfb.SinhArcsinh: MapOfNumbers(_reals),
-    tfb.LambertWTail: MapOfNumbers(_reals),
+    tfb.Softsign: MapOfNumbers(
+        lambda b: Range(-1.0, 1.0),
+        end=_softsign,
+        inverse_end=lambda b, xp, y: y / (1 - xp.abs(y)),
+    ),
+    tfb.SinhArcsinh: MapOfNumbers(
+        _reals, end=_sinh_arcsinh, inverse_end=_sinh_arcsinh_inverse
+    ),
     tfb.RationalQuadraticSpline: MapOfNumbers(_reals),
     tfb.NormalCDF: MapOfNumbers(_unit),
     tfb.GumbelCDF: MapOfNumbers(_unit),
@@ -288,3 +311,5 @@ _OF_ARRAYS = {
 
 for _cls, _fact in (*_OF_NUMBERS.items(), *_OF_ARRAYS.items()):
     know(_cls, _fact)
+if TAIL_OF_LAMBERT_W is not None:
+    know(TAIL_OF_LAMBERT_W, MapOfNumbers(_reals))

@@ -204,7 +204,8 @@ class Draws(eqx.Module):
         """The draws as ArviZ data: groups "posterior" and "sample_stats".
 
         The variables are the free leaves of the model in constrained values, named by
-        their paths.
+        their paths; those in half precision are float32, for xarray takes no mean of
+        bfloat16.
 
         Returns:
             An `xarray.DataTree` from ArviZ 1, an `InferenceData` from ArviZ 0.
@@ -213,7 +214,9 @@ class Draws(eqx.Module):
             ImportError: ArviZ is not installed.
         """
         arviz = optional_import("arviz")
-        groups = {"posterior": self._variables()}
+        groups = {
+            "posterior": {k: _at_least_single(v) for k, v in self._variables().items()}
+        }
         if self.stats:
             groups["sample_stats"] = {k: np.asarray(v) for k, v in self.stats.items()}
         if int(arviz.__version__.split(".")[0]) >= 1:
@@ -252,6 +255,10 @@ class Draws(eqx.Module):
             for row, leaf in zip(rows, leaves, strict=True)
             if row.role in ("free", "tied")
         }
+
+
+def _at_least_single(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
 
 @eqx.filter_jit

@@ -118,9 +118,25 @@ def _while(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
     first, second = params["cond_nconsts"], params["body_nconsts"]
     of_test, of_body = operands[:first], operands[first : first + second]
     carry = operands[first + second :]
-    while _run(params["cond_jaxpr"], [*of_test, *carry])[0]:
-        carry = _run(params["body_jaxpr"], [*of_body, *carry])
-    return carry
+    while True:
+        going = _run(params["cond_jaxpr"], [*of_test, *carry])[0]
+        if not going.any():
+            return carry
+        found = _run(params["body_jaxpr"], [*of_body, *carry])
+        # Under `vmap` each member has a test of its own, and stops where it fails.
+        carry = found if not going.ndim else _chosen(going, found, carry)
+
+
+def _chosen(test: np.ndarray, there: list[Any], otherwise: list[Any]) -> list[Any]:
+    """Values of one list where a test holds, of another elsewhere; by the first axes."""
+
+    def one(a: Any, b: Any) -> Any:
+        mask = test.reshape(*test.shape, *[1] * (a.ndim - test.ndim))
+        return (
+            np.where(mask, a, b) if isinstance(a, np.ndarray) else jnp.where(mask, a, b)
+        )
+
+    return [one(a, b) for a, b in zip(there, otherwise, strict=True)]
 
 
 def _scan(eqn: Any, operands: list[Any]) -> list[Any] | None:

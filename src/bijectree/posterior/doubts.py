@@ -9,6 +9,7 @@ import math
 import warnings
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -152,8 +153,14 @@ def _lost(
     many = substrate.bind(kind.recipe, of_map, draws.shape, kind.dtype)
     with np.errstate(over="ignore"):
         rounded = jnp.asarray(draws.astype(kind.dtype))
-    free = np.asarray(substrate.inverse(many, of_map, rounded))
-    lost = float(np.mean(~np.isfinite(free.astype(np.float32))))
+    free = np.asarray(substrate.inverse(many, of_map, rounded)).astype(np.float32)
+    # A prior that is wider than the leaf's set is cut off there, not lost.
+    with jax.enable_x64(True):
+        own = support(reparam.bound.bijector(row, ()))
+        inside = np.asarray(own.contains(jnp.asarray(draws)))
+    off = ~np.isfinite(free)
+    off = off.any(axis=tuple(range(inside.ndim, off.ndim)))
+    lost = float(np.mean(off & inside))
     if lost <= _LOST:
         return ""
     return (

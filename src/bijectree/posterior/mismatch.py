@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from ..constraints import Support, support
+from ..constraints import SetTag, Support, real, support
 from ..priors import bijector_for, build, counted_inside, has_traced_numbers
 from ..reparam import Reparam, Row, kept_leaves
 from .prior_terms import PriorPlan
@@ -22,8 +22,8 @@ def warn_mismatch(
     """Warn of leaves whose bijector leaves the support of their prior.
 
     Many densities are not zero there but something else: a Dirichlet's is finite off
-    the simplex. It is looked for at a few models; where values are traced, or a leaf
-    has none, nothing can be seen.
+    the simplex. Intervals are compared, other sets are looked at for a few models; where
+    values are traced, or a leaf has none, nothing can be seen.
     """
     plan = reparam.bound.plan
     kept = kept_leaves(plan, reparam.bound.held, None, needed=False)
@@ -56,7 +56,8 @@ def warn_mismatch(
         values = [(leaves, leaves[term.position]) for leaves in models]
         own = [_own(reparam, row, leaves) for leaves, _ in values]
         if row.picked is None:
-            inside = [
+            inside = [not any(_sticks_out(mine, expected) for mine in own)]
+            inside += [
                 _inside_or_rounded(expected, mine, value)
                 for mine, (_, value) in zip(own, values, strict=True)
             ]
@@ -75,9 +76,32 @@ def warn_mismatch(
 
 def _own(reparam: Reparam, row: Row, leaves: list[Any]) -> Support | None:
     """What the bijector of a leaf maps onto; `None` where it is one of several leaves."""
-    if row.kind is None or row.owner is not None or row.members:
+    if row.owner is not None or row.members:
         return None
+    if row.kind is None:
+        return support(real()) if row.role == "free" else None
     return support(reparam.bound.bijector(row, leaves))
+
+
+def _sticks_out(own: Support | None, expected: Support) -> bool:
+    """Whether an interval is known to reach out of another, by more than rounding.
+
+    A few models may all be inside of a wide interval that the leaf may leave.
+    """
+    of_numbers = own is not None and own.tag is expected.tag is SetTag.NUMBERS
+    if own is None or not of_numbers or not own.entries.known:
+        return False
+    try:
+        low = own.entries.lower < expected.entries.lower - _room(expected.entries.lower)
+        high = own.entries.upper > expected.entries.upper + _room(expected.entries.upper)
+        return bool(np.any(low) or np.any(high))
+    except ValueError:  # bounds of shapes that do not broadcast
+        return False
+
+
+def _room(bound: Any) -> Any:
+    """By how much a bound of a prior may be off that was rounded to float32."""
+    return 1e-5 * (1 + np.abs(bound))
 
 
 def _inside_or_rounded(expected: Support, own: Support | None, value: Any) -> bool:

@@ -112,7 +112,7 @@ def is_proven(distribution: Any) -> bool:
     if name in _PLAIN.get(library, ()):
         return True
     if key in _MADE_OF:
-        parts = parts_of(distribution, _MADE_OF[key])
+        parts = made_of(distribution)
         return bool(parts) and all(map(is_proven, parts))
     transformed = name in (
         "TransformedDistribution",
@@ -124,6 +124,11 @@ def is_proven(distribution: Any) -> bool:
     if key == ("numpyro", "TransformedDistribution"):
         return is_proven(distribution.base_dist) and _has_known_image(distribution)
     return False
+
+
+def made_of(distribution: Any) -> list[Any]:
+    """The parts of a distribution that is right if they are; none of any other."""
+    return parts_of(distribution, _MADE_OF.get(library_and_name(distribution), ()))
 
 
 def _is_proven_map(distribution: Any) -> bool:

@@ -45,8 +45,13 @@ def misfit(
     try:
         return _misfit(distribution, recipe, numbers, shape, leaf_dtype)
     except ERRORS as error:
-        kind = type(error).__name__
-        return f"{name(distribution)} cannot be looked into: {kind}: {_words(error)}"
+        return cannot_be_looked_into(distribution, error)
+
+
+def cannot_be_looked_into(distribution: Any, error: Exception) -> str:
+    """What a message should say of a distribution that raises when it is made again."""
+    kind = type(error).__name__
+    return f"{name(distribution)} cannot be looked into: {kind}: {_words(error)}"
 
 
 def _misfit(

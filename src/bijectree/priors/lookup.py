@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..foreign import as_bijector, is_transform
-from ..substrate import tfb, tfd
+from ..substrate import CALL_ERRORS, tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
 
@@ -182,7 +182,7 @@ def _default(prior: Any) -> tfb.Bijector:
         raise _without_chart(prior, _DISCRETE)
     try:
         bijector = prior.experimental_default_event_space_bijector()
-    except NotImplementedError:
+    except CALL_ERRORS:  # a class that proposes none, or fails at one that it is made of
         bijector = None
     if bijector is None:
         raise _without_chart(prior, _UNKNOWN)

@@ -111,7 +111,8 @@ class _Look(NamedTuple):
         # A peak between two points shows by the slopes that lead to it alone.
         log_g = np.nan_to_num(self.log_g, nan=-np.inf).reshape(count, len(_X), -1)
         high, low = log_g.max(axis=1), log_g.min(axis=1)
-        steep = (high > high.max(axis=0) - 5) & (high - low > 20)
+        # Of two that are −∞ no difference is asked.
+        steep = (high > high.max(axis=0) - 5) & (high > low + 20)
         rank = np.where(steep.any(axis=1), np.inf, off)
         wide = np.ptp(self.t.reshape(count, len(_X)), axis=1) > 1e-9
         chosen = np.zeros(count, bool)

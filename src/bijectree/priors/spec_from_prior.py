@@ -111,8 +111,11 @@ def _leaves(tree: PyTree) -> list[Any]:
 
 def _bijector(prior: Any, *, verify: bool) -> tuple[Any, str]:
     """The bijector onto a distribution's support, or why there is none."""
-    recipe, numbers = distribution.split(prior)
-    made = distribution.build(recipe, numbers)
+    try:
+        recipe, numbers = distribution.split(prior)
+        made = distribution.build(recipe, numbers)
+    except distribution.ERRORS as error:
+        return None, fit.cannot_be_looked_into(prior, error)
     try:
         bijector = bijector_for(made)
     except (ValueError, TypeError) as error:

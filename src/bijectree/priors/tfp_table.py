@@ -32,7 +32,16 @@ from .composed import (
     _transformed,
     onto,
 )
-from .lookup import _DISCRETE, _POINT, _POINT_MASS, _refuse, _table, _wrong_density
+from .lookup import (
+    _DISCRETE,
+    _POINT,
+    _POINT_MASS,
+    _default,
+    _refuse,
+    _table,
+    _wrong_density,
+    bijector_for,
+)
 
 # TFP's distributions.
 
@@ -189,6 +198,15 @@ _group(_concatenated, "BatchConcat")
 
 
 _group(_sinh_arcsinh, "SinhArcsinh")
+
+
+def _markov_chain(prior: Any) -> tfb.Bijector:
+    """What TFP proposes; its states are those of the first, which must have a density."""
+    bijector_for(prior.initial_state_prior)
+    return _default(prior)
+
+
+_group(_markov_chain, "MarkovChain")
 
 
 def _wrong(why: str) -> Callable[[Any], tfb.Bijector]:

@@ -21,8 +21,8 @@ from ..numerics import run_in_numpy
 from ..substrate import Recipe, tfb
 from . import facts
 from .composed import onto
-from .distribution import ERRORS, build, name, sample_in_numpy, sample_shape
-from .lookup import bijector_for
+from .distribution import ERRORS, build, name, sample_in_numpy, sample_shape, split
+from .lookup import bijector_for, is_registered
 from .mass import POINTS, mass
 
 _DRAWS = 1000
@@ -49,8 +49,13 @@ def why_wrong(
     """
     if facts.has_traced_numbers((numbers, chart)):
         return ""
-    if facts.is_proven(build(recipe, numbers)):
+    distribution = build(recipe, numbers)
+    if facts.is_proven(distribution):
         return ""
+    parts = facts.made_of(distribution)
+    if parts and not is_registered(distribution):
+        faults = (why_wrong(*split(part), _of_any_shape(chart)) for part in parts)
+        return next(filter(None, faults), "")
     key = recipe, tuple(np.asarray(n).tobytes() for n in numbers)
     if any(leaf is not None and leaf.once for leaf in recipe.fixed):
         return _why_wrong(recipe, numbers, chart)  # what may change is not kept
@@ -59,6 +64,13 @@ def why_wrong(
             _verdicts.pop(next(iter(_verdicts)))
         _verdicts[key] = _why_wrong(recipe, numbers, chart)
     return _verdicts[key]
+
+
+def _of_any_shape(chart: tfb.Bijector | None) -> tfb.Bijector | None:
+    """A chart of single numbers, all of them alike, serves a part of another shape."""
+    if chart is None or chart.forward_min_event_ndims:
+        return None
+    return None if any(map(np.ndim, jax.tree.leaves(chart))) else chart
 
 
 _verdicts: dict[Any, str] = {}

@@ -104,6 +104,8 @@ def forward_and_log_det(
     kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]
 ) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
     """Map a leaf from free to model coordinates; the log-det is one scalar."""
+    if not math.prod(kind.shape):  # some of TFP's fail at arrays without elements
+        return jnp.zeros(kind.shape, kind.dtype), jnp.zeros((), kind.compute_dtype)
     with exactly(), at_once(kind):
         bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
         y, log_det = _pair(bijector, free.astype(kind.compute_dtype))
@@ -119,6 +121,8 @@ def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -
 @_jit
 def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
     """Map a leaf from model to free coordinates."""
+    if not math.prod(kind.shape):
+        return jnp.zeros(kind.free_shape, kind.dtype)
     with exactly(), at_once(kind):
         bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
         return _map_inverse(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
