@@ -16,6 +16,7 @@ import jax
 from . import (
     _report,
     bandwidth,
+    binding,
     eager,
     elementwise,
     events,
@@ -33,6 +34,7 @@ CELLS = {
     "elementwise": elementwise,
     "events": events,
     "leaves": leaves,
+    "binding": binding,
     "optimizer": optimizer,
     "large": large,
     "posteriors": posteriors,
