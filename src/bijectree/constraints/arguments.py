@@ -48,6 +48,15 @@ def finite_number(value: Any, name: str, otherwise: str) -> Number:
     return number
 
 
+def positive_number(value: Any, name: str) -> Number:
+    """A positive finite number, or an array of them."""
+    number = finite_number(value, name, "give a positive number")
+    known = _known(number)
+    if known is not None and not np.all(known[0] > 0):
+        raise ValueError(f"{name} must be positive, got {describe_number(number)}")
+    return number
+
+
 def _one_of(value: Any, name: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         choices = " or ".join(repr(a) for a in allowed)

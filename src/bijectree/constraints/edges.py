@@ -16,6 +16,7 @@ from ..numerics import softplus
 from ..substrate import tfb
 from .half_line import GreaterThan, LessThan, Positive
 from .interval import Interval
+from .normal_cdf import IntervalByNormalCDF, log_distances
 from .simplex import Simplex, log_parts
 from .tfp_pairs import _sigmoid_pair, _softplus_pair
 
@@ -140,6 +141,18 @@ def _sigmoid(b: Any, y: Array) -> Place:
     return _between(lambda y: _sigmoid_pair(b, y)[0], y, *ends)
 
 
+def _normal_cdf(b: Any, y: Array) -> Place:
+    log_above, log_below = log_distances(b, y)
+    return Place(
+        y,
+        _forward(b),
+        lower=b.lower.like(y),
+        log_above=log_above,
+        upper=b.upper.like(y),
+        log_below=log_below,
+    )
+
+
 def _exp(b: Any, y: Array) -> Place:
     return Place(y, exp_continued, lower=0.0, log_above=y)
 
@@ -169,6 +182,7 @@ _PLACES: dict[type, Callable[[Any, Array], Place]] = {
     GreaterThan: _above,
     LessThan: _below,
     Interval: _interval,
+    IntervalByNormalCDF: _normal_cdf,
     tfb.Exp: _exp,
     tfb.Softplus: _softplus,
     tfb.Sigmoid: _sigmoid,

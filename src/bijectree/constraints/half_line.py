@@ -8,7 +8,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..numerics import softplus, softplus_inverse
 from ..substrate import Number, tfb
-from .arguments import Via, _one_of, finite_number
+from .affine import Affine
+from .arguments import Via, _one_of, finite_number, positive_number
 from .elementwise import Elementwise
 from .facts import MapOfNumbers, known
 from .ranges import POSITIVE, Range, number_of
@@ -98,7 +99,9 @@ class LessThan(Elementwise):
         return False
 
 
-def positive(*, via: Via = "exp") -> tfb.Bijector:
+def positive(
+    *, via: Via = "exp", scale: Float[ArrayLike, "..."] | None = None
+) -> tfb.Bijector:
     """Positive numbers, x = exp(y).
 
     The log-det is y. In float32 the value underflows to 0 below y = −87.3 and
@@ -108,12 +111,16 @@ def positive(*, via: Via = "exp") -> tfb.Bijector:
     Args:
         via: `"softplus"` for x = log(1 + exp(y)), which grows linearly, with the
             log-det −log(1 + exp(−y)).
+        scale: with `"softplus"`, x = scale·log(1 + exp(y)), so that the map bends from
+            an exponential to a line at about `scale`: a positive number, or an array that
+            broadcasts against the leaf. It may change without retracing.
 
     Returns:
         A bijector of each element by itself. Source: Stan, "Lower bounded scalar".
 
     Raises:
-        ValueError: `via` is neither.
+        ValueError: `via` is neither, `scale` is not positive or not finite, or is given
+            with `"exp"`, where it would only move y.
 
     Example:
         >>> import bijectree as bt
@@ -121,7 +128,12 @@ def positive(*, via: Via = "exp") -> tfb.Bijector:
         1.0
     """
     _one_of(via, "via", ("exp", "softplus"))
-    return Positive(via)
+    if scale is None:
+        return Positive(via)
+    if via == "exp":
+        raise ValueError('scale is for via="softplus": with "exp" it would only move y')
+    number = positive_number(scale, "scale")
+    return tfb.Chain([Affine(Number(0.0), number), Positive(via)], name="positive")
 
 
 def greater_than(lower: Float[ArrayLike, "..."], *, via: Via = "exp") -> tfb.Bijector:

@@ -1,6 +1,7 @@
 """Numbers between two bounds."""
 
 import math
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +9,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..numerics import hyperbolic
 from ..substrate import Number, tfb
-from .arguments import _known, _real_number, require_above
+from .arguments import _known, _one_of, _real_number, finite_number, require_above
 from .elementwise import Elementwise
 from .facts import MapOfNumbers, known
+from .normal_cdf import IntervalByNormalCDF
 from .ranges import Range, number_of
 
 
@@ -76,7 +78,10 @@ class Interval(Elementwise):
 
 
 def interval(
-    lower: Float[ArrayLike, "..."], upper: Float[ArrayLike, "..."]
+    lower: Float[ArrayLike, "..."],
+    upper: Float[ArrayLike, "..."],
+    *,
+    via: Literal["logistic", "normal_cdf"] = "logistic",
 ) -> tfb.Bijector:
     """Numbers between two bounds, x = lower + (upper − lower)·σ(y).
 
@@ -89,13 +94,18 @@ def interval(
         lower: the lower bound, a number or an array that broadcasts against the leaf,
             −inf allowed. It may change without retracing, and may be traced.
         upper: the upper bound, likewise; inf allowed.
+        via: `"normal_cdf"` for x = lower + (upper − lower)·Φ(y), of the standard normal
+            distribution function, with the log-det log(upper − lower) − y²/2 −
+            ½ log 2π; a uniform density is normal in y. Both bounds must be finite. In
+            (0, 1) and float32 the value is 1 from y = 5.5, in float64 from 8.3.
 
     Returns:
         A bijector of each element by itself. Source: Stan, "Lower and upper bounded
         scalar".
 
     Raises:
-        ValueError: a bound is NaN, the shapes do not broadcast, or `upper` does not
+        ValueError: `via` is neither, a bound is NaN (with `"normal_cdf"`: or infinite),
+            the shapes do not broadcast, or `upper` does not
             exceed `lower` somewhere. Traced bounds are not checked.
 
     Example:
@@ -103,6 +113,7 @@ def interval(
         >>> print(bt.interval(-1.0, 3.0).forward(0.0))
         1.0
     """
+    _one_of(via, "via", ("logistic", "normal_cdf"))
     low, high = _real_number(lower, "lower"), _real_number(upper, "upper")
     for name, bound, forbidden in (("lower", low, math.inf), ("upper", high, -math.inf)):
         value = _known(bound)
@@ -110,6 +121,10 @@ def interval(
             shown = value[0]
             raise ValueError(f"{name} must not be NaN or {forbidden}, got {shown}")
     require_above(low, high)
+    if via == "normal_cdf":
+        for name, bound in (("lower", low), ("upper", high)):
+            finite_number(bound, name, 'via="normal_cdf" takes no infinite bound')
+        return IntervalByNormalCDF(low, high)
     return Interval(low, high)
 
 

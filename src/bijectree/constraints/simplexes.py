@@ -73,5 +73,10 @@ def simplexes(sizes: tuple[int, ...], like: Simplex) -> Simplexes:
     Args:
         sizes: of the groups.
         like: what `simplex` returned.
+
+    Raises:
+        ValueError: it takes its parts in an order, which has no meaning for others.
     """
+    if like.order is not None:
+        raise ValueError("a mask of single parts takes a simplex without `order`")
     return Simplexes(sizes, like.via)

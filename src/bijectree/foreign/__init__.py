@@ -5,9 +5,9 @@ its classes, so that none of the packages need be installed, and none is importe
 """
 
 from .lookup import (
-    as_bijector as as_bijector,
-    is_constraint as is_constraint,
-    is_transform as is_transform,
-    is_transform_class as is_transform_class,
+    as_bijector,
+    is_constraint,
+    is_transform,
+    is_transform_class,
 )
-from .wrapped import Foreign as Foreign
+from .wrapped import Foreign

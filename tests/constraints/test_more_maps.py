@@ -1,0 +1,173 @@
+"""Maps of a set beside its default: values, log-dets and inverses in 60 digits."""
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+from law import assert_bijector
+
+import bijectree as bt
+
+POINTS = (-6.5, -2.0, -0.3, 0.0, 1e-3, 0.7, 3.0, 7.0)
+LOG_ROOT_2PI = mp.log(2 * mp.pi) / 2
+
+
+def normal_cdf(y):
+    value = -mp.mpf("1.25") + mp.mpf("3.75") * mp.ncdf(y)
+    return value, mp.log(mp.mpf("3.75")) - y * y / 2 - LOG_ROOT_2PI
+
+
+def scaled_softplus(y):
+    softplus = mp.log1p(mp.exp(y)) if y < 0 else y + mp.log1p(mp.exp(-y))
+    return 2.5 * softplus, mp.log(mp.mpf("2.5")) + y - softplus
+
+
+SCALARS = {
+    "normal_cdf": (bt.interval(-1.25, 2.5, via="normal_cdf"), normal_cdf),
+    "scaled softplus": (bt.positive(via="softplus", scale=2.5), scaled_softplus),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalar_maps_have_the_value_and_the_log_det_of_60_digits(name):
+    bijector, exact = SCALARS[name]
+    with jax.enable_x64(True):
+        reparam = bt.Reparam(jnp.ones(()), bijector)
+        for y in POINTS:
+            value, log_det = reparam.forward_and_log_det(jnp.float64(y))
+            for got, due in zip((value, log_det), exact(mp.mpf(y)), strict=True):
+                assert abs(float(got) - due) <= 1e-13 * max(1, abs(due)), y
+            if abs(y) < 5:
+                np.testing.assert_allclose(reparam.inverse(value), y, atol=1e-11)
+
+
+def test_the_distances_from_both_ends_keep_their_digits():
+    """Φ(−6.5) is 4e-11, which is lost beside 1 and not beside 0."""
+    with jax.enable_x64(True):
+        reparam = bt.Reparam(jnp.ones(()), bt.interval(0.0, 1.0, via="normal_cdf"))
+        for y in (-30.0, -10.0, -6.5):
+            due = mp.ncdf(mp.mpf(y))
+            assert abs(float(reparam.forward(jnp.float64(y))) / due - 1) < -1e-14 * y
+            np.testing.assert_allclose(reparam.inverse(jnp.float64(due)), y, rtol=1e-13)
+
+
+def log_ratio_parts(y):
+    e = [mp.exp(mp.mpf(float(v))) for v in y] + [mp.mpf(1)]
+    return [x / sum(e) for x in e]
+
+
+def stick_parts(y):
+    left, parts = mp.mpf(1), []
+    for k, v in enumerate(y, start=1):
+        share = 1 / (1 + (len(y) + 1 - k) * mp.exp(-mp.mpf(float(v))))
+        parts.append(left * share)
+        left -= parts[-1]
+    return [*parts, left]
+
+
+@pytest.mark.parametrize("order", [None, (3, 1, 0, 2), (0, 1, 2, 3), (1, 2, 3, 0)])
+@pytest.mark.parametrize(
+    ("via", "exact"),
+    [("additive_log_ratio", log_ratio_parts), ("stick_breaking", stick_parts)],
+)
+def test_simplexes_have_the_parts_and_the_log_det_of_60_digits(via, exact, order, getkey):
+    with jax.enable_x64(True):
+        reparam = bt.Reparam(jnp.full(4, 0.25), bt.simplex(via=via, order=order))
+        for scale in (0.1, 1.0, 8.0):
+            free = scale * jax.random.normal(getkey(), (3,), jnp.float64)
+            parts, log_det = reparam.forward_and_log_det(free)
+            due = exact(free)
+            placed = [due[(order or range(4)).index(i)] for i in range(4)]
+            for got, part in zip(parts, placed, strict=True):
+                assert abs(float(got) / part - 1) < 1e-13 * (1 + scale)
+            assert abs(float(log_det) - sum(map(mp.log, due))) < 1e-12
+            np.testing.assert_allclose(reparam.inverse(parts), free, atol=1e-9)
+
+
+@pytest.mark.parametrize("via", ["ilr", "additive_log_ratio", "stick_breaking"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_orders_keep_the_law(via, size, precision, getkey):
+    order = tuple(np.roll(np.arange(size)[::-1], 1).tolist())
+    bijector = bt.simplex(via=via, order=order)
+    assert_bijector(bijector, (2, size), precision, getkey())
+    columns = bt.simplex(via=via, order=order, axis=-2)
+    assert_bijector(columns, (size, 2), precision, getkey())
+
+
+def test_far_free_coordinates_keep_their_log_det(precision):
+    reparam = bt.Reparam(
+        jax.ShapeDtypeStruct((3,), precision), bt.simplex(via="additive_log_ratio")
+    )
+    free = jnp.array([200.0, -300.0], precision)
+    log_det = reparam.forward_log_det_jacobian(free)
+    np.testing.assert_allclose(log_det, 0.0 - 500.0 - 200.0, rtol=1e-6)
+    assert np.isfinite(jax.grad(reparam.forward_log_det_jacobian)(free)).all()
+
+
+@pytest.mark.parametrize(
+    "bijector",
+    [
+        bt.interval(0.0, 1.0, via="normal_cdf"),
+        bt.simplex(via="additive_log_ratio"),
+        bt.simplex(order=(1, 0)),
+    ],
+    ids=["normal_cdf", "log-ratio", "order"],
+)
+def test_a_pole_at_an_edge_is_evaluated_at_the_free_coordinate(bijector):
+    """The mass of Beta(.1, .1), and of a Dirichlet of two, is 1 in float32 too."""
+    vector = type(bijector).__name__ == "Simplex"
+    model = {"x": jnp.full(2, 0.5) if vector else jnp.array(0.5)}
+    prior = bt.tfd.Dirichlet([0.1, 0.1]) if vector else bt.tfd.Beta(0.1, 0.1)
+    posterior = bt.Posterior(bt.Reparam(model, bijector), None, prior={"x": prior})
+    far = 40.0 if not vector else 400.0
+    points = jnp.linspace(-far, far, 40_001)
+    flat = posterior.flat()
+    density = jax.jit(jax.vmap(lambda y: flat.log_density(y[None])))(points)
+    mass = np.trapezoid(np.exp(np.asarray(density, np.float64)), np.asarray(points))
+    np.testing.assert_allclose(mass, 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bt.positive(scale=2.0), 'scale is for via="softplus"'),
+        (lambda: bt.positive(via="softplus", scale=-2.0), "scale must be positive"),
+        (lambda: bt.positive(via="softplus", scale=0.0), "scale must be positive"),
+        (lambda: bt.positive(via="softplus", scale=np.inf), "scale must be finite"),
+        (lambda: bt.interval(0.0, 1.0, via="probit"), "via must be 'logistic' or"),
+        (lambda: bt.interval(0.0, np.inf, via="normal_cdf"), "upper must be finite"),
+        (lambda: bt.interval(1.0, 0.0, via="normal_cdf"), "upper"),
+        (lambda: bt.simplex(order=(0, 0, 1)), "order must name each"),
+        (lambda: bt.simplex(order=(1, 2, 3)), "order must name each"),
+        (
+            lambda: bt.Reparam(jnp.full(4, 0.25), bt.simplex(order=(0, 1, 2))),
+            "order has 3 parts, and axis -1",
+        ),
+        (
+            lambda: bt.Reparam(
+                jnp.array([0.5, 0.5, 0.0]),
+                bt.masked(bt.simplex(order=(0, 1, 2)), np.array([True, True, False])),
+            ),
+            "a simplex without `order`",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_they_are_saved_to_the_bit(tmp_path):
+    model = {name: jnp.full(3, 1 / 3) for name in "abcd"}
+    spec = {
+        "a": bt.positive(via="softplus", scale=0.1),
+        "b": bt.interval(0.1, [1.0, 2.0, 3.0], via="normal_cdf"),
+        "c": bt.simplex(via="additive_log_ratio", order=(2, 0, 1)),
+        "d": bt.simplex(order=[1, 2, 0]),
+    }
+    bt.save_spec(tmp_path / "spec.toml", spec)
+    again = bt.load_spec(tmp_path / "spec.toml", model)
+    free = bt.Reparam(model, spec).inverse(model)
+    for name, value in bt.Reparam(model, again).inverse(model).items():
+        np.testing.assert_array_equal(value, free[name])
