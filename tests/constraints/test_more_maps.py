@@ -108,19 +108,22 @@ def test_far_free_coordinates_keep_their_log_det(precision):
 @pytest.mark.parametrize(
     "bijector",
     [
+        bt.positive(via="softplus", scale=0.3),
         bt.interval(0.0, 1.0, via="normal_cdf"),
         bt.simplex(via="additive_log_ratio"),
         bt.simplex(order=(1, 0)),
     ],
-    ids=["normal_cdf", "log-ratio", "order"],
+    ids=["scaled", "normal_cdf", "log-ratio", "order"],
 )
 def test_a_pole_at_an_edge_is_evaluated_at_the_free_coordinate(bijector):
-    """The mass of Beta(.1, .1), and of a Dirichlet of two, is 1 in float32 too."""
+    """The mass of Gamma(.1), Beta(.1, .1) or a Dirichlet of two is 1 in float32 too."""
     vector = type(bijector).__name__ == "Simplex"
     model = {"x": jnp.full(2, 0.5) if vector else jnp.array(0.5)}
     prior = bt.tfd.Dirichlet([0.1, 0.1]) if vector else bt.tfd.Beta(0.1, 0.1)
+    if bijector.name == "positive":
+        prior = bt.tfd.Gamma(0.1, 1.0)
     posterior = bt.Posterior(bt.Reparam(model, bijector), None, prior={"x": prior})
-    far = 40.0 if not vector else 400.0
+    far = 40.0 if bijector.name == "interval" else 400.0
     points = jnp.linspace(-far, far, 40_001)
     flat = posterior.flat()
     density = jax.jit(jax.vmap(lambda y: flat.log_density(y[None])))(points)

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from ..numerics import softplus
 from ..substrate import tfb
-from .half_line import GreaterThan, LessThan, Positive
+from .half_line import GreaterThan, LessThan, Positive, ScaledSoftplus
 from .interval import Interval
 from .normal_cdf import IntervalByNormalCDF, log_distances
 from .simplex import Simplex, log_parts
@@ -103,6 +103,11 @@ def _above_zero(b: Any, y: Array) -> Place:
     return Place(y, _steps(b), lower=0.0, log_above=_half_line(b.via, y))
 
 
+def _scaled(b: Any, y: Array) -> Place:
+    log_above = jnp.log(b.scale.like(y)) + _log_softplus(y)
+    return Place(y, _forward(b), lower=0.0, log_above=log_above)
+
+
 def _above(b: Any, y: Array) -> Place:
     lower, steps = b.lower.like(y), _steps(b)
     log_above = _half_line(b.via, y)
@@ -179,6 +184,7 @@ def _forward(b: Any) -> Callable[[Array], Array]:
 
 _PLACES: dict[type, Callable[[Any, Array], Place]] = {
     Positive: _above_zero,
+    ScaledSoftplus: _scaled,
     GreaterThan: _above,
     LessThan: _below,
     Interval: _interval,

@@ -8,7 +8,6 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..numerics import softplus, softplus_inverse
 from ..substrate import Number, tfb
-from .affine import Affine
 from .arguments import Via, _one_of, finite_number, positive_number
 from .elementwise import Elementwise
 from .facts import MapOfNumbers, known
@@ -45,6 +44,31 @@ class Positive(Elementwise):
 
     def _inverse(self, y: Array) -> Array:
         return _half_line_inverse(y, self.via)
+
+
+@known(
+    MapOfNumbers(
+        lambda b: POSITIVE,
+        end=lambda b, xp, x: number_of(b.scale) * _end(b, xp, x),
+        inverse_end=lambda b, xp, y: _end_inverse(b, xp, y / number_of(b.scale)),
+    )
+)
+class ScaledSoftplus(Elementwise):
+    """scale·log(1 + exp(x))."""
+
+    def __init__(self, scale: Number, via: str = "softplus", name: str = "positive"):
+        parameters = dict(locals())
+        self.scale = scale
+        self.via = via
+        super().__init__(parameters)
+
+    def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
+        scale = self.scale.like(x)
+        value, log_det = softplus(x)
+        return scale * value, jnp.log(scale) + log_det
+
+    def _inverse(self, y: Array) -> Array:
+        return softplus_inverse(y / self.scale.like(y))
 
 
 @known(
@@ -133,7 +157,7 @@ def positive(
     if via == "exp":
         raise ValueError('scale is for via="softplus": with "exp" it would only move y')
     number = positive_number(scale, "scale")
-    return tfb.Chain([Affine(Number(0.0), number), Positive(via)], name="positive")
+    return ScaledSoftplus(number)
 
 
 def greater_than(lower: Float[ArrayLike, "..."], *, via: Via = "exp") -> tfb.Bijector:
