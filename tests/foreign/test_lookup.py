@@ -65,6 +65,16 @@ def test_a_wrong_log_det_is_refused_by_path():
     assert not bt.check(reparam, MODEL["c"]).ok
 
 
+def test_what_checks_its_values_is_refused_with_its_own_words():
+    class Checked(transforms.ExpTransform):
+        def __call__(self, x):
+            return jnp.exp(eqx.error_if(x, jnp.any(x < 0), "no negative numbers here"))
+
+    with pytest.raises(ValueError, match="at 'a.b': .*no negative numbers here") as info:
+        bt.Reparam(MODEL, bt.by_path(MODEL, {"a.b": Checked()}))
+    assert "Traceback" not in str(info.value)
+
+
 def test_a_class_whose_arrays_jax_cannot_see_is_refused_by_path():
     class Opaque(transforms.Transform):
         def __call__(self, x):
