@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
@@ -64,6 +65,16 @@ def test_a_wrong_log_det_is_refused_by_path():
     assert not bt.check(reparam, MODEL["c"]).ok
 
 
+def test_what_checks_its_values_is_refused_with_its_own_words():
+    class Checked(transforms.ExpTransform):
+        def __call__(self, x):
+            return jnp.exp(eqx.error_if(x, jnp.any(x < 0), "no negative numbers here"))
+
+    with pytest.raises(ValueError, match="at 'a.b': .*no negative numbers here") as info:
+        bt.Reparam(MODEL, bt.by_path(MODEL, {"a.b": Checked()}))
+    assert "Traceback" not in str(info.value)
+
+
 def test_a_class_whose_arrays_jax_cannot_see_is_refused_by_path():
     class Opaque(transforms.Transform):
         def __call__(self, x):
@@ -89,6 +100,19 @@ def test_a_constraint_in_a_spec_is_refused_with_what_to_write(constraint):
     refused(constraint, r"at 'a.b': got the constraint .* bt.bijector_for\(constraint\)")
     assert is_constraint(constraint)
     assert not is_transform(constraint)
+
+
+def test_a_field_declares_a_transform():
+    class Noise(eqx.Module):
+        scale: Annotated[jax.Array, transforms.ExpTransform()]
+        share: jax.Array = eqx.field(
+            metadata={"bijector": transforms.StickBreakingTransform()}
+        )
+
+    model = Noise(jnp.ones(2), jnp.array([0.2, 0.8]))
+    spec = bt.spec_from_fields(model)
+    assert bt.Reparam(model, spec).dim == 3
+    assert is_transform(spec.scale)
 
 
 def test_a_class_in_place_of_a_transform():

@@ -134,6 +134,16 @@ BROKEN: dict[str, tuple[str | bytes, str, str]] = {
         "line 3, at 'rate'",
         "lower of greater_than: expected a number or a word, got True",
     ),
+    "a word for a truth value": (
+        rate('{is = "tfb.Softplus", validate_args = "no"}'),
+        "line 3, at 'rate'",
+        "validate_args of tfb.Softplus: expected true or false",
+    ),
+    "a word for a number, and lines as on Windows": (
+        rate('{is = "less_than", upper = "one"}').replace("\n", "\r\n"),
+        "line 3, at 'rate'",
+        "upper must be a real number",
+    ),
     "a date for a number": (
         rate('{is = "greater_than", lower = 2026-01-01}'),
         "line 3, at 'rate'",

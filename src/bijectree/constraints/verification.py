@@ -8,6 +8,7 @@ coordinates, and the inverse comes back.
 
 import functools
 import math
+import re
 import weakref
 from typing import Any
 
@@ -99,7 +100,12 @@ def verify(kind: Kind, numbers: tuple[Any, ...], bijector: Any) -> Verdict:
 
 def raised(bijector: Any, error: Exception) -> Verdict:
     """The verdict on a bijector that cannot be called."""
-    said = " ".join(str(error).split())
+    said = str(error)
+    # What a program raises while it runs comes with the traceback of another thread.
+    raised_within = re.findall(r"^[\w.]*Error: .*$", said, re.MULTILINE)
+    if "Traceback" in said and raised_within:
+        said = raised_within[-1]
+    said = " ".join(said.split())
     return Verdict([f"{bijector.name} raised {type(error).__name__}: {said[:300]}"])
 
 

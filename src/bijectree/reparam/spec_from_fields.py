@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import jax
 from jaxtyping import PyTree
 
+from ..foreign import is_transform
 from ..trees import children, describe, is_inexact, path_string, raise_all
 from .spec_items import is_spec_leaf
 
@@ -91,7 +92,7 @@ def _declarations(node: Any) -> dict[str | None, Any]:
     for name, hint in _annotations(cls).items():
         if typing.get_origin(hint) is Annotated:
             for value in hint.__metadata__:
-                if value is not None and is_spec_leaf(value):
+                if value is not None and (is_spec_leaf(value) or is_transform(value)):
                     declared.setdefault(name, value)
     return declared
 

@@ -164,6 +164,9 @@ def check_arguments(
     for key in arguments:
         if key not in known:
             raise ValueError(f"{name} has no argument {key!r}; it takes {takes}")
+        given = arguments[key]
+        if isinstance(known[key].default, bool) and not isinstance(given, bool):
+            raise ValueError(f"{key} of {name}: expected true or false, got {given!r}")
     for key, parameter in known.items():
         any_number = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         needed = parameter.default is parameter.empty and not any_number

@@ -66,7 +66,7 @@ def lines_of(text: str) -> dict[tuple[str, ...], int]:
     """
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
-    begin, lines = 0, text.split("\n")
+    begin, lines = 0, text.replace("\r\n", "\n").split("\n")
     for end in range(1, len(lines) + 1):
         statement = "\n".join(lines[begin:end])
         try:

@@ -10,7 +10,8 @@ from .paths import path_string
 
 # A message that names an unwrappable node goes on in these words.
 UNWRAP_FIRST = (
-    "Unwrap the model first (paramax.unwrap(model)), and write its constraints as a spec"
+    "Unwrap the model first (paramax.unwrap(model)), and write its constraints as a "
+    "spec; bt.from_paramax(model) does both"
 )
 
 
