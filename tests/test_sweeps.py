@@ -73,9 +73,7 @@ def test_priors_are_right_or_refused(key):
 def test_what_is_wrong_would_be_seen(monkeypatch):
     """With verification left out, a wrong log-det and a density of mass 2 are found."""
     bound, posterior = sweep_bijectors.bt.Reparam, sweep_priors.bt.Posterior
-    monkeypatch.setattr(
-        sweep_bijectors.bt, "Reparam", lambda *a: bound(*a, verify=False)
-    )
+    monkeypatch.setattr(sweep_bijectors.bt, "Reparam", lambda *a: bound(*a, verify=False))
     found = sweep_bijectors.look(
         sweep_bijectors.CASES["Inline, wrong log-det"], (3,), np.float32
     )
