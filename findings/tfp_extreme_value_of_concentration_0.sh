@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Versions: tfp-nightly 0.26.0.dev20261027 with jax 0.10.2.
-# Behaviour: `tfd.GeneralizedExtremeValue` with concentration 0, the default, is the Gumbel
+# Behaviour: `tfd.GeneralizedExtremeValue` with concentration 0 is the Gumbel
 #   distribution and draws as such; but its density is 0 where 1 + z is negative, as it
 #   would be for a concentration of 1. Seven of a hundred of its own draws are impossible.
 # Output seen:
@@ -16,7 +16,7 @@ seen=$(JAX_PLATFORMS=cpu "$work/venv/bin/python" -W ignore - <<'PY'
 import jax, numpy as np
 from tensorflow_probability.substrates.jax import distributions as tfd
 
-extreme, gumbel = tfd.GeneralizedExtremeValue(0.0, 1.0), tfd.Gumbel(0.0, 1.0)
+extreme, gumbel = tfd.GeneralizedExtremeValue(0.0, 1.0, 0.0), tfd.Gumbel(0.0, 1.0)
 x = extreme.sample(1000, seed=jax.random.key(0))
 impossible = np.isneginf(extreme.log_prob(x))
 first = x[impossible][0]
