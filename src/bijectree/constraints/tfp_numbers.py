@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from ..substrate import tfb
 from .facts import limit
@@ -51,7 +52,7 @@ def _value(bijector: Any, name: str) -> np.ndarray | None:
     value = getattr(bijector, name, None)
     if value is None:  # some keep what they were given, and no attribute of it
         value = getattr(bijector, "parameters", {}).get(name)
-    if value is None or isinstance(value, (jax.core.Tracer, jax.ShapeDtypeStruct)):
+    if value is None or isinstance(value, (Tracer, jax.ShapeDtypeStruct)):
         return None
     try:
         return np.asarray(value, np.float64)
@@ -67,7 +68,7 @@ def _in_order(bijector: Any) -> str:
     low, high = _value(bijector, "low"), _value(bijector, "high")
     low, high = (d if x is None else x for x, d in ((low, 0.0), (high, 1.0)))
     both = getattr(bijector, "low", None), getattr(bijector, "high", None)
-    if any(isinstance(x, jax.core.Tracer) for x in both) or np.all(low < high):
+    if any(isinstance(x, Tracer) for x in both) or np.all(low < high):
         return ""
     return f"low must be less than high, got {_text(low)} and {_text(high)}"
 
