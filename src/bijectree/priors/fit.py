@@ -196,7 +196,9 @@ def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
     nodes = _node_types(treedef)
 
     def is_leaf(x: Any) -> bool:
-        return type(x) not in nodes and (is_distribution(x) or substrate.is_bijector(x))
+        # What is none is a leaf too, of which `refuse` says what to write.
+        of_prior = is_distribution(x) or substrate.is_bijector(x) or is_constraint(x)
+        return type(x) not in nodes and of_prior
 
     return is_leaf
 
