@@ -193,6 +193,7 @@ def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
     nodes = node_types(treedef)
 
     def is_leaf(x: Any) -> bool:
+        # What is none is a leaf too, of which `refuse` says what to write.
         wrong = substrate.is_bijector(x) or is_constraint(x) or is_transform(x)
         return type(x) not in nodes and (is_distribution(x) or wrong)
 

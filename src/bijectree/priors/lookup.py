@@ -95,6 +95,8 @@ def bijector_for(prior: Any) -> tfb.Bijector:
         raise _without_chart(prior, _DISCRETE)
     if hasattr(type(prior), "support") or read(prior, "support") is not None:
         return _by_support(prior)  # NumPyro's distributions, and others like them
+    if hasattr(prior, "log_prob"):
+        raise _without_chart(prior, _UNKNOWN)
     raise TypeError(f"{_NEEDED}, got {prior!r}")
 
 

@@ -134,7 +134,9 @@ def _look(
         log_f, rounded = log_density(center + spread * np.sinh(column))
         log_g = log_f + np.log(spread * np.cosh(column))
         g = np.exp(log_g).reshape(len(panels), len(_X), *center.shape)
-    g = half.reshape(-1, *[1] * center.ndim, 1) * np.moveaxis(g, 1, -1)
+    # A spare panel, without width, may be where the density has a pole.
+    wide = half.reshape(-1, *[1] * center.ndim, 1)
+    g = wide * np.where(wide > 0, np.moveaxis(g, 1, -1), 0)
     fine = g @ _W
     return _Look(t, log_g, rounded, fine, np.abs(fine - g @ _W_GAUSS))
 
@@ -151,8 +153,12 @@ def _tails(looked: list[_Look], center: np.ndarray) -> np.ndarray:
     for element in range(center.size):
         log_g, rounded = (column[:, element] for column in columns)
         held = np.flatnonzero(~rounded & np.isfinite(log_g))
-        for ends in (held, held[::-1]):
-            if len(ends):
+        for ends, outwards in ((held, -1), (held[::-1], 1)):
+            if not len(ends):
+                continue
+            beyond = ends[0] + outwards
+            # Where the density is 0 beyond a point, it does not fall: it has ended.
+            if not 0 <= beyond < len(t) or rounded[beyond]:
                 found[element] += _tail(t, log_g, ends)
     return found.reshape(center.shape)
 

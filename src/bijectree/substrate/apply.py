@@ -99,12 +99,17 @@ def _pair_of_link(bijector: Any, x: Array) -> tuple[Array, Array]:
     return y, bijector.forward_log_det_jacobian(x, event_ndims=jnp.ndim(x))
 
 
+def _has_nothing_to_map(kind: Kind) -> bool:
+    """Whether a map of single elements has none, at which some of TFP's fail."""
+    return not kind.event_ndims and not math.prod(kind.shape)
+
+
 @_jit
 def forward_and_log_det(
     kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]
 ) -> tuple[Inexact[Array, "..."], Float[Array, ""]]:
     """Map a leaf from free to model coordinates; the log-det is one scalar."""
-    if not math.prod(kind.shape):  # some of TFP's fail at arrays without elements
+    if _has_nothing_to_map(kind):
         return jnp.zeros(kind.shape, kind.dtype), jnp.zeros((), kind.compute_dtype)
     with exactly(), at_once(kind):
         bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
@@ -121,7 +126,7 @@ def forward(kind: Kind, numbers: tuple[Any, ...], free: Inexact[Array, "..."]) -
 @_jit
 def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -> Array:
     """Map a leaf from model to free coordinates."""
-    if not math.prod(kind.shape):
+    if _has_nothing_to_map(kind):
         return jnp.zeros(kind.free_shape, kind.dtype)
     with exactly(), at_once(kind):
         bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
