@@ -62,7 +62,7 @@ LEAVES = {
     "matrix": (bt.corr_matrix(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
     "factor": (bt.lower_cholesky(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
     "cov": (bt.positive_definite(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
-    "softmax": (bt.tfb.SoftmaxCentered(), jax.nn.softmax(noise(8, 5)), ("data",)),
+    "sticks": (bt.tfb.IteratedSigmoidCentered(), jax.nn.softmax(noise(8, 5)), ("data",)),
     "lower": (bt.tfb.FillScaleTriL(), jnp.broadcast_to(jnp.eye(3), (8, 3, 3)), ("data",)),
 }
 SPEC = {name: bijector for name, (bijector, *_) in LEAVES.items()}
