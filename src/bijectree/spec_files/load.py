@@ -178,8 +178,9 @@ class _Loading:
         """Raise what is wrong with a spec, at the entries that are wrong by themselves.
 
         What an entry lacks alone, such as the scale of a `location_scale`, another may
-        give: only what is wrong with the whole counts. If it is none of them alone, as where leaves depend on one another in a cycle, at
-        the first that the message names.
+        give: only what is wrong with the whole counts. If it is none of them alone, as
+        where leaves depend on one another in a cycle, at the first that the message
+        names.
         """
         for path, item in items.items():
             alone, _ = apply_rules(model, {path: item})
