@@ -277,3 +277,66 @@ def test_no_tracer_leaks_from_inner_caches(bijector, value):
         free = reparam.inverse({"x": jnp.asarray(value, jnp.float32)})
         objective = jax.value_and_grad(lambda free: reparam.forward_and_log_det(free)[1])
         assert np.isfinite(jax.jit(objective)(free)[0])
+
+
+OF_NUMBERS = {
+    "a power of all numbers": (lambda p: PlainPower(p), 1.0, 2.0),
+    "an odd power": (lambda p: PlainPower(p), 3.0, 4.0),
+    "a wave that turns back": (lambda a: Wave(a), 0.5, 3.0),
+    "a wave before a shift": (lambda a: chain(tfb.Shift(1.0), Wave(a)), 0.5, -3.0),
+    "a wave inverted and back": (lambda a: chain(Wave(a), tfb.Scale(2.0)), 0.2, 2.0),
+    "a product of negative factors": (
+        lambda s: chain(tfb.CholeskyOuterProduct(), tfb.Scale(s), bt.lower_cholesky()),
+        2.0,
+        -2.0,
+    ),
+}
+
+
+class PlainPower(tfb.AutoCompositeTensorBijector):
+    """x ↦ sign(x)^p |x|^p, one to one for odd powers alone."""
+
+    def __init__(self, power):
+        parameters = dict(locals())
+        self.power = jnp.asarray(power, jnp.float32)
+        super().__init__(forward_min_event_ndims=0, parameters=parameters, name="power")
+
+    def _forward(self, x):
+        return jnp.where(self.power % 2 == 1, jnp.sign(x), 1) * jnp.abs(x) ** self.power
+
+    def _inverse(self, y):
+        return jnp.sign(y) * jnp.abs(y) ** (1 / self.power)
+
+    def _forward_log_det_jacobian(self, x):
+        return jnp.log(self.power) + (self.power - 1) * jnp.log(jnp.abs(x))
+
+
+class Wave(tfb.AutoCompositeTensorBijector):
+    """x ↦ x + a sin x, one to one for |a| < 1."""
+
+    def __init__(self, size):
+        parameters = dict(locals())
+        self.size = jnp.asarray(size, jnp.float32)
+        super().__init__(forward_min_event_ndims=0, parameters=parameters, name="wave")
+
+    def _forward(self, x):
+        return x + self.size * jnp.sin(x)
+
+    def _inverse(self, y):
+        x = y
+        for _ in range(60):
+            x = x - (x + self.size * jnp.sin(x) - y) / 2
+        return x
+
+    def _forward_log_det_jacobian(self, x):
+        return jnp.log(jnp.abs(1 + self.size * jnp.cos(x)))
+
+
+@pytest.mark.parametrize("case", OF_NUMBERS)
+def test_a_kind_that_was_right_for_some_numbers_is_verified_for_others(case):
+    make, right, wrong = OF_NUMBERS[case]
+    value = np.eye(2) if "product" in case else np.ones(2)
+    bind(make(right), value)
+    with pytest.raises(ValueError, match="not bijective|log-det"):
+        bind(make(wrong), value)
+    bind(make(right), value)

@@ -88,6 +88,10 @@ def test_what_is_no_state_says_so(state):
         of(None, None).update(GRADS, state, AB)
 
 
+def shifted_exp(shift):
+    return bt.tfb.Chain([bt.tfb.Shift(shift), bt.tfb.Exp()])
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -98,6 +102,13 @@ def test_what_is_no_state_says_so(state):
         (bt.interval(0.0, 5.0), bt.tfb.Chain([bt.tfb.Scale(5.0), bt.tfb.NormalCDF()])),
         (bt.greater_than(0.0), bt.less_than(3.0)),
         (bt.circular(), bt.circular(period=360.0)),
+        # the same map with other numbers
+        (bt.interval(0.0, 5.0), bt.interval(0.0, 10.0)),
+        (bt.greater_than(0.0), bt.greater_than(-1.0)),
+        (bt.affine(0.0, 2.0), bt.affine(1.0, 2.0)),
+        (bt.tfb.Scale(2.0), bt.tfb.Scale(-3.0)),
+        (shifted_exp(0.1), shifted_exp(0.2)),
+        (bt.tfb.Softplus(2.0), bt.tfb.Softplus(3.0)),
     ],
     ids=str,
 )

@@ -405,3 +405,52 @@ def test_nothing_is_said_of_ordinary_models(name, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bt.Posterior(bt.Reparam(model, spec), None, prior)
+
+
+# Leaves that are one vector.
+
+_PAIR = {"a": jnp.array(0.3), "b": jnp.array(0.7)}
+_THREE = {"a": jnp.array([0.2, 0.3]), "b": jnp.array(0.5)}
+JOINTS = {
+    "simplex": (bt.simplex(), _PAIR, tfd.Beta(2.0, 2.0), "2 numbers.* 1 dimension"),
+    "simplex of three": (bt.simplex(), _THREE, tfd.Uniform(0.0, 1.0), "3 numbers.* 2 d"),
+    "zero_sum": (bt.zero_sum(), _PAIR, _NORMAL, "2 numbers.* 1 dimension"),
+    "NumPyro's": (bt.zero_sum(), _THREE, nd.Normal(0.0, 1.0), "3 numbers.* 2 dimension"),
+    "ordered": (bt.ordered_vector(), _PAIR, _NORMAL, "1/2!"),
+    "ordered of three": (bt.ordered_vector(), _THREE, _NORMAL, "1/3!"),
+    "positive": (bt.positive_ordered_vector(), _PAIR, tfd.HalfNormal(1.0), "1/2!"),
+    "TFP's": (tfb.Ascending(), _PAIR, nd.Cauchy(0.0, 1.0), "1/2!"),
+    "each its own": (bt.real(), _PAIR, _NORMAL, None),
+    "rotated": (tfb.Cumsum(), _THREE, _NORMAL, None),
+}
+
+
+def _said(model, joint, prior):
+    reparam = bt.Reparam(model, bt.joint(joint))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        posterior = bt.Posterior(reparam, None, prior)
+    return posterior, [str(w.message) for w in found if "the prior" in str(w.message)]
+
+
+@pytest.mark.parametrize("name", JOINTS)
+def test_priors_of_leaves_that_are_one_vector(name):
+    joint, model, prior, words = JOINTS[name]
+    _, found = _said(model, joint, dict.fromkeys(model, prior))
+    assert len(found) == (words is not None)
+    assert words is None or re.search(words, found[0])
+
+
+def test_one_prior_of_leaves_that_are_one_vector_and_unlike_ones():
+    assert not _said(_PAIR, bt.simplex(), {"a": tfd.Beta(2.0, 2.0), "b": None})[1]
+    priors = {"a": _NORMAL, "b": tfd.Normal(9.0, 1.0)}
+    assert not _said(_PAIR, bt.ordered_vector(), priors)[1]
+
+
+def test_what_is_said_of_two_in_order_is_so():
+    posterior, _ = _said(_PAIR, bt.ordered_vector(), dict.fromkeys(_PAIR, _NORMAL))
+    places = jnp.linspace(-12.0, 12.0, 401)
+    flat = jnp.stack(jnp.meshgrid(places, places), axis=-1).reshape(-1, 2)
+    unravel = posterior.reparam.unravel
+    density = jnp.exp(jax.vmap(lambda y: posterior.log_density(unravel(y)))(flat))
+    np.testing.assert_allclose(density.sum() * 0.06**2, 1 / 2, rtol=1e-3)

@@ -119,6 +119,10 @@ def test_the_number_of_shares_is_held_to_the_leafs():
     assert "location_scale on mu, λ" in repr(jax.eval_shape(lambda: reparam))
 
 
+HELD = bt.masked(bt.positive(), [True, False, True])
+ONE = jnp.ones(1)
+
+
 def _schools(scale, **changes):
     """The faults of binding a leaf whose scale has some item in the spec, if any."""
     model = {"s": jnp.array(0.5), "t": jnp.array(0.5), "x": jnp.ones(3)} | changes
@@ -146,6 +150,12 @@ def _schools(scale, **changes):
         (bt.frozen, {"t": jnp.array(-0.5)}, "is -0.5"),
         (bt.frozen, {"t": jnp.array([0.5, 0.0, 1.0])}, r"is \[0.5, 0. , 1. \]"),
         (bt.tied("s", jnp.negative), {"t": jnp.array(-0.5)}, "is -0.5"),
+        # what is held, follows, or has a location and a scale itself
+        (HELD, {"t": jnp.array([0.5, -1.0, 2.0])}, r"is \[-1.\] where it is held"),
+        (HELD, {"t": jnp.array([0.5, 0.0, 2.0])}, r"is \[0.\] where it is held"),
+        (bt.location_scale(0.0, "s"), {}, "may be any number"),
+        (bt.location_scale("s", 1.0, 0.5), {}, "may be any number"),
+        (bt.masked(bt.location_scale(0.0, "s"), [True]), {"t": ONE}, "may be any number"),
     ],
     ids=str,
 )
@@ -154,10 +164,22 @@ def test_scales_that_may_be_negative_are_refused(scale, changes, why):
         _schools(scale, **changes)
 
 
+@pytest.mark.parametrize("ties", [1, 2])
+def test_a_scale_that_is_a_copy_of_any_number_is_refused_by_the_name_of_that(ties):
+    names = ["s", "t", "u"][: ties + 1]
+    model = dict.fromkeys(names, jnp.array(0.5)) | {"x": jnp.ones(3)}
+    spec = {b: bt.tied(a) for a, b in zip(names, names[1:], strict=False)}
+    spec |= {"s": None, "x": bt.location_scale(0.0, names[-1])}
+    with pytest.raises(ValueError, match="'s' may be any number"):
+        bt.Reparam(model, spec)
+    bt.Reparam(model, spec | {"s": bt.positive()})
+
+
 @pytest.mark.parametrize(
     ("scale", "changes"),
     [
         (bt.positive(), {}),
+        (HELD, {"t": jnp.array([0.5, 1.0, 2.0])}),
         (bt.tfb.Softplus(low=1e-3), {}),
         (bt.greater_than(0.1), {}),
         (bt.unit_interval(), {}),

@@ -310,6 +310,26 @@ def test_a_broken_file_has_an_error_of_its_own(name, tmp_path, monkeypatch):
     refused(tmp_path, *BROKEN[name])
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '"count" = "positive"',
+        '"rate" = {is = "greater_than", lower = [0.0, 0.0, 0.0]}',
+        '"rate" = {is = "tfb.Shift", shift = inf}',
+        '"rate" = {is = "tfb.Scale", scale = 0.0}',
+        '"mix" = {is = "masked", bijector = "positive", mask = [true, false]}',
+    ],
+)
+def test_an_entry_that_another_completes_is_no_fault(broken, tmp_path):
+    """`low` alone, without the line of its scale, would have one that may be negative."""
+    file = tmp_path / "spec.toml"
+    low = '"low" = {is = "location_scale", loc = 0.0, scale = "high"}'
+    file.write_text(f'{HEAD}"high" = "positive"\n{low}\n{broken}\n')
+    with pytest.raises(ValueError, match="line 5") as wrong:
+        bt.load_spec(file, MODEL)
+    assert "line 4" not in str(wrong.value)
+
+
 def test_all_faults_are_in_one_error(tmp_path):
     content = rate('"positve"') + '"mix" = {is = "simplex", axis = 3}\n"low" = 1\n'
     where = "line 3, at 'rate'.*line 4, at 'mix'.*line 5, at 'low'"

@@ -215,3 +215,29 @@ def test_a_label_is_no_path():
         bt.Reparam(model, {"w": None, "v": reading, "n": None})
     with pytest.raises(ValueError, match="matches nothing"):
         bt.by_path(model, {"u.0": bt.frozen})
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale", "mask"),
+    [
+        ("groups.*.mu", "groups.*.tau", [True, False]),
+        ("groups.*.mu", 2.0, [True, False]),
+        (0.0, "groups.*.tau", [False, True]),
+        ("groups.*.mu", "groups.*.tau", [True, True]),
+        ("groups.**.mu", "groups.**.tau", [False, True]),
+    ],
+)
+def test_a_mask_over_what_names_the_leaves_of_its_group(loc, scale, mask):
+    group = {"mu": jnp.array(1.0), "tau": jnp.array(2.0), "theta": jnp.ones(2)}
+    other = {"mu": jnp.array(3.0), "tau": jnp.array(5.0), "theta": jnp.ones(2)}
+    model = {"groups": {"a": group, "b": other}}
+    stars = next(x for x in (loc, scale) if isinstance(x, str)).rpartition(".")[0]
+    rules = {"**.tau": bt.positive()}
+    item = bt.location_scale(loc, scale)
+    one = bt.by_path(model, rules | {f"{stars}.theta": bt.masked(item, mask)})
+    free = bt.Reparam(model, one).inverse(model)["groups"]
+    for name, values in model["groups"].items():
+        mu = values["mu"] if isinstance(loc, str) else loc
+        tau = values["tau"] if isinstance(scale, str) else scale
+        expected = ((values["theta"] - mu) / tau)[np.array(mask)]
+        np.testing.assert_allclose(free[name]["theta"], expected, rtol=1e-6)

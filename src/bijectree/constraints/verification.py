@@ -1,4 +1,4 @@
-"""Bijectors that the table of facts does not know, verified once a kind.
+"""Bijectors that the table of facts does not know, verified once for their numbers.
 
 A class in the table is known by its formula, and costs nothing here. Of any other, or of
 a composition that no fact speaks of, the map is differentiated at three random free
@@ -7,6 +7,7 @@ coordinates, and the inverse comes back.
 """
 
 import functools
+import hashlib
 import math
 import re
 import weakref
@@ -28,7 +29,9 @@ from .verdict import Verdict, judge, judge_in_use
 MOST_COORDINATES = 256
 MOST_ENTRIES = 4_000_000
 
-_verified: weakref.WeakSet[Kind] = weakref.WeakSet()
+# The kinds that were verified, each for which numbers.
+_verified: weakref.WeakKeyDictionary[Kind, set[bytes]] = weakref.WeakKeyDictionary()
+_MOST_KEPT = 1024
 
 
 def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[str, ...]:
@@ -62,12 +65,24 @@ def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[s
         return tuple(verdict.failures) if verdict.only_the_log_det else ()
     if knowledge.fault:
         return (knowledge.fault,)
-    if kind in _verified:
+    # A map may be one to one for some numbers and not for others, as a power is.
+    these, seen = _digest(numbers), _verified.setdefault(kind, set())
+    if these in seen:
         return ()
     faults = tuple(verify(kind, numbers, bijector).failures)
-    if not faults:  # Other numbers of a kind that failed may be right.
-        _verified.add(kind)
+    if not faults:
+        if len(seen) >= _MOST_KEPT:
+            seen.clear()
+        seen.add(these)
     return faults
+
+
+def _digest(numbers: tuple[Any, ...]) -> bytes:
+    """What tells numbers of one kind from others."""
+    found = hashlib.blake2b(digest_size=16)
+    for n in numbers:
+        found.update(np.ascontiguousarray(n).tobytes())
+    return found.digest()
 
 
 def verify(kind: Kind, numbers: tuple[Any, ...], bijector: Any) -> Verdict:

@@ -1,7 +1,6 @@
 """A Reparam as an optimizer of the model needs it: changes, gradients and steps."""
 
 import functools
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..reparam import Reparam, Row, free_leaves, owner
 from ..substrate import map_batched, map_to_scalars
 from .gradients import bounded, bounded_by_all
 from .landing import step_of_leaf, step_with, sum_of
+from .map_salts import salts_of_maps
 from .outside_changes import inverse_if_moved
 from .partial_model import Arrays, without
 
@@ -63,7 +63,7 @@ class Steps:
         self._cheap = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self.watched
         )
-        self._salts = self._salts_of_maps()
+        self._salts = salts_of_maps(self._bound, [row for _, row in self.watched])
         self.fingerprints = jax.jit(self._fingerprints)
         self.pull_back = jax.jit(self._pull_back)
         self.refresh = jax.jit(self._refresh)
@@ -163,15 +163,6 @@ class Steps:
         return values, self._bound.free_tree(pulled)
 
     # The methods below see to changes from outside.
-
-    def _salts_of_maps(self) -> np.ndarray:
-        """A number for the map of each row that is watched, equal in every process.
-
-        A state of a Reparam with another map has other fingerprints, and is inverted.
-        """
-        over = self._bound.outer_names()
-        words = [f"{self._bound.map_words(row)} {over}" for _, row in self.watched]
-        return np.array([zlib.crc32(text.encode()) for text in words or [""]], np.uint32)
 
     def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""

@@ -69,6 +69,50 @@ def warn_of_doubts(
                 f"the prior {term.name} at '{term.path}' {found}",
                 stacklevel=5,  # Equinox's metaclasses stand between
             )
+    for text in _of_joints(reparam, priors, numbers):
+        warnings.warn(text, stacklevel=5)
+
+
+def _of_joints(
+    reparam: Reparam, priors: PriorPlan, numbers: tuple[tuple[Any, ...], ...]
+) -> list[str]:
+    """More densities than coordinates, or in any order, of leaves that are one vector."""
+    plan, texts = reparam.bound.plan, []
+    for _, row in plan.free:
+        terms = [term for term in priors.terms if term.position in row.members]
+        if row.kind is None or row.function is not None or not terms:
+            continue
+        built = [build(priors.recipes[t.slot], numbers[t.slot]) for t in terms]
+        leaves = [plan.rows[term.position] for term in terms]
+        found = [_dimensions(_chart(p), r) for p, r in zip(built, leaves, strict=True)]
+        tag = support(reparam.bound.bijector(row, ())).tag
+        if None in found or tag in (SetTag.UNIT_VECTORS, SetTag.ANGLES):
+            continue
+        own, of_joint = sum(filter(None, found)), math.prod(row.kind.free_shape)
+        names = ", ".join(f"'{term.path}'" for term in terms)
+        where = f"the leaves together ({reparam.bound.describe(row)})"
+        alike = (
+            len({(priors.recipes[t.slot], _bytes(numbers[t.slot])) for t in terms}) == 1
+        )
+        plain = not any(tuple(getattr(p, "event_shape", ())) for p in built)
+        if own > of_joint:
+            texts.append(
+                f"the priors at {names} count the densities of {own} numbers, but "
+                f"{where} have {of_joint} dimensions: where a scale in a prior is itself "
+                f"unknown, it is found too small. Use {_FUNCTION}"
+            )
+        elif tag is SetTag.INCREASING and plain and alike and own > 1:
+            texts.append(
+                f"the priors at {names} hold for numbers in any order, but those of "
+                f"{where} increase: they do not integrate to 1 over them but to "
+                f"1/{own}!. Use {_FUNCTION} and add math.lgamma({own} + 1), which is the "
+                "density of sorted draws"
+            )
+    return texts
+
+
+def _bytes(numbers: tuple[Any, ...]) -> tuple[bytes, ...]:
+    return tuple(np.asarray(n).tobytes() for n in numbers)
 
 
 def _counts(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:

@@ -25,7 +25,7 @@ from ..trees import (
 )
 from .location_scale import LocationScale
 from .plan import Row
-from .spec_items import Dependent, Joint, Masked, frozen, is_spec_leaf
+from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
 from .spec_leaves import is_distribution, leaf_of_spec
 
 
@@ -65,6 +65,7 @@ def _scale_faults(
         if not isinstance(maker, LocationScale) or not isinstance(maker.scale, str):
             continue
         for j in tree.pick(maker.scale)[0]:
+            j = _source(j, items, rows)
             why = _why_not_positive(items[j], rows[j], leaves[j])
             if why:
                 faults.append(
@@ -75,12 +76,31 @@ def _scale_faults(
     return faults
 
 
+def _source(i: int, items: Sequence[Any], rows: Sequence[Row]) -> int:
+    """The leaf that a leaf has its value from, if it is tied to one as it is."""
+    seen: set[int] = set()
+    while isinstance(items[i], Tied) and items[i].is_copy and rows[i].on:
+        if i in seen:  # a cycle, which is a fault of its own
+            break
+        seen.add(i)
+        (i,) = rows[i].on
+    return i
+
+
 def _why_not_positive(item: Any, row: Row, leaf: Any) -> str:
-    if row.role != "free" or isinstance(item, Dependent):
-        known = is_array(leaf) and not isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
-        wrong = known and not is_spread(leaf) and not np.all(np.asarray(leaf) > 0)
-        return f"is {short(leaf)}" if wrong else ""
+    known = is_array(leaf) and not isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
+    known = known and not is_spread(leaf)
+    if isinstance(item, Masked) and row.role == "free" and known:
+        held = np.asarray(leaf)[~item.mask]
+        if not np.all(held > 0):
+            return f"is {short(held)} where it is held"
     bijector = item.bijector if isinstance(item, Joint | Masked) else item
+    if row.role != "free" or isinstance(bijector, Dependent):
+        maker = bijector.function if isinstance(bijector, Dependent) else None
+        if row.role == "free" and isinstance(maker, LocationScale):
+            return "may be any number"
+        wrong = known and not np.all(np.asarray(leaf) > 0)
+        return f"is {short(leaf)}" if wrong else ""
     if bijector is None:
         return "may be any number"
     if not is_bijector(bijector):

@@ -94,6 +94,13 @@ class Masked:
     bijector: Any
     mask: Bool[np.ndarray, "..."]
 
+    def for_match(self, match: Match) -> tuple[Any, "Masked"]:
+        """The item for a leaf of a rule with wildcards, and what tells it from others."""
+        if not isinstance(self.bijector, Dependent):
+            return (), self
+        key, inner = self.bijector.for_match(match)
+        return key, self if inner is self.bijector else Masked(inner, self.mask)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Then:

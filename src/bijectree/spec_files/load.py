@@ -177,15 +177,21 @@ class _Loading:
     def find_misfit(self, model: PyTree, items: Mapping[Any, Any], whole: str) -> None:
         """Raise what is wrong with a spec, at the entries that are wrong by themselves.
 
-        If it is none of them alone, as where leaves depend on one another in a cycle, at
-        the first that the message names.
+        What an entry lacks alone, such as the scale of a `location_scale`, another may
+        give: only what is wrong with the whole counts. If it is none of them alone, as
+        where leaves depend on one another in a cycle, at the first that the message
+        names.
         """
         for path, item in items.items():
             alone, _ = apply_rules(model, {path: item})
             try:
                 Reparam(model, alone)
             except (ValueError, TypeError) as error:
-                self.faults["spec", path] = _without_headline(str(error), path)
+                headline, *faults = str(error).split("\n  - ")
+                same = [fault for fault in faults or [headline] if fault in whole]
+                if same:
+                    message = "\n  - ".join([headline, *same])
+                    self.faults["spec", path] = _without_headline(message, path)
         if not self.faults:
             words = set(re.split(r"[\s,()']+", whole))
             named = [path for path in items if path in words] or [*items]

@@ -160,13 +160,13 @@ def linearise(
     events, _ = event_sizes(kind)
     # As arrays of this precision: JAX remembers a NumPy number in the one it met before.
     numbers = cast_numbers(numbers, points.dtype)
-    return linearise_map(
-        functools.partial(forward_and_log_det, kind, numbers),
-        functools.partial(inverse, kind, numbers),
-        points,
-        events=events,
-        most=most,
+    map_ = _Map(
+        functools.partial(forward_and_log_det, kind),
+        functools.partial(inverse, kind),
+        numbers,
+        kind.programs,
     )
+    return _linearise(map_, points, events=events, most=most)
 
 
 def linearise_map(
@@ -189,23 +189,42 @@ def linearise_map(
     Raises:
         ValueError: a block has more, because the map mixes them.
     """
+    map_ = _Map(lambda _, x: pair(x), lambda _, y: back(y), (), {})
+    return _linearise(map_, points, events=events, most=most)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Map:
+    """A map with a log-det, its inverse, both of numbers, and what was traced of them."""
+
+    pair: Callable[[tuple[Any, ...], Array], tuple[Array, Array]]
+    back: Callable[[tuple[Any, ...], Array], Array]
+    numbers: tuple[Any, ...]
+    programs: dict[Any, Any]
+
+    def traced(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """The program that `make` makes of the map, traced once for other numbers too."""
+        shapes = tuple((np.shape(x), np.result_type(x)) for x in arguments)
+        key = make, shapes, bool(jax.enable_x64.value)
+        if key not in self.programs:
+            self.programs[key] = make(self, *arguments)
+        return self.programs[key]
+
+
+def _linearise(map_: _Map, points: np.ndarray, *, events: int, most: int) -> Linearised:
     signs = np.random.default_rng(1).choice([-1.0, 1.0], points.shape[1:])
     signs = signs.astype(points.dtype)
-    found = _differentiate(pair, back, points, signs, events)
+    found = _differentiate(map_, points, signs, events)
     if not found.mixed:
         return found
     if signs.size > most:
         raise ValueError("the map mixes the events it declares")
-    whole = _differentiate(pair, back, points, signs, 1)
+    whole = _differentiate(map_, points, signs, 1)
     return dataclasses.replace(whole, mixed=True)
 
 
 def _differentiate(
-    pair: Callable[..., Any],
-    back: Callable[..., Any],
-    points: np.ndarray,
-    signs: np.ndarray,
-    events: int,
+    map_: _Map, points: np.ndarray, signs: np.ndarray, events: int
 ) -> Linearised:
     # A tangent for each coordinate of an event, of all events at once; and one of every
     # coordinate, to see whether events mix.
@@ -214,18 +233,18 @@ def _differentiate(
     tangents[range(inputs), :, range(inputs)] = 1
     tangents[-1] = signs.reshape(events, inputs)
     tangents = tangents.reshape(-1, *signs.shape)
-    there = _traced(pair, points[0], tangents)
-    forth = [run_in_numpy(there, x, tangents) for x in points]
+    numbers = map_.numbers
+    there = map_.traced(_there, points[0], tangents)
+    forth = [run_in_numpy(there, *numbers, x, tangents) for x in points]
     try:
-        # Another array than `forward` gives: TFP's cache would hand back what it knows.
-        inverse = jax.make_jaxpr(lambda y: back(y + 0))(forth[0][0])
+        inverse = map_.traced(_back, forth[0][0])
     except NotImplementedError:  # a map that only goes forward
         inverse = None
     if inverse is None:
         again, returned = list(points), [y for y, _, _ in forth]
     else:
-        again = [run_in_numpy(inverse, y)[0] for y, _, _ in forth]
-        returned = [run_in_numpy(there, x, tangents)[0] for x in again]
+        again = [run_in_numpy(inverse, *numbers, y)[0] for y, _, _ in forth]
+        returned = [run_in_numpy(there, *numbers, x, tangents)[0] for x in again]
 
     count = len(points)
     model = np.stack([y for y, _, _ in forth]).reshape(count, events, -1)
@@ -251,25 +270,34 @@ def _differentiate(
     )
 
 
-def _traced(pair: Callable[..., Any], x: np.ndarray, tangents: np.ndarray) -> Any:
+def _there(map_: _Map, x: np.ndarray, tangents: np.ndarray) -> Any:
     """The program of a map, its log-det and its derivatives along tangents."""
+    pair, numbers = map_.pair, map_.numbers
 
-    def forward(x: Array, tangents: Array) -> tuple[Array, ...]:
+    def forward(numbers: Any, x: Array, tangents: Array) -> tuple[Array, ...]:
         def push(tangent: Array) -> tuple[Array, ...]:
-            (y, log_det), (along, _) = jax.jvp(pair, (x,), (tangent,))
+            of_x = functools.partial(pair, numbers)
+            (y, log_det), (along, _) = jax.jvp(of_x, (x,), (tangent,))
             return y, log_det, along
 
         return jax.vmap(push, out_axes=(None, None, 0))(tangents)
 
-    def reverse(x: Array, tangents: Array) -> tuple[Array, ...]:
-        y, pull, log_det = jax.vjp(pair, x, has_aux=True)
+    def reverse(numbers: Any, x: Array, tangents: Array) -> tuple[Array, ...]:
+        y, pull, log_det = jax.vjp(functools.partial(pair, numbers), x, has_aux=True)
         push = jax.linear_transpose(lambda u: pull(u)[0], y)
         return y, log_det, jax.vmap(lambda t: push(t)[0])(tangents)
 
     try:
-        return jax.make_jaxpr(forward)(x, tangents)
+        return jax.make_jaxpr(forward)(numbers, x, tangents)
     except TypeError:  # a `jax.custom_vjp` has no forward mode
-        return jax.make_jaxpr(reverse)(x, tangents)
+        return jax.make_jaxpr(reverse)(numbers, x, tangents)
+
+
+def _back(map_: _Map, y: np.ndarray) -> Any:
+    """The program of a map's inverse."""
+    # Another array than `forward` gives: TFP's cache would hand back what it knows.
+    back = map_.back
+    return jax.make_jaxpr(lambda numbers, y: back(numbers, y + 0))(map_.numbers, y)
 
 
 def _float_dtypes(jaxpr: Any) -> set[np.dtype]:
