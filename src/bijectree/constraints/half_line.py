@@ -113,7 +113,7 @@ def positive(*, via: Via = "exp") -> tfb.Bijector:
         A bijector of each element by itself. Source: Stan, "Lower bounded scalar".
 
     Raises:
-        ValueError: `via` is neither.
+        ValueError: `via` is unknown.
 
     Example:
         >>> import bijectree as bt

@@ -8,7 +8,7 @@ from jax.lax import GatherScatterMode
 
 
 def gather(params: dict[str, Any], x: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """XLA's Gather: windows of an array, at places of which some may lie outside."""
+    """XLA's Gather: windows of an array, some of which may start outside."""
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     batch = indices.ndim - 1
     places, inside = _places(
@@ -74,7 +74,16 @@ def _places(
     batches: Sequence[int],
     sizes: Sequence[int],
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index of each axis for windows moved to lie within, and which did before."""
+    """The index arrays of windows that are moved to lie inside, and which needed no move.
+
+    Args:
+        shape: of the array.
+        indices: where windows start; the last axis has one number for each of `moved`.
+        moved: the axes along which windows start elsewhere than at 0.
+        batched: axes that windows go through one by one, with `batches`.
+        batches: the axis of `indices` for each of `batched`.
+        sizes: of a window along each axis.
+    """
     indices = indices.astype(np.int64)
     rank = len(shape)
     starts = [np.zeros(indices.shape[:-1], np.int64) for _ in shape]

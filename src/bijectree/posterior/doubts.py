@@ -1,8 +1,9 @@
 """Priors that may stand at their leaves, and are not what was meant there.
 
-More densities than the leaf has coordinates, densities of numbers in any order where the
-leaf's increase, and mass that the leaf's dtype cannot hold: none of these is an error,
-for the posterior may be the one that was meant. Each is a warning that says what to use.
+A prior may count more densities than its leaf has coordinates, hold for numbers in any
+order where the leaf's increase, or have mass that the leaf's dtype cannot hold. None of
+these is an error, for the posterior may be the one that was meant; each is a warning that
+says what to use.
 """
 
 import math
@@ -26,7 +27,7 @@ from ..reparam import Reparam, Row
 from .prior_terms import PriorPlan, Term
 
 _FUNCTION = "a prior that is a function of the model"
-# What counts as many densities as the sets have dimensions.
+# Priors that count as many densities as the sets have dimensions.
 _INSTEAD = {
     SetTag.CORR_CHOLESKY: "tfd.CholeskyLKJ",
     SetTag.CORR_MATRIX: "tfd.LKJ",
@@ -37,7 +38,7 @@ _INSTEAD = {
     "a function with −Σx²/(2τ²) − n log τ, n the number of free coordinates",
 }
 _DRAWS = 2000
-# The part of a prior that goes unheard.
+# The part of a prior that may be lost without a warning.
 _LOST = 2e-3
 
 
@@ -54,16 +55,18 @@ def warn_of_doubts(
     seen = set()
     for term in priors.terms:
         row = reparam.bound.plan.rows[term.position]
-        sort = (term.slot, row.kind, row.slot)
+        key = (term.slot, row.kind, row.slot)
         joined = row.owner is not None or row.members or row.picked is not None
-        if row.kind is None or joined or sort in seen:
+        if row.kind is None or joined or key in seen:
             continue
-        seen.add(sort)
+        seen.add(key)
         recipe, own = priors.recipes[term.slot], numbers[term.slot]
         prior = build(recipe, own)
-        found = _counts(reparam, term, row, prior) or _order(reparam, term, row, prior)
+        found = _too_many_densities(reparam, term, row, prior) or _unordered(
+            reparam, term, row, prior
+        )
         if not found and term.coordinate is None and may_outgrow(prior):
-            found = _lost(reparam, term, row, recipe, own)
+            found = _lost_mass(reparam, term, row, recipe, own)
         if found:
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' {found}",
@@ -71,8 +74,8 @@ def warn_of_doubts(
             )
 
 
-def _counts(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
-    """More densities than coordinates."""
+def _too_many_densities(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
+    """What to say of a prior that counts more densities than its leaf has dimensions."""
     if row.function is not None:
         return ""
     bijector = reparam.bound.bijector(row, ())
@@ -111,8 +114,8 @@ def _dimensions(bijector: Any, row: Row) -> int | None:
     return math.prod(row.shape) if tag is SetTag.ANGLES else free
 
 
-def _order(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
-    """A density of numbers in any order where they increase."""
+def _unordered(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
+    """What to say of a density of numbers in any order where the leaf's increase."""
     if row.function is not None:
         return ""
     own = support(reparam.bound.bijector(row, ()))
@@ -139,10 +142,10 @@ def _order(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
     return text
 
 
-def _lost(
+def _lost_mass(
     reparam: Reparam, term: Term, row: Row, recipe: Any, numbers: tuple[Any, ...]
 ) -> str:
-    """A part of a prior for which the leaf's dtype has no numbers."""
+    """What to say of a prior with mass where the leaf's dtype has no numbers."""
     if row.function is not None:
         return ""
     assert row.kind is not None

@@ -1,8 +1,9 @@
 """Anybody's distribution: its density, its draws, the bijector onto its support.
 
-A *raw number* is a leaf of which a node of the model makes the value that it computes
-with. A prior is a *misfit* where it cannot stand at its leaf. A density is over *minimal*
-coordinates where it has no more of them than the set has dimensions.
+A *raw number* is a leaf from which a node of the model, such as a wrapper of paramax,
+makes the value that the model computes with. A prior is a *misfit* where it cannot stand
+at its leaf. A density is over *minimal* coordinates where it has no more of them than the
+set has dimensions.
 """
 
 # These modules are imported for what they register.

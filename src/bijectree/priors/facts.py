@@ -16,7 +16,8 @@ from ..constraints import SetTag, interval_of, knowledge_of, support
 from ..substrate import tfb
 from . import lookup
 
-_PLAIN: dict[str, frozenset[str]] = {
+# Classes that the sweep has found right, by library.
+_PROVEN: dict[str, frozenset[str]] = {
     "tensorflow_probability": frozenset(
         """Beta Cauchy Chi Chi2 CholeskyLKJ ContinuousBernoulli Dirichlet
         DoublesidedMaxwell ExpGamma ExpInverseGamma Exponential
@@ -55,7 +56,7 @@ _PLAIN: dict[str, frozenset[str]] = {
     ),
 }
 
-# Right if all that they are made of is; by the attributes that hold it.
+# Classes that are right if their parts are, and the attributes that hold the parts.
 _MADE_OF: dict[tuple[str, str], tuple[str, ...]] = {
     ("tensorflow_probability", "BatchBroadcast"): ("distribution",),
     ("tensorflow_probability", "BatchConcat"): ("distributions",),
@@ -80,7 +81,8 @@ _MADE_OF: dict[tuple[str, str], tuple[str, ...]] = {
     ("distrax", "MixtureSameFamily"): ("components_distribution",),
 }
 
-# What any distribution may be made of: its values are theirs, or start from them.
+# Attributes that hold a part of a distribution: its values are the part's, or start from
+# them.
 _PARTS = (
     *("distribution", "distributions", "base_dist", "marginal_dist"),
     *("components", "components_distribution", "component_distribution"),
@@ -94,7 +96,7 @@ def library_and_name(x: Any) -> tuple[str, str]:
 
 
 def parts_of(distribution: Any, attributes: tuple[str, ...] = _PARTS) -> list[Any]:
-    """The distributions that one is made of."""
+    """The parts of a distribution: the distributions that it is made of."""
     found = []
     for attribute in attributes:
         value = lookup.read(distribution, attribute)
@@ -109,7 +111,7 @@ def is_proven(distribution: Any) -> bool:
     if lookup.is_registered(distribution):  # with a bijector of which nothing is known
         return False
     library, name = key = library_and_name(distribution)
-    if name in _PLAIN.get(library, ()):
+    if name in _PROVEN.get(library, ()):
         return True
     if key in _MADE_OF:
         parts = made_of(distribution)
@@ -137,7 +139,7 @@ def _is_proven_map(distribution: Any) -> bool:
         given = support(lookup.bijector_for(distribution.distribution))
     except (TypeError, ValueError):
         return False
-    # Where there are fewer dimensions than entries, TFP counts in a way of its own.
+    # On sets with fewer dimensions than entries, TFP's log-dets count all entries.
     unmoved = type(distribution.bijector) in (tfb.Identity, tfb.Shift)
     known = given.tag not in (SetTag.ANGLES, SetTag.UNKNOWN)
     proven = knowledge_of(distribution.bijector, given).proven
@@ -153,7 +155,7 @@ def _has_known_image(distribution: Any) -> bool:
 
 
 def wrong_by_value(distribution: Any) -> str:
-    """Why a density is wrong for the numbers that it has, in a class that is else right.
+    """Why a distribution of a class that is right is wrong for the numbers that it has.
 
     Returns:
         Why, and what to use instead; "" if nothing is known against it.
@@ -196,7 +198,7 @@ _OUTGROWING = frozenset(
 def may_outgrow(distribution: Any) -> bool:
     """Whether a distribution may have mass where a dtype has no numbers."""
     library, name = library_and_name(distribution)
-    if library not in _PLAIN:
+    if library not in _PROVEN:
         return True
     parts = parts_of(distribution)
     return name in _OUTGROWING or any(map(may_outgrow, parts))

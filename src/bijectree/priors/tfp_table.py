@@ -26,9 +26,9 @@ from .composed import (
     _concatenated,
     _mixture,
     _mixture_same_family,
-    _same,
     _sample,
     _sinh_arcsinh,
+    _support_of,
     _transformed,
     onto,
 )
@@ -42,8 +42,6 @@ from .lookup import (
     _wrong_density,
     bijector_for,
 )
-
-# TFP's distributions.
 
 
 def _between(lower: str, upper: str) -> Callable[[Any], tfb.Bijector]:
@@ -176,7 +174,7 @@ _group(lambda prior: circular(), "VonMises")
 _group(lambda prior: sphere(), "PowerSpherical SphericalUniform VonMisesFisher")
 
 
-_group(_same("distribution"), "BatchBroadcast Independent Masked")
+_group(_support_of("distribution"), "BatchBroadcast Independent Masked")
 
 
 _group(_sample, "Sample")

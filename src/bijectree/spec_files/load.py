@@ -88,7 +88,7 @@ class _Loading:
         self.faults: dict[tuple[str, ...], str] = {}
 
     def spec(self, model: PyTree) -> PyTree:
-        self.look_at_the_top()
+        self.check_top_level()
         items = self.items()
         maps = self.maps()
         broken = set(self.faults)
@@ -102,8 +102,8 @@ class _Loading:
         self.bind(model, spec, items)
         return spec
 
-    def look_at_the_top(self) -> None:
-        """The keys of the document, and its format."""
+    def check_top_level(self) -> None:
+        """Check the keys of the document, and its format."""
         known = {"format", "spec", "then"}
         for key in self.data.keys() - known:
             self.faults[key,] = (
@@ -160,7 +160,7 @@ class _Loading:
         return tuple(found)
 
     def bind(self, model: PyTree, spec: PyTree, items: Mapping[Any, Any]) -> None:
-        """See that the spec fits the model; if not, which entry does not."""
+        """Bind the spec to the model; raise for the entries that do not fit."""
         tree, maps = (spec.spec, spec.maps) if isinstance(spec, Then) else (spec, ())
         try:
             reparam = Reparam(model, tree)
@@ -174,11 +174,11 @@ class _Loading:
                 self.faults["then", str(number)] = str(error)
                 self.raise_faults()
 
-    def find_misfit(self, model: PyTree, items: Mapping[Any, Any], whole: str) -> None:
-        """Raise what is wrong with a spec, at the entries that are wrong by themselves.
+    def find_misfit(self, model: PyTree, items: Mapping[Any, Any], message: str) -> None:
+        """Raise for the entries of a spec that are wrong by themselves.
 
-        If it is none of them alone, as where leaves depend on one another in a cycle, at
-        the first that the message names.
+        If each alone is right, as where leaves depend on one another in a cycle, the
+        fault is that of the first entry that `message` names.
         """
         for path, item in items.items():
             alone, _ = apply_rules(model, {path: item})
@@ -187,9 +187,9 @@ class _Loading:
             except (ValueError, TypeError) as error:
                 self.faults["spec", path] = _without_headline(str(error), path)
         if not self.faults:
-            words = set(re.split(r"[\s,()']+", whole))
+            words = set(re.split(r"[\s,()']+", message))
             named = [path for path in items if path in words] or [*items]
-            self.faults["spec", named[0]] = _without_headline(whole, named[0])
+            self.faults["spec", named[0]] = _without_headline(message, named[0])
         self.raise_faults()
 
     def where(self, *keys: str) -> str:
@@ -201,16 +201,16 @@ class _Loading:
         places = sorted(self.faults, key=lambda keys: lines.get(keys, 0))
         raise_all(
             f"load_spec: {self.file} is no spec of this model",
-            (f"{_place(keys, lines)}: {self.faults[keys]}" for keys in places),
+            (f"{_line_and_path(keys, lines)}: {self.faults[keys]}" for keys in places),
         )
 
 
 def _without_headline(message: str, path: str) -> str:
-    """The faults that an error lists, without what stands before them anyway."""
+    """The faults that an error lists, without its headline and the path."""
     _, *faults = message.split("\n  - ")
     return "; ".join(fault.removeprefix(f"at '{path}': ") for fault in faults) or message
 
 
-def _place(keys: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
+def _line_and_path(keys: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
     line = f"line {lines[keys]}" if keys in lines else "a line"
     return f"{line}, at '{keys[1]}'" if keys[0] == "spec" and len(keys) > 1 else line

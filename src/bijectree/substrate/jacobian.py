@@ -69,7 +69,7 @@ class Linearised:
         """Numbers of one event in the model."""
         return self.model.shape[2]
 
-    def place(self, point: int) -> str:
+    def describe_point(self, point: int) -> str:
         """A point in words."""
         if point in self.names:
             return self.names[point]
