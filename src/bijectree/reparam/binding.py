@@ -119,19 +119,19 @@ class _Binding:
 
     def assign(self, groups: list[tuple[Any, list[int]]]) -> None:
         """Put the spec's leaves at the model's."""
-        joints: dict[int, Joint] = {}
+        distinct: dict[int, Joint] = {}
         for item, positions in groups:
             inexact = [i for i in positions if is_inexact(self.leaves[i])]
             if not inexact and item is not None and item is not frozen:
                 self._covers_nothing(item, positions)
             if isinstance(item, Joint):
-                joints[id(item)] = item
+                distinct[id(item)] = item
                 self.joints.setdefault(id(item), []).extend(inexact)
             if not isinstance(item, Joint) or not item.over:
                 for i in inexact:
                     self.items[i] = item
         # A joint with `over` has the leaves that it names, wherever it stands.
-        for joint in joints.values():
+        for joint in distinct.values():
             if joint.over:
                 self._assign_over(joint)
 
