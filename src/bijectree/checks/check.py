@@ -185,7 +185,7 @@ def _check_map(
             f"value, which {'maps' if inside else 'does not map'} back to itself from a "
             "finite free value"
         )
-    check_dtypes(kind, numbers, bijector, findings)
+    check_dtypes(kind, numbers, findings)
     if inside:
         # The free value is copied, so that TFP's cache does not hand back the leaf.
         back, log_det = jax.device_get(

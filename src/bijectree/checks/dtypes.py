@@ -14,9 +14,7 @@ from ..trees import short
 from .report import Findings
 
 
-def check_dtypes(
-    kind: Kind, numbers: tuple[Any, ...], bijector: Any, findings: Findings
-) -> None:
+def check_dtypes(kind: Kind, numbers: tuple[Any, ...], findings: Findings) -> None:
     """Note where a bijector changes the dtype of its argument."""
     own = f"a {kind.dtype} leaf"
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)

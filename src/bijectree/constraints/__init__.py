@@ -30,11 +30,10 @@ from .ranges import Range
 from .sets import SetTag, Support
 from .simplex import Simplex, simplex
 from .simplexes import simplexes
-from .support import Knowledge, interval_of, knowledge_of, support
+from .support import interval_of, knowledge_of, support
 from .verdict import Verdict, is_augmented, judge, judge_precision
 from .verification import (
     MOST_COORDINATES,
-    MOST_ENTRIES,
     differentiable,
     verdict_of_error,
     verify,

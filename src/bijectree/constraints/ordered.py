@@ -32,7 +32,7 @@ def _cumulate(steps: Array) -> Array:
 
 
 class _Increasing(_AlongAxis):
-    """Common to maps along one axis onto vectors of as many entries."""
+    """A base of maps along one axis onto vectors of as many entries."""
 
     def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
         rest, size = free_shape[:-1], free_shape[-1]

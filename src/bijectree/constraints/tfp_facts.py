@@ -129,14 +129,14 @@ def _root(bijector: Any, xp: Any, y: Any) -> Any:
 
 
 def _domain_of_power_transform(bijector: Any) -> Range:
-    """Where 1 + c x is positive."""
+    """The interval in which 1 + c x is positive."""
     power = float(bijector.power)
     end = -1 / power if power else 0.0
     return Range(end if power > 0 else -math.inf, end if power < 0 else math.inf)
 
 
 def _domain_of_extreme_value(bijector: Any) -> Range:
-    """Where 1 + c (x − loc) / scale is positive."""
+    """The interval in which 1 + c (x − loc) / scale is positive."""
     c = number_of(bijector.concentration)
     if not isinstance(c, np.ndarray):
         return Range(math.nan, math.nan)

@@ -24,7 +24,7 @@ from ..priors import (
     sample_in_numpy,
 )
 from ..reparam import Reparam, Row
-from .prior_terms import PriorPlan, Term
+from .prior_terms import PriorPlan
 
 _FUNCTION = "a prior that is a function of the model"
 # Priors that count as many densities as the sets have dimensions.
@@ -62,11 +62,11 @@ def warn_of_doubts(
         seen.add(key)
         recipe, own = priors.recipes[term.slot], numbers[term.slot]
         prior = build(recipe, own)
-        found = _too_many_densities(reparam, term, row, prior) or _unordered(
-            reparam, term, row, prior
+        found = _too_many_densities(reparam, row, prior) or _unordered(
+            reparam, row, prior
         )
         if not found and term.coordinate is None and may_outgrow(prior):
-            found = _lost_mass(reparam, term, row, recipe, own)
+            found = _lost_mass(reparam, row, recipe, own)
         if found:
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' {found}",
@@ -74,7 +74,7 @@ def warn_of_doubts(
             )
 
 
-def _too_many_densities(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
+def _too_many_densities(reparam: Reparam, row: Row, prior: Any) -> str:
     """What to say of a prior that counts more densities than its leaf has dimensions."""
     if row.function is not None:
         return ""
@@ -114,7 +114,7 @@ def _dimensions(bijector: Any, row: Row) -> int | None:
     return math.prod(row.shape) if tag is SetTag.ANGLES else free
 
 
-def _unordered(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
+def _unordered(reparam: Reparam, row: Row, prior: Any) -> str:
     """What to say of a density of numbers in any order where the leaf's increase."""
     if row.function is not None:
         return ""
@@ -142,9 +142,7 @@ def _unordered(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
     return text
 
 
-def _lost_mass(
-    reparam: Reparam, term: Term, row: Row, recipe: Any, numbers: tuple[Any, ...]
-) -> str:
+def _lost_mass(reparam: Reparam, row: Row, recipe: Any, numbers: tuple[Any, ...]) -> str:
     """What to say of a prior with mass where the leaf's dtype has no numbers."""
     if row.function is not None:
         return ""

@@ -44,7 +44,7 @@ class Function(eqx.Module):
         return priors.put_together(self.structure.treedef.unflatten(leaves))
 
 
-def _check_arguments(reparam: Any, log_likelihood: Any, prior: Any) -> None:
+def _check_arguments(reparam: Any, log_likelihood: Any) -> None:
     """Raise if an argument of a Posterior is meant for another one.
 
     Raises:

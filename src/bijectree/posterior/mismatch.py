@@ -75,7 +75,7 @@ def warn_mismatch(
 
 
 def _support_of_leaf(reparam: Reparam, row: Row, leaves: list[Any]) -> Support | None:
-    """What the bijector of a leaf maps onto; `None` where it is one of several leaves."""
+    """The set that a leaf's bijector maps onto; `None` if it is one of several leaves."""
     if row.owner is not None or row.members:
         return None
     if row.kind is None:

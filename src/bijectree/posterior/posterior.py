@@ -98,7 +98,7 @@ class Posterior(eqx.Module):
         *,
         verify: bool = True,
     ):
-        _check_arguments(reparam, log_likelihood, prior)
+        _check_arguments(reparam, log_likelihood)
         self.reparam = reparam
         self._log_likelihood = None
         if log_likelihood is not None:

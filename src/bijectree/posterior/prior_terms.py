@@ -176,7 +176,7 @@ def _own_bijector(row: Row, bound: Bound) -> Any:
 
 
 def _stand_in(row: Row) -> Any:
-    """What a message should say of a leaf of which only the row is known."""
+    """A leaf's shape and dtype, or its static value, from its row."""
     if row.dtype is not None:
         return jax.ShapeDtypeStruct(row.shape, row.dtype)
     return None if row.value is None else row.value.value

@@ -160,7 +160,7 @@ def _logits(d: Any) -> Any:
 _CONCENTRATIONS = _beta, _attributes("concentration1", "concentration0")
 _LOC_AND_SCALE = _attributes("loc", "scale")
 
-# By library and class: the density, and its parameters from an instance.
+# The density of each class, by library and name, and its parameters from an instance.
 _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
     **{
         ("tensorflow_probability", name): density

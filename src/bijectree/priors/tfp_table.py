@@ -199,7 +199,7 @@ _group(_sinh_arcsinh, "SinhArcsinh")
 
 
 def _markov_chain(prior: Any) -> tfb.Bijector:
-    """What TFP proposes; its states are those of the first, which must have a density."""
+    """The bijector that TFP proposes, if the first state has a density."""
     bijector_for(prior.initial_state_prior)
     return _default(prior)
 

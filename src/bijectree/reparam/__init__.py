@@ -15,7 +15,7 @@ from .from_dynamax import from_dynamax
 from .from_paramax import from_paramax
 from .leaves import free_leaves, held_leaves, model_leaves, same_array, tie_fault
 from .location_scale import LocationScale, location_scale
-from .masked import Picked, masked
+from .masked import masked
 from .outside import SupportError
 from .plan import Plan, Row, owner
 from .reparam import Reparam, of_bound

@@ -313,7 +313,7 @@ class _Binding:
         return structure, shapes
 
     def _slot(self, item: Any) -> int:
-        """Where the numbers of a bijector or function are kept."""
+        """The slot of a bijector or function, in which its numbers are kept."""
         slot = self.slots.setdefault(id(item), len(self.parts))
         if slot == len(self.parts):
             self.parts.append(split(item))

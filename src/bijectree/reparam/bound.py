@@ -206,7 +206,7 @@ class Bound:
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
-        """What `substrate` needs to map a row at a float dtype."""
+        """The kind and the numbers of a row's map at a float dtype."""
         assert row.kind is not None
         numbers = self.numbers[row.slot]
         if row.function is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclasses.dataclass
 class Writing:
-    """What is gathered while a spec is written.
+    """The state of writing a spec.
 
     Attributes:
         given: what the caller gives, by name.
@@ -47,7 +47,7 @@ class Writing:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a spec is read with.
+    """The state of reading a spec.
 
     Attributes:
         given: what the caller gives, by name.

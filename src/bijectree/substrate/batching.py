@@ -196,7 +196,7 @@ def _stacked(
     these: list[int],
     columns: Sequence[Column],
 ) -> Any:
-    """What a function gives, with an axis for the leaves in front."""
+    """The results of a function, with an axis for the leaves in front."""
     of_one = all(n is numbers[0] for n in numbers)
     shared = numbers[0]
     if not of_one:

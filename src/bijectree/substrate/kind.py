@@ -48,5 +48,5 @@ class Kind(HashedOnce):
 
     @functools.cached_property
     def programs(self) -> dict[Any, Any]:
-        """What is compiled for an opaque bijector alone, by the function."""
+        """Compiled functions that an opaque bijector keeps, by the function."""
         return {}

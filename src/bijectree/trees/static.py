@@ -1,4 +1,4 @@
-"""What is no array, as a part of a structure: compared by value, and pickled."""
+"""Parts of a structure that are no arrays: compared by value, hashed and pickled."""
 
 import dataclasses
 import functools
