@@ -41,14 +41,14 @@ class _Correlation(_SquareFromTriangle):
 
     has_diagonal = False
 
-    def _places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rows_and_columns(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """The row and the column of each free coordinate, row by row."""
         return np.tril_indices(size, -1)
 
     def _parts(self, free: Array) -> tuple[Array, Array, Array]:
         """The partial correlations and the log-remainders as matrices; log cosh y."""
         size = self._size(free.shape[-1])
-        index = _index(*self._places(size), (size, size))
+        index = _index(*self._rows_and_columns(size), (size, size))
         tanh, log_cosh, _ = hyperbolic(free)
         # The sum over l < j: the terms are shifted first, since subtracting the last one
         # from the sum over l ≤ j would cancel.
@@ -74,8 +74,8 @@ class _Correlation(_SquareFromTriangle):
         )
         zero = jnp.zeros_like(factor[..., :1])
         after = jnp.concatenate([norm[..., 1:], zero], axis=-1)
-        places = self._places(factor.shape[-1])
-        return jnp.arcsinh(_entries(factor, *places) / _entries(after, *places))
+        indices = self._rows_and_columns(factor.shape[-1])
+        return jnp.arcsinh(_entries(factor, *indices) / _entries(after, *indices))
 
 
 @known(MapOntoSet(lambda b: sets.CORR_CHOLESKY))
@@ -90,7 +90,7 @@ class CorrCholesky(_Correlation):
         tanh, log_remainder, log_cosh = self._parts(x)
         size = tanh.shape[-1]
         eye = jnp.eye(size, dtype=x.dtype)
-        rows, columns = self._places(size)
+        rows, columns = self._rows_and_columns(size)
         weight = jnp.asarray(-(rows - columns + 1.0), x.dtype)
         log_det = jnp.sum(weight * log_cosh, axis=-1)
         return (tanh + eye) * jnp.exp(log_remainder), log_det
@@ -108,7 +108,7 @@ class CorrMatrix(_Correlation):
         parameters = dict(locals())
         super().__init__(parameters)
 
-    def _places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rows_and_columns(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         columns, rows = np.triu_indices(size, 1)
         return rows, columns
 
@@ -117,7 +117,7 @@ class CorrMatrix(_Correlation):
         size = tanh.shape[-1]
         eye = jnp.eye(size, dtype=x.dtype)
         matrix = _lower_times_transpose((tanh + eye) * jnp.exp(log_remainder))
-        _, columns = self._places(size)
+        _, columns = self._rows_and_columns(size)
         weight = jnp.asarray(columns - float(size), x.dtype)
         log_det = jnp.sum(weight * log_cosh, axis=-1)
         return jnp.where(eye == 1, eye, matrix), log_det

@@ -118,7 +118,7 @@ class OrderedWithin(_Increasing):
         value = number.like(x)
         if value.ndim == 0:
             return value
-        # The axes of the event that follow the vectors' own come before it when free.
+        # In the free array, the vectors' axis is the last one of the event.
         return jnp.expand_dims(value, -1)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:

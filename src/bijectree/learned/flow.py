@@ -113,7 +113,8 @@ def masked(weights: Weights, kind: str) -> Weights:
     """Weights without those by which a coordinate would depend on a later one."""
     width, dim = weights.hidden.shape[-2:]
     degree = _degrees(kind, dim)
-    # A hidden unit sees coordinates up to its degree; those of higher degree see it.
+    # A hidden unit has a degree too: coordinates up to that enter it, and it enters those
+    # of higher degree.
     unit = (
         degree[np.arange(width) % max(1, dim - 1)]
         if kind != "coupling"

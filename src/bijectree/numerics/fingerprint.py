@@ -44,7 +44,7 @@ def _scrambled(x: Array, start: int) -> Array:
     words = jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)
     # A float64 has two words, every narrower number one.
     each = words.size // max(x.size, 1)
-    order = jnp.uint32(start * each % 2**32) + _places(words.shape)
+    order = jnp.uint32(start * each % 2**32) + _row_major_order(words.shape)
     # The factors are 2³² over the golden ratio, then those of the end of MurmurHash3: a
     # single product and fold would send a change of sign, the highest bit, to one of four
     # differences.
@@ -54,7 +54,7 @@ def _scrambled(x: Array, start: int) -> Array:
     return words ^ (words >> jnp.uint32(16))
 
 
-def _places(shape: tuple[int, ...]) -> Array:
+def _row_major_order(shape: tuple[int, ...]) -> Array:
     """The place of each element in row-major order, computed without a copy."""
     order, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):

@@ -11,7 +11,7 @@ def gather(params: dict[str, Any], x: np.ndarray, indices: np.ndarray) -> np.nda
     """XLA's Gather: windows of an array, some of which may start outside."""
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     batch = indices.ndim - 1
-    places, inside = _places(
+    places, inside = _window_indices(
         x.shape,
         indices,
         numbers.start_index_map,
@@ -46,7 +46,7 @@ def scatter(
     order = [i for i in range(updates.ndim) if i not in numbers.update_window_dims]
     updates = np.transpose(updates, [*order, *numbers.update_window_dims])
     updates = updates.reshape(*indices.shape[:-1], *sizes)
-    places, inside = _places(
+    places, inside = _window_indices(
         x.shape,
         indices,
         numbers.scatter_dims_to_operand_dims,
@@ -66,7 +66,7 @@ def scatter(
     return result
 
 
-def _places(
+def _window_indices(
     shape: Sequence[int],
     indices: np.ndarray,
     moved: Sequence[int],

@@ -54,7 +54,7 @@ def _log_prob(
     recipe: Recipe, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
     # A derivative rule inside a third party's code runs when the derivative is taken,
-    # outside any context of ours; this one runs it within.
+    # outside any context of ours; the rule below runs it within one.
     @jax.custom_jvp
     def total(numbers: tuple[Any, ...], leaf: Array) -> Array:
         return jnp.sum(log_probs(recipe, dtype, numbers, leaf)).astype(dtype)

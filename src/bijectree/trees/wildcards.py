@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .paths import nearest
 
-# A wildcard and what it stands for.
+# A wildcard, `*` or `**`, and the text that it stands for.
 Star = tuple[str, str]
 
 
