@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..substrate import Number, Recipe, fused, standard_promotion, tfb
+from ..substrate import Number, Recipe, cast_numbers, fused, standard_promotion, tfb
 
 
 def _no_fault(transform: Any) -> str:
@@ -88,12 +88,8 @@ class Foreign(tfb.AutoCompositeTensorBijector):
 
     def transform(self, dtype: Any) -> Any:
         """The transform, with numbers of a dtype."""
-        numbers = (jnp.asarray(number.value) for number in self.numbers)
-        real = (
-            n if jnp.issubdtype(n.dtype, jnp.complexfloating) else n.astype(dtype)
-            for n in numbers
-        )
-        return self.recipe.build(tuple(real))
+        numbers = tuple(number.value for number in self.numbers)
+        return self.recipe.build(cast_numbers(numbers, dtype))
 
     def forward_and_log_dets(self, x: Array) -> tuple[Array, Array]:
         """Images, and one log-det an event."""

@@ -17,9 +17,9 @@ import numpy as np
 from .. import substrate
 from ..constraints import SetTag, support
 from ..priors import (
-    bijector_for,
     build,
     has_traced_numbers,
+    known_bijector,
     may_outgrow,
     sample_in_numpy,
 )
@@ -79,7 +79,7 @@ def _too_many_densities(reparam: Reparam, row: Row, prior: Any) -> str:
     if row.function is not None:
         return ""
     bijector = reparam.bound.bijector(row, ())
-    own, of_leaf = _dimensions(_chart(prior), row), _dimensions(bijector, row)
+    own, of_leaf = _dimensions(known_bijector(prior), row), _dimensions(bijector, row)
     if own is None or of_leaf is None or own <= of_leaf:
         return ""
     tag = support(bijector).tag
@@ -89,13 +89,6 @@ def _too_many_densities(reparam: Reparam, row: Row, prior: Any) -> str:
         "prior is itself unknown, it is found too small. Use "
         f"{_INSTEAD.get(tag, _FUNCTION)}"
     )
-
-
-def _chart(prior: Any) -> Any:
-    try:
-        return bijector_for(prior)
-    except (TypeError, ValueError):
-        return None
 
 
 def _dimensions(bijector: Any, row: Row) -> int | None:
@@ -119,7 +112,7 @@ def _unordered(reparam: Reparam, row: Row, prior: Any) -> str:
     if row.function is not None:
         return ""
     own = support(reparam.bound.bijector(row, ()))
-    chart = _chart(prior)
+    chart = known_bijector(prior)
     if own.tag is not SetTag.INCREASING or chart is None:
         return ""
     expected = support(chart)

@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from ..constraints import SetTag, Support, real, support
-from ..priors import bijector_for, build, counted_inside, has_traced_numbers
+from ..priors import build, counted_inside, has_traced_numbers, known_bijector
 from ..reparam import Reparam, Row, held_leaves
 from .prior_terms import PriorPlan
 
@@ -49,10 +49,10 @@ def warn_mismatch(
             continue
         seen.add(key)
         prior = build(priors.recipes[term.slot], numbers[term.slot])
-        try:
-            expected = support(bijector_for(prior))
-        except (TypeError, ValueError):  # its support is not known
+        chart = known_bijector(prior)
+        if chart is None:
             continue
+        expected = support(chart)
         values = [(leaves, leaves[term.position]) for leaves in models]
         own = [_support_of_leaf(reparam, row, leaves) for leaves, _ in values]
         if row.picked is None:

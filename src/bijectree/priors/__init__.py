@@ -24,7 +24,7 @@ from .distribution import (
 )
 from .facts import has_traced_numbers, may_outgrow
 from .fit import at_raw_number, leaf_of_prior, misfit, refuse
-from .lookup import bijector_for, register
+from .lookup import bijector_for, known_bijector, register
 from .spec_from_prior import spec_from_prior
 from .spelled_out import put_together, spell_out
 from .verification import why_wrong

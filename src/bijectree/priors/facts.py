@@ -124,7 +124,8 @@ def is_proven(distribution: Any) -> bool:
     if library == "tensorflow_probability" and transformed:
         return is_proven(distribution.distribution) and _is_proven_map(distribution)
     if key == ("numpyro", "TransformedDistribution"):
-        return is_proven(distribution.base_dist) and _has_known_image(distribution)
+        known = lookup.known_bijector(distribution) is not None
+        return is_proven(distribution.base_dist) and known
     return False
 
 
@@ -135,23 +136,15 @@ def made_of(distribution: Any) -> list[Any]:
 
 def _is_proven_map(distribution: Any) -> bool:
     """Whether the log-det of TFP's bijector is known to be right for what it maps."""
-    try:
-        given = support(lookup.bijector_for(distribution.distribution))
-    except (TypeError, ValueError):
+    chart = lookup.known_bijector(distribution.distribution)
+    if chart is None:
         return False
+    given = support(chart)
     # On sets with fewer dimensions than entries, TFP's log-dets count all entries.
     unmoved = type(distribution.bijector) in (tfb.Identity, tfb.Shift)
     known = given.tag not in (SetTag.ANGLES, SetTag.UNKNOWN)
     proven = knowledge_of(distribution.bijector, given).proven
     return (given.solid or unmoved) and known and proven
-
-
-def _has_known_image(distribution: Any) -> bool:
-    try:
-        lookup.bijector_for(distribution)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def wrong_by_value(distribution: Any) -> str:
@@ -170,10 +163,8 @@ def wrong_by_value(distribution: Any) -> str:
             )
     if (library, name) == ("numpyro", "FoldedDistribution"):
         base = distribution.base_dist
-        try:
-            span = interval_of(lookup.bijector_for(base))
-        except (TypeError, ValueError):
-            span = None
+        chart = lookup.known_bijector(base)
+        span = None if chart is None else interval_of(chart)
         if span is None or not span.everything:
             return (
                 "it adds the densities of x and −x, and that of its base distribution, "

@@ -139,6 +139,14 @@ class NoDensityError(ValueError):
     """A distribution has no density over a continuous leaf, or gives another one."""
 
 
+def known_bijector(prior: Any) -> tfb.Bijector | None:
+    """The bijector onto the support of a distribution; `None` if it is not known."""
+    try:
+        return bijector_for(prior)
+    except (TypeError, ValueError):
+        return None
+
+
 def why_no_density(prior: Any) -> str:
     """Why `log_prob` is no density over a continuous leaf; "" if it is, or may be."""
     try:

@@ -32,7 +32,6 @@ _MONOTONE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "PowerTransform": lambda t, xp, x: _power(xp, x, t.exponent),
 }
 
-
 _INVERSE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "IdentityTransform": lambda t, xp, y: y,
     "AffineTransform": lambda t, xp, y: (y - t.loc) / t.scale,
@@ -41,7 +40,6 @@ _INVERSE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "SoftplusTransform": lambda t, xp, y: y + xp.log(-xp.expm1(-y)),
     "PowerTransform": lambda t, xp, y: _power(xp, y, 1 / t.exponent),
 }
-
 
 # Transforms from their whole domain onto their whole codomain; their log-dets, and those
 # of their inverses, are of minimal coordinates.

@@ -22,7 +22,7 @@ from ..substrate import Recipe, tfb
 from . import facts
 from .composed import onto
 from .distribution import ERRORS, build, name, sample_in_numpy, sample_shape, split
-from .lookup import bijector_for, is_registered
+from .lookup import bijector_for, is_registered, known_bijector
 from .mass import POINTS, mass
 
 _DRAWS = 1000
@@ -82,10 +82,8 @@ def _why_wrong(
 ) -> str:
     with jax.enable_x64(True), substrate.exactly():
         distribution = build(recipe, numbers, _WIDE)
-        try:
-            chart = bijector_for(distribution)
-        except (TypeError, ValueError):
-            pass  # its support is not known
+        own = known_bijector(distribution)
+        chart = chart if own is None else own
         prior = _Prior(recipe, numbers, distribution, chart)
         try:
             return _fault(prior)

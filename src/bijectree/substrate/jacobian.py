@@ -218,8 +218,8 @@ def _differentiate(
     there = _traced(pair, points[0], tangents)
     forth = [run_in_numpy(there, x, tangents) for x in points]
     try:
-        # The sum makes another array than `forward` gave, for which TFP's cache would hand
-        # back the free value.
+        # The sum makes another array than `forward` gave: for that one, TFP's cache would
+        # hand back the free value.
         inverse = jax.make_jaxpr(lambda y: back(y + 0))(forth[0][0])
     except NotImplementedError:  # a map that only goes forward
         inverse = None

@@ -116,7 +116,7 @@ class Paths:
         pairs, self.treedef = jtu.tree_flatten_with_path(model)
         self.paths = [path_string(path) for path, _ in pairs]
         self.leaves = [leaf for _, leaf in pairs]
-        # The leaves below each node, by the node's path; "" is the root, and leaves count.
+        # The leaves below each node by the node's path; the root ("") and leaves count.
         self.below: dict[str, list[int]] = {"": list(range(len(pairs)))}
         for position, (path, _) in enumerate(pairs):
             for depth in range(1, len(path) + 1):
