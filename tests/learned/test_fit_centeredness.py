@@ -76,7 +76,8 @@ def test_an_element_of_which_the_draws_say_nothing_keeps_its_own():
     theta = scale * eta
     theta[..., 1] = np.nan
     scale[1, 3, 2] = 0.0
-    found = _least_divergent(theta, np.zeros_like(theta), scale, np.array([0.5, 0.3, 0.4]))
+    given = np.array([0.5, 0.3, 0.4])
+    found = _least_divergent(theta, np.zeros_like(theta), scale, given)
     np.testing.assert_array_equal(found, [0.0, 0.3, 0.4])
 
 
