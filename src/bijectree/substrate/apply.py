@@ -25,9 +25,9 @@ def cast_numbers(numbers: tuple[Any, ...], dtype: Any) -> tuple[Array, ...]:
 
 
 def _cast_to_own_dtype(bijector: Any, x: Array) -> Array:
-    """Cast values to the dtype of a bijector, if it has one.
+    """Cast values to the dtype of a bijector, if it still has one.
 
-    It has one where TFP keeps numbers as Python lists, which `cast_numbers` cannot reach.
+    `cast_numbers` does not reach numbers that TFP keeps as Python lists.
     """
     dtype = bijector.dtype
     if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
