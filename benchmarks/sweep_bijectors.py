@@ -8,11 +8,9 @@ minimal coordinates is the log-det, and the inverse comes back. The programs are
 JAX and run by NumPy.
 """
 
-import argparse
 import dataclasses
 import importlib.metadata
 import inspect
-import pathlib
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -27,8 +25,8 @@ from bijectree import tfb
 from bijectree.numerics import run_in_numpy
 
 from ._bijectors_of_tfp import CASES
+from ._pages import plain, write_page
 
-HERE = pathlib.Path(__file__).parent
 SHAPES = ((), (1,), (3,), (2, 3), (3, 3), (2, 3, 3), (0,), (0, 3, 3))
 PRECISIONS = (np.float32, np.float64)
 # Another seed than that of the package's own verification.
@@ -238,7 +236,7 @@ def as_table(found: dict[tuple[str, tuple[int, ...], str], Found]) -> str:
             "",
             "## Reasons",
             "",
-            *(f"{number}. {_plain(why)}" for why, number in reasons.items()),
+            *(f"{number}. {plain(why)}" for why, number in reasons.items()),
             "",
             "## Left out",
             "",
@@ -251,22 +249,9 @@ def as_table(found: dict[tuple[str, tuple[int, ...], str], Found]) -> str:
 _VERDICTS = ("right", "refused", "WRONG")
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "\\<")
-
-
 def main() -> None:
     """Sweep, and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep_bijectors")
-    parser.add_argument("--output", type=pathlib.Path, default=HERE)
-    output = parser.parse_args().output / "sweep_bijectors.md"
-    found = sweep()
-    output.write_text(as_table(found))
-    wrong = {key: f.why for key, f in found.items() if f.verdict == "WRONG"}
-    print(f"{output}: {len(found)} leaves, {len(wrong)} wrong")
-    for key, why in wrong.items():
-        print(key, why)
+    write_page("sweep_bijectors", sweep, as_table)
 
 
 if __name__ == "__main__":

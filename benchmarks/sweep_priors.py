@@ -9,13 +9,11 @@ density: with q another distribution over free coordinates, narrower than the dr
 mean of q/p over draws of p is 1. distrax is left out where it is not installed.
 """
 
-import argparse
 import dataclasses
 import importlib.metadata
 import importlib.util
 import inspect
 import math
-import pathlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -29,10 +27,10 @@ from bijectree import tfd
 from bijectree.numerics import run_in_numpy
 from bijectree.priors import sample_in_numpy, split
 
+from ._pages import plain, write_page
 from ._priors_of_others import NUMPYRO, distrax_cases
 from ._priors_of_tfp import TFP
 
-HERE = pathlib.Path(__file__).parent
 PRECISIONS = (np.float32, np.float64)
 _DRAWS = 4000
 # Of an integral by quadrature, as the package promises; of a mean over draws, beside five
@@ -269,7 +267,7 @@ def as_table(found: dict[tuple[str, str, str], Found]) -> str:
     for library, name in dict.fromkeys(key[:2] for key in found):
         ones = [found[library, name, dtype] for dtype in dtypes]
         verdicts = list(dict.fromkeys(one.verdict for one in ones))
-        words = list(dict.fromkeys(_plain(one.why or one.how) for one in ones))
+        words = list(dict.fromkeys(plain(one.why or one.how) for one in ones))
         rows.append(
             f"| {library} | {name} | {' / '.join(verdicts)} | {' / '.join(words)} |"
         )
@@ -292,22 +290,9 @@ def as_table(found: dict[tuple[str, str, str], Found]) -> str:
     )
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "\\<")
-
-
 def main() -> None:
     """Sweep, and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep_priors")
-    parser.add_argument("--output", type=pathlib.Path, default=HERE)
-    output = parser.parse_args().output / "sweep_priors.md"
-    found = sweep()
-    output.write_text(as_table(found))
-    wrong = {key: f.why for key, f in found.items() if f.verdict == "WRONG"}
-    print(f"{output}: {len(found)} leaves, {len(wrong)} wrong")
-    for key, why in wrong.items():
-        print(key, why)
+    write_page("sweep_priors", sweep, as_table)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""The tour: what `python -m bijectree` prints, and the picture that it draws."""
+
 import io
 import os
 import re

@@ -1,3 +1,5 @@
+"""The package as it is installed: version, public names, types, extras, README."""
+
 import importlib.metadata
 import importlib.resources
 import re

@@ -13,6 +13,23 @@ import bijectree as bt
 from bijectree import tfb
 
 
+def of_each_sort() -> tuple[Any, Any]:
+    """A model and a spec with a dependent, a joint and a tied leaf."""
+    model = {
+        "alpha": jnp.array(0.3),
+        "beta": jnp.array(0.4),
+        "knots": {"x": jnp.array(1.0), "y": jnp.array([2.0, 3.0])},
+        "twin": jnp.array(0.3),
+    }
+    spec = {
+        "alpha": tfb.Sigmoid(),
+        "beta": bt.dependent(below, on="alpha"),
+        "knots": bt.joint(tfb.Ascending()),
+        "twin": bt.tied("alpha"),
+    }
+    return model, spec
+
+
 def below(model: Any) -> Any:
     """Numbers between 0 and 1 - alpha."""
     return bt.interval(0.0, 1.0 - model["alpha"])

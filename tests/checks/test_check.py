@@ -1,3 +1,5 @@
+"""`check`: right bijectors pass, each kind of fault is caught."""
+
 import dataclasses
 import functools
 
@@ -5,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import together
 from rich.console import Console
 
 import bijectree as bt
@@ -402,18 +405,7 @@ def test_models_without_free_leaves():
 
 
 def test_joint_dependent_tied_and_then():
-    model = {
-        "alpha": jnp.array(0.3),
-        "beta": jnp.array(0.4),
-        "knots": {"x": jnp.array(1.0), "y": jnp.array([2.0, 3.0])},
-        "twin": jnp.array(0.3),
-    }
-    spec = {
-        "alpha": tfb.Sigmoid(),
-        "beta": bt.dependent(lambda m: bt.interval(0.0, 1 - m["alpha"]), on=("alpha",)),
-        "knots": bt.joint(tfb.Ascending()),
-        "twin": bt.tied("alpha"),
-    }
+    model, spec = together.of_each_sort()
     reparam = bt.Reparam(model, spec)
     bt.check(reparam, model).raise_if_failed()
     report = bt.check(reparam, {**model, "twin": jnp.array(0.2), "beta": jnp.array(0.8)})

@@ -1,3 +1,5 @@
+"""Maps of single elements, ours and TFP's, against 60 digits."""
+
 import pickle
 
 import equinox as eqx

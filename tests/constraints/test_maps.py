@@ -1,3 +1,5 @@
+"""The maps of all constraints: the law, Stan's values, integrals and extremes."""
+
 import json
 import math
 from pathlib import Path

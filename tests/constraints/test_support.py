@@ -1,3 +1,5 @@
+"""`support`: the set of a bijector in words, as a predicate and by its tag."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -13,7 +13,7 @@ import pytest
 from optimizing import assert_same_bits
 
 import bijectree as bt
-from bijectree.optimizer.reparameterize import made
+from bijectree.optimizer.reparameterize import recent_optimizers
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
 
@@ -305,7 +305,7 @@ def test_a_state_from_elsewhere_takes_the_optimizer():
     old, new = (bt.Reparam(params, spec(s)) for s in (bt.frozen, bt.positive()))
     state = bt.reparameterize(inner, old).init(params)
     state = pickle.loads(pickle.dumps(jax.tree.map(np.asarray, state)))
-    made.clear()
+    recent_optimizers.clear()
     with pytest.raises(ValueError, match="has not made an optimizer .* give the inner"):
         bt.carry(state, old, new, params)
     carried = bt.carry(state, old, new, params, optimizer=inner)

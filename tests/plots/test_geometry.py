@@ -1,3 +1,5 @@
+"""`plot_geometry`."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""`plot_prior`."""
+
 import sys
 
 import jax.numpy as jnp

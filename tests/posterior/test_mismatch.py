@@ -1,3 +1,5 @@
+"""Bijectors that leave the support of a prior are warned of, others are not."""
+
 import jax.numpy as jnp
 import numpyro.distributions as nd
 import pytest

@@ -1,4 +1,4 @@
-"""None"""
+"""The bijector that goes with a distribution or a constraint: onto its whole support."""
 
 import jax
 import jax.numpy as jnp

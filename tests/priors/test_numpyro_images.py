@@ -1,3 +1,5 @@
+"""The sets that NumPyro's transforms map other sets onto."""
+
 import numpyro.distributions as nd
 import pytest
 from numpyro.distributions import transforms as nt

@@ -1,7 +1,10 @@
+"""`summary`."""
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
+import together
 
 import bijectree as bt
 from bijectree import tfb
@@ -50,18 +53,7 @@ def test_is_plain_and_the_same_in_any_terminal(monkeypatch):
 
 
 def test_of_joint_dependent_and_tied_leaves():
-    model = {
-        "alpha": jnp.array(0.3),
-        "beta": jnp.array(0.4),
-        "knots": {"x": jnp.array(1.0), "y": jnp.array([2.0, 3.0])},
-        "twin": jnp.array(0.3),
-    }
-    spec = {
-        "alpha": tfb.Sigmoid(),
-        "beta": bt.dependent(lambda m: bt.interval(0.0, 1 - m["alpha"]), on=("alpha",)),
-        "knots": bt.joint(tfb.Ascending()),
-        "twin": bt.tied("alpha"),
-    }
+    model, spec = together.of_each_sort()
     text = bt.summary(bt.Reparam(model, spec), model)
     assert "dependent on alpha" in text
     assert "between 0 and 0.7" in text

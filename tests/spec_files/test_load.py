@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bijectree as bt
-from bijectree.spec_files.files import beside
+from bijectree.spec_files.files import arrays_path
 
 MODEL = {
     "count": 3,
@@ -351,9 +351,9 @@ def saved(folder: Path, value: np.ndarray) -> tuple[str, bytes]:
     """The text and the arrays of a file, which are then taken away."""
     path = folder / "other.toml"
     bt.save_spec(path, {"mix": bt.affine(value, 1.0)})
-    text, arrays = path.read_text(), beside(path).read_bytes()
+    text, arrays = path.read_text(), arrays_path(path).read_bytes()
     path.unlink()
-    beside(path).unlink()
+    arrays_path(path).unlink()
     return text, arrays
 
 
@@ -404,7 +404,7 @@ WIDE = np.linspace(0.0, 1.0, 20)
 def test_broken_arrays(make, where, what, tmp_path):
     text, arrays = saved(tmp_path, WIDE)
     text, arrays = make(text, arrays)
-    place = beside(tmp_path / "spec.toml")
+    place = arrays_path(tmp_path / "spec.toml")
     if isinstance(arrays, bytes):
         place.write_bytes(arrays)
     elif arrays == "objects":

@@ -10,10 +10,10 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .. import substrate
-from ..constraints import is_augmented, support
+from ..constraints import is_augmented, support, verdict_of_error
 from ..reparam import Reparam, Row, model_leaves, same_array, tie_fault
 from ..substrate import CALL_ERRORS, Kind
-from ..trees import StaticLeaf, at_hand, describe, raise_all, short
+from ..trees import StaticLeaf, describe, gather, raise_all, short
 from .dtypes import check_dtypes
 from .log_det import check_log_det
 from .report import Findings, LeafReport, Report
@@ -74,7 +74,7 @@ def check(reparam: Reparam, model: PyTree) -> Report:
             if isinstance(x, (Tracer, jax.ShapeDtypeStruct))
         ),
     )
-    leaves = at_hand(leaves)
+    leaves = gather(leaves)
     rows = [_check_row(reparam, i, row, leaves) for i, row in enumerate(plan.rows)]
     return Report((*rows, *_check_outer(reparam, leaves)))
 
@@ -94,22 +94,22 @@ def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> Lea
     try:
         if row.role == "tied":
             source = reparam.bound.plan.rows[row.on[0]]
-            fault = tie_fault(row, source, reparam.bound.follow(row, leaves), leaf)
+            fault = tie_fault(row, source, reparam.bound.tied_value(row, leaves), leaf)
             findings.failures += [fault] if fault else []
         elif row.role != "free":
-            _held(row, leaf, reparam.bound.held[i], findings)
+            _check_held(row, leaf, reparam.bound.held[i], findings)
         elif row.owner is None and row.kind is None:
-            _identity(leaf, findings)
+            _check_identity(leaf, findings)
         elif row.owner is None:
             held = reparam.bound.held[i]
             if row.picked is not None and held is not None:
-                _held(row, row.picked.only_held(leaf, held), held, findings)
+                _check_held(row, row.picked.only_held(leaf, held), held, findings)
             bijector = reparam.bound.bijector(row, leaves)
             name = bijector.name
             y = reparam.bound.gather(i, row, leaves)
             _check_map(bijector, *reparam.bound.call(row, y.dtype, leaves), y, findings)
     except CALL_ERRORS as error:
-        findings.raised(name, error)
+        findings.add(verdict_of_error(name, error))
     return findings.report(row.path, leaf, name)
 
 
@@ -129,14 +129,14 @@ def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport
             _check_map(bijector, kind, numbers, vector, findings)
             vector = substrate.inverse(kind, numbers, vector)
         except CALL_ERRORS as error:
-            findings.raised(bijector.name, error)
+            findings.add(verdict_of_error(bijector.name, error))
         yield findings.report("(all free coordinates)", vector, bijector.name)
         if vector is None:
             return
 
 
-def _held(row: Row, leaf: Any, held: Any, findings: Findings) -> None:
-    """Has a leaf without coordinates the value that the Reparam was bound with?"""
+def _check_held(row: Row, leaf: Any, held: Any, findings: Findings) -> None:
+    """Check that a leaf without coordinates has the value that was bound."""
     if row.value is not None:
         same, held = row.value == StaticLeaf(leaf), row.value.value
     else:
@@ -148,7 +148,7 @@ def _held(row: Row, leaf: Any, held: Any, findings: Findings) -> None:
         )
 
 
-def _identity(leaf: Any, findings: Findings) -> None:
+def _check_identity(leaf: Any, findings: Findings) -> None:
     finite = np.isfinite(np.asarray(leaf))
     findings.cells["support"] = "ok" if finite.all() else "outside"
     if not finite.all():
@@ -185,9 +185,9 @@ def _check_map(
             f"value, which {'maps' if inside else 'does not map'} back to itself from a "
             "finite free value"
         )
-    check_dtypes(kind, numbers, bijector, findings)
+    check_dtypes(kind, numbers, findings)
     if inside:
-        # The array is another one, so TFP's cache does not hand back the leaf.
+        # The free value is copied, so that TFP's cache does not hand back the leaf.
         back, log_det = jax.device_get(
             substrate.forward_and_log_det(kind, numbers, free.copy())
         )
@@ -197,7 +197,7 @@ def _check_map(
                 f"the log-det is {log_det} at the model's own value, where the map is "
                 "singular"
             )
-        # Along a radius that the map forgets nothing changes.
+        # An augmented map forgets a radius, along which no leaf changes.
         if not is_augmented(bijector):
             check_room(kind, numbers, free, findings)
     check_log_det(

@@ -1,4 +1,4 @@
-"""Which dtypes a bijector gives by itself, without the engine's casts."""
+"""The dtypes that a bijector returns by itself, without the casts of `substrate`."""
 
 import contextlib
 import functools
@@ -14,15 +14,13 @@ from ..trees import short
 from .report import Findings
 
 
-def check_dtypes(
-    kind: Kind, numbers: tuple[Any, ...], bijector: Any, findings: Findings
-) -> None:
-    """Which dtypes the bijector gives by itself, without the engine's casts."""
+def check_dtypes(kind: Kind, numbers: tuple[Any, ...], findings: Findings) -> None:
+    """Note where a bijector changes the dtype of its argument."""
     own = f"a {kind.dtype} leaf"
     avals = tuple((jnp.shape(n), jnp.result_type(n)) for n in numbers)
     changed = {}
     for method in ("forward", "inverse"):
-        # With its numbers cast, what remains is the bijector's own doing.
+        # The numbers are cast, so a change of dtype is the bijector's own doing.
         with contextlib.suppress(*CALL_ERRORS):
             got = _result_dtype(kind, avals, method, kind.compute_dtype, cast=True)
             if got != kind.compute_dtype:
@@ -89,7 +87,7 @@ _known_result_dtype = functools.lru_cache(maxsize=4096)(_find_result_dtype)
 
 
 def _result_dtype(kind: Kind, *args: Any, cast: bool) -> np.dtype:
-    # No cache is to hold what is no JAX pytree, and may hold arrays.
+    # An opaque bijector, which may hold arrays, must not be kept alive by a cache.
     find = _find_result_dtype if kind.recipe.opaque else _known_result_dtype
     return find(kind, *args, cast=cast)
 

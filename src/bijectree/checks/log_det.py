@@ -14,7 +14,7 @@ from ..constraints import (
     Verdict,
     differentiable,
     judge,
-    judge_in_use,
+    judge_precision,
     verify,
 )
 from ..substrate import CALL_ERRORS, Kind, Linearised
@@ -24,7 +24,7 @@ from .report import Findings
 def _points(free: np.ndarray) -> np.ndarray:
     """The leaf's free value, then pairs about it and about 0.
 
-    The first is moved a little: at an exact 0 the derivative of `abs` is no good.
+    The leaf's value is moved a little: at an exact 0 JAX's derivative of `abs` is 0.
     """
     rng = np.random.default_rng(0)
     x = free.astype(np.float64)
@@ -35,10 +35,11 @@ def _points(free: np.ndarray) -> np.ndarray:
         for a, b in ((0.1, 1.0), (1.0, 3.0))
     )
     points = [x + nudge, x + near, x - near, small, -small, large, -large]
-    # Rounded to the leaf's dtype, so that each precision is asked at the same points.
+    # Points are rounded to the leaf's dtype, so that both precisions have the same ones.
     return np.stack(points).astype(free.dtype)
 
 
+# The positions, in `_points`, of the leaf's own value and of the first point near 0.
 _HERE, _SMALL = 0, 3
 
 
@@ -71,15 +72,15 @@ def check_log_det(
     verdict = judge(bijector, kind.event_ndims, found, near=_SMALL)
     findings.add(verdict)
     if not findings.failures and kind.compute_dtype != found.dtype:
-        in_use = Verdict(log_det=verdict.log_det)
+        precise = Verdict(log_det=verdict.log_det)
         for point in (_HERE, _SMALL):
             own = substrate.forward_and_log_det(kind, numbers, points[point])[1]
-            judge_in_use(found, point, float(own), kind.compute_dtype, in_use)
-        findings.add(in_use)
+            judge_precision(found, point, float(own), kind.compute_dtype, precise)
+        findings.add(precise)
 
 
 def _linearise(kind: Kind, numbers: tuple[Any, ...], points: np.ndarray) -> Linearised:
-    """In float64 if the bijector takes it, else in the precision it is used in."""
+    """Differentiate in float64 if the bijector takes it, else in its own precision."""
     try:
         with jax.enable_x64(True):
             wide = points.astype(np.float64)

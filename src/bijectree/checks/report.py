@@ -119,16 +119,11 @@ class Findings:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
-        """Take over what a judgement has found."""
+        """Add what a verdict says."""
         self.failures += verdict.failures
         self.notes += verdict.notes
         if verdict.log_det:
             self.cells["log_det"] = verdict.log_det
-
-    def raised(self, name: str, error: Exception) -> None:
-        """Note what a bijector raised as a failure."""
-        said = " ".join(str(error).split())
-        self.failures.append(f"{name} raised {type(error).__name__}: {said[:300]}")
 
     def report(self, path: str, leaf: Any, name: str) -> LeafReport:
         """What was found, as the row of a leaf."""

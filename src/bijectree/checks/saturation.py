@@ -15,7 +15,6 @@ from .report import Findings
 # Saturation is looked for this far from the leaf's free value.
 _FURTHEST = 1024.0
 
-
 # Events with more free coordinates, and leaves with more of their squares, take too long.
 _MOST_COORDINATES = 64
 _MOST_ENTRIES = 4_000_000
@@ -38,8 +37,8 @@ def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
         y = substrate.forward(kind, numbers, x.astype(kind.dtype))
         return y.reshape(events, y.size // events)
 
-    def one(place: Any) -> Any:
-        coordinate, step = place
+    def one(coordinate_and_step: Any) -> Any:
+        coordinate, step = coordinate_and_step
         axis = (jnp.arange(inputs) == coordinate).astype(wide.dtype)
         axis = jnp.broadcast_to(axis, (events, inputs)).reshape(wide.shape)
         here = wide + step * axis
@@ -49,14 +48,14 @@ def _alive(kind: Kind, numbers: tuple[Any, ...], free: Any, steps: Any) -> Any:
         y, beyond = image(here), image(there)
         return jnp.all(jnp.isfinite(y)) & jnp.all(jnp.any(y != beyond, axis=1))
 
-    places = jnp.meshgrid(jnp.arange(inputs), steps, indexing="ij")
-    flat = jax.lax.map(one, tuple(p.ravel() for p in places))
+    pairs = jnp.meshgrid(jnp.arange(inputs), steps, indexing="ij")
+    flat = jax.lax.map(one, tuple(x.ravel() for x in pairs))
     return flat.reshape(inputs, steps.size)
 
 
 def _compiled_once(kind: Kind) -> Any:
     """`jax.jit` for what runs once: the time to compile it is all that counts."""
-    if kind.recipe.opaque:  # no cache is to hold it
+    if kind.recipe.opaque:  # no cache may keep it alive
         return _jit(functools.partial(_alive, kind))
     return functools.partial(_jit_of_all(), kind)
 
@@ -75,7 +74,7 @@ def _jit(function: Any, **options: Any) -> Any:
 def check_room(
     kind: Kind, numbers: tuple[Any, ...], free: np.ndarray, findings: Findings
 ) -> None:
-    """How far the free value may move before the map no longer follows."""
+    """Find how far the free value may move before the map saturates."""
     events, inputs = substrate.event_sizes(kind)
     if inputs > _MOST_COORDINATES or events * inputs**2 > _MOST_ENTRIES or not inputs:
         findings.cells["room"] = "not checked (size)" if inputs else ""

@@ -14,7 +14,13 @@ from .correlation import corr_cholesky, corr_matrix
 from .covariance import lower_cholesky, positive_definite
 from .directions import circular, sphere
 from .dtype_limits import dtype_fault
-from .edges import Place, exp_continued, knows_edges, log_parts_of, place
+from .edges import (
+    EdgeDistances,
+    edge_distances,
+    exp_continued,
+    knows_edges,
+    log_parts_of,
+)
 from .elementwise import Elementwise
 from .half_line import greater_than, less_than, positive
 from .inside import Add, snap_inside, snap_inside_interval, step_inside
@@ -24,13 +30,12 @@ from .ranges import Range
 from .sets import SetTag, Support
 from .simplex import Simplex, simplex
 from .simplexes import simplexes
-from .support import Knowledge, interval_of, knowledge_of, support
-from .verdict import Verdict, is_augmented, judge, judge_in_use
+from .support import interval_of, knowledge_of, support
+from .verdict import Verdict, is_augmented, judge, judge_precision
 from .verification import (
     MOST_COORDINATES,
-    MOST_ENTRIES,
     differentiable,
-    raised,
+    verdict_of_error,
     verify,
     why_unproven,
 )

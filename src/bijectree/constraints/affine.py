@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..substrate import Number, describe_number, tfb
-from .arguments import _known, finite_number
+from .arguments import _concrete, finite_number
 from .elementwise import Elementwise
 from .facts import MapOfNumbers, known
 from .ranges import REALS, number_of
@@ -78,8 +78,8 @@ def affine(loc: Float[ArrayLike, "..."], scale: Float[ArrayLike, "..."]) -> tfb.
     mend = "an affine map needs finite numbers"
     offset = finite_number(loc, "loc", mend)
     multiplier = finite_number(scale, "scale", mend)
-    known = _known(multiplier)
-    if known is not None and not np.all(known[0] > 0):
+    values = _concrete(multiplier)
+    if values is not None and not np.all(values[0] > 0):
         shown = describe_number(multiplier)
         raise ValueError(f"scale must be positive, got {shown}")
     return Affine(offset, multiplier)

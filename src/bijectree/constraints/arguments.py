@@ -16,10 +16,10 @@ def _real_number(value: Any, name: str) -> Number:
     if isinstance(value, Number):
         return value
     if isinstance(value, jax.Array):
-        kind = np.dtype("float64") if value.dtype == bool else value.dtype
-        if not jax.numpy.issubdtype(kind, np.floating):
-            if jax.numpy.issubdtype(kind, np.complexfloating):
-                raise ValueError(f"{name} must be real, got dtype {kind}")
+        dtype = np.dtype("float64") if value.dtype == bool else value.dtype
+        if not jax.numpy.issubdtype(dtype, np.floating):
+            if jax.numpy.issubdtype(dtype, np.complexfloating):
+                raise ValueError(f"{name} must be real, got dtype {dtype}")
             value = value.astype(float)
         return Number(value)
     array = np.array(value)
@@ -30,8 +30,8 @@ def _real_number(value: Any, name: str) -> Number:
     return Number(array)
 
 
-def _known(*numbers: Number) -> tuple[np.ndarray, ...] | None:
-    """The values in float64, or `None` while they are traced."""
+def _concrete(*numbers: Number) -> tuple[np.ndarray, ...] | None:
+    """The values of numbers in float64, or `None` while one of them is traced."""
     if any(isinstance(n.value, Tracer) for n in numbers):
         return None
     return tuple(np.asarray(n.value).astype(np.float64) for n in numbers)
@@ -40,8 +40,8 @@ def _known(*numbers: Number) -> tuple[np.ndarray, ...] | None:
 def finite_number(value: Any, name: str, otherwise: str) -> Number:
     """A finite number, or an array of them; `otherwise` says what takes others."""
     number = _real_number(value, name)
-    known = _known(number)
-    if known is not None and not np.all(np.isfinite(known[0])):
+    values = _concrete(number)
+    if values is not None and not np.all(np.isfinite(values[0])):
         raise ValueError(
             f"{name} must be finite, got {describe_number(number)}; {otherwise}"
         )
@@ -51,7 +51,7 @@ def finite_number(value: Any, name: str, otherwise: str) -> Number:
 def positive_number(value: Any, name: str) -> Number:
     """A positive finite number, or an array of them."""
     number = finite_number(value, name, "give a positive number")
-    known = _known(number)
+    known = _concrete(number)
     if known is not None and not np.all(known[0] > 0):
         raise ValueError(f"{name} must be positive, got {describe_number(number)}")
     return number
@@ -80,10 +80,10 @@ def require_above(lower: Number, upper: Number) -> None:
             f"lower has shape {np.shape(lower.value)} and upper "
             f"{np.shape(upper.value)}, which do not broadcast"
         ) from None
-    known = _known(lower, upper)
-    if known is None:
+    values = _concrete(lower, upper)
+    if values is None:
         return
-    below, above = np.broadcast_arrays(*known)
+    below, above = np.broadcast_arrays(*values)
     if not np.all(above > below):
         at = tuple(int(i) for i in np.argwhere(~(above > below))[0])
         where = f" at index {at}" if at else ""

@@ -1,7 +1,5 @@
 """Correlation matrices and their Cholesky factors."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,21 +9,20 @@ from ..numerics import hyperbolic
 from ..substrate import tfb
 from . import sets
 from .facts import MapOntoSet, known
-from .reshaping import Reshaping
 from .triangles import (
+    _entries,
     _fill,
     _index,
     _lower_times_transpose,
-    _pick,
     _square,
-    _triangle_size,
+    _SquareFromTriangle,
 )
 
 
 def _hypotenuse(a: Array, b: Array) -> Array:
     """√(a² + b²) without overflow or underflow; its derivative is 0 where both are 0.
 
-    That of `jnp.hypot` is NaN there, and above the diagonal of a factor all are 0.
+    The derivative of `jnp.hypot` is NaN there, as above the diagonal of a factor.
     """
     largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(a), jnp.abs(b)))
     zero = largest == 0
@@ -34,39 +31,27 @@ def _hypotenuse(a: Array, b: Array) -> Array:
     return scale * jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, a * a + b * b)))
 
 
-class _Correlation(Reshaping):
-    """Common to the two correlation bijectors: partial correlations tanh y.
+class _Correlation(_SquareFromTriangle):
+    """A base of the two correlation bijectors: partial correlations tanh y.
 
     Entry (i, j) of the Cholesky factor is tanh yᵢⱼ · Πₗ sech yᵢₗ over l < j, and the
-    diagonal is the product alone. It is kept as a sum of log cosh, which neither
+    diagonal is the product alone, which is kept as a sum of log cosh: that neither
     cancels nor underflows; 1 − Σx² is formed nowhere.
     """
 
-    def __init__(self, parameters: dict[str, Any]):
-        super().__init__(parameters, free_ndims=1, model_ndims=2)
+    has_diagonal = False
 
-    def _places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rows_and_columns(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """The row and the column of each free coordinate, row by row."""
         return np.tril_indices(size, -1)
-
-    def _size(self, n: int) -> int:
-        return _triangle_size(n, self.name, diagonal=False)
-
-    def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
-        size = self._size(free_shape[-1])
-        return (*free_shape[:-1], size, size)
-
-    def _free_shape(self, model_shape: tuple[int, ...]) -> tuple[int, ...]:
-        size = _square(model_shape, self.name)
-        return (*model_shape[:-2], size * (size - 1) // 2)
 
     def _parts(self, free: Array) -> tuple[Array, Array, Array]:
         """The partial correlations and the log-remainders as matrices; log cosh y."""
         size = self._size(free.shape[-1])
-        index = _index(*self._places(size), (size, size))
+        index = _index(*self._rows_and_columns(size), (size, size))
         tanh, log_cosh, _ = hyperbolic(free)
-        # This is the sum over l < j. It is shifted first, since subtracting the last term
-        # would cancel.
+        # The sum over l < j: the terms are shifted first, since subtracting the last one
+        # from the sum over l ≤ j would cancel.
         steps = _fill(log_cosh, np.pad(index, ((0, 0), (1, 0)), constant_values=-1))
         log_remainder = -jnp.cumsum(steps[..., :-1], axis=-1)
         return _fill(tanh, index), log_remainder, log_cosh
@@ -89,8 +74,8 @@ class _Correlation(Reshaping):
         )
         zero = jnp.zeros_like(factor[..., :1])
         after = jnp.concatenate([norm[..., 1:], zero], axis=-1)
-        places = self._places(factor.shape[-1])
-        return jnp.arcsinh(_pick(factor, *places) / _pick(after, *places))
+        indices = self._rows_and_columns(factor.shape[-1])
+        return jnp.arcsinh(_entries(factor, *indices) / _entries(after, *indices))
 
 
 @known(MapOntoSet(lambda b: sets.CORR_CHOLESKY))
@@ -105,7 +90,7 @@ class CorrCholesky(_Correlation):
         tanh, log_remainder, log_cosh = self._parts(x)
         size = tanh.shape[-1]
         eye = jnp.eye(size, dtype=x.dtype)
-        rows, columns = self._places(size)
+        rows, columns = self._rows_and_columns(size)
         weight = jnp.asarray(-(rows - columns + 1.0), x.dtype)
         log_det = jnp.sum(weight * log_cosh, axis=-1)
         return (tanh + eye) * jnp.exp(log_remainder), log_det
@@ -123,7 +108,7 @@ class CorrMatrix(_Correlation):
         parameters = dict(locals())
         super().__init__(parameters)
 
-    def _places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rows_and_columns(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         columns, rows = np.triu_indices(size, 1)
         return rows, columns
 
@@ -132,7 +117,7 @@ class CorrMatrix(_Correlation):
         size = tanh.shape[-1]
         eye = jnp.eye(size, dtype=x.dtype)
         matrix = _lower_times_transpose((tanh + eye) * jnp.exp(log_remainder))
-        _, columns = self._places(size)
+        _, columns = self._rows_and_columns(size)
         weight = jnp.asarray(columns - float(size), x.dtype)
         log_det = jnp.sum(weight * log_cosh, axis=-1)
         return jnp.where(eye == 1, eye, matrix), log_det

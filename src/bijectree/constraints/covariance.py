@@ -11,11 +11,12 @@ from .facts import MapOntoSet, known
 from .ranges import POSITIVE
 from .reshaping import Reshaping
 from .triangles import (
+    _entries,
     _fill,
     _index,
     _lower_times_transpose,
-    _pick,
     _square,
+    _SquareFromTriangle,
     _triangle_size,
 )
 
@@ -77,29 +78,20 @@ def _exp_diagonal(free: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
 def _log_diagonal(factor: Array) -> Array:
     """The inverse of `_exp_diagonal`; blind to what lies above the diagonal."""
     rows, columns = np.tril_indices(factor.shape[-2], 0, factor.shape[-1])
-    entries = _pick(factor, rows, columns)
+    entries = _entries(factor, rows, columns)
     on_diagonal = rows == columns
     return jnp.where(on_diagonal, jnp.log(jnp.where(on_diagonal, entries, 1)), entries)
 
 
 @known(MapOntoSet(lambda b: sets.POSITIVE_DEFINITE))
-class PositiveDefinite(Reshaping):
+class PositiveDefinite(_SquareFromTriangle):
     """Symmetric positive definite matrices, through their Cholesky factor."""
+
+    has_diagonal = True
 
     def __init__(self, name: str = "positive_definite"):
         parameters = dict(locals())
-        super().__init__(parameters, free_ndims=1, model_ndims=2)
-
-    def _size(self, n: int) -> int:
-        return _triangle_size(n, self.name, diagonal=True)
-
-    def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
-        size = self._size(free_shape[-1])
-        return (*free_shape[:-1], size, size)
-
-    def _free_shape(self, model_shape: tuple[int, ...]) -> tuple[int, ...]:
-        size = _square(model_shape, self.name)
-        return (*model_shape[:-2], size * (size + 1) // 2)
+        super().__init__(parameters)
 
     def cholesky(self, free: Array) -> Array:
         """The Cholesky factor of the matrix."""

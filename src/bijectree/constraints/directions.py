@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..substrate import Number, describe_number, tfb
 from . import sets
-from .arguments import _known, finite_number
+from .arguments import _concrete, finite_number
 from .facts import MapOntoSet, known
 from .reshaping import Reshaping, _SameShape
 
@@ -149,7 +149,7 @@ def circular(*, period: Float[ArrayLike, "..."] = 2 * math.pi) -> tfb.Bijector:
     if isinstance(period, float) and period == 2 * math.pi:
         return Circular()
     number = finite_number(period, "period", "an angle repeats after a finite number")
-    values = _known(number)
+    values = _concrete(number)
     if values is not None and not np.all(values[0] > 0):
         raise ValueError(f"period must be positive, got {describe_number(number)}")
     return Circular(number)

@@ -15,7 +15,7 @@ def dtype_fault(bijector: Any, numbers: tuple[Any, ...], kind: Kind) -> str | No
 
     Args:
         bijector: bound to the leaf.
-        numbers: its own; traced ones are not looked at.
+        numbers: of the bijector; traced ones are not looked at.
         kind: of the leaf.
     """
     most = float(jnp.finfo(kind.compute_dtype).max)
@@ -41,14 +41,15 @@ def _range_fault(bijector: Any, kind: Kind, most: float) -> str | None:
     limits = jnp.finfo(kind.dtype)
     least = float(jnp.finfo(kind.compute_dtype).tiny)  # XLA takes subnormals for zero
 
-    def held(x: np.ndarray) -> np.ndarray:
-        """As the dtype has it."""
+    def rounded(x: np.ndarray) -> np.ndarray:
+        """Numbers as the dtype has them."""
         near = x.astype(kind.dtype).astype(np.float64)
         return np.where(np.abs(near) < least, 0.0, near)
 
     with np.errstate(over="ignore", invalid="ignore"):
         middle = np.clip(lower / 2 + upper / 2, -float(limits.max), float(limits.max))
-        nothing = (held(middle) <= held(lower)) | (held(middle) >= held(upper))
+        inside = rounded(middle)
+        nothing = (inside <= rounded(lower)) | (inside >= rounded(upper))
         finite = np.isfinite(lower) & np.isfinite(upper)
         wide = finite & (upper / 2 - lower / 2 > most / 2)
         flat = finite & ((upper - lower) / 4 < least)

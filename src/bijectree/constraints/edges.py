@@ -21,7 +21,7 @@ from .simplex import Simplex, log_parts
 from .tfp_pairs import _sigmoid_pair, _softplus_pair
 
 
-class Place:
+class EdgeDistances:
     """A value within an interval, by the logarithms of its distances from the ends.
 
     Args:
@@ -66,7 +66,7 @@ class Place:
         if isinstance(end, float) and isinstance(own, float):
             return known if end == own else _log(difference(self.value))
         same = jnp.asarray(end) == own
-        # Where it is not looked at, the map must not overflow: its slope would be NaN.
+        # The map must not overflow where it is not used: its slope there would be NaN.
         x = self._forward(jnp.where(same, 0, self._free))
         return jnp.where(same, known, _log(difference(x)))
 
@@ -79,54 +79,57 @@ def _log(distance: Array) -> Array:
 def exp_continued(y: Array) -> Array:
     """Return exp y, continued by a tangent before it overflows.
 
-    A density that falls with it is as good as 0 there; it has a slope that leads back.
+    A density that falls with exp y is as good as 0 there, and keeps a slope that leads
+    back.
     """
     inside = jnp.minimum(y, math.log(jnp.finfo(y.dtype).max) - 20)
     return jnp.exp(inside) * (1 + (y - inside))
 
 
 def _log_softplus(y: Array) -> Array:
-    """The logarithm of log(1 + exp y), which far below is y − exp(y)/2."""
+    """The logarithm of log(1 + exp y), which is y − exp(y)/2 far below 0."""
     far = y < (-16 if y.dtype.itemsize <= 4 else -36)
     return jnp.where(far, y, jnp.log(softplus(jnp.where(far, 0, y))[0]))
 
 
-def _steps(b: Any) -> Callable[[Array], Array]:
+def _positive_map(b: Any) -> Callable[[Array], Array]:
+    """The map of a half line, less its bound."""
     return exp_continued if b.via == "exp" else lambda y: softplus(y)[0]
 
 
 def _half_line(via: str, y: Array) -> Array:
+    """The logarithm of `_positive_map`."""
     return y if via == "exp" else _log_softplus(y)
 
 
-def _above_zero(b: Any, y: Array) -> Place:
-    return Place(y, _steps(b), lower=0.0, log_above=_half_line(b.via, y))
+def _above_zero(b: Any, y: Array) -> EdgeDistances:
+    return EdgeDistances(y, _positive_map(b), lower=0.0, log_above=_half_line(b.via, y))
 
 
-def _scaled(b: Any, y: Array) -> Place:
+def _scaled(b: Any, y: Array) -> EdgeDistances:
     log_above = jnp.log(b.scale.like(y)) + _log_softplus(y)
-    return Place(y, _forward(b), lower=0.0, log_above=log_above)
+    return EdgeDistances(y, _forward(b), lower=0.0, log_above=log_above)
 
 
-def _above(b: Any, y: Array) -> Place:
-    lower, steps = b.lower.like(y), _steps(b)
+def _above(b: Any, y: Array) -> EdgeDistances:
+    lower, steps = b.lower.like(y), _positive_map(b)
     log_above = _half_line(b.via, y)
-    return Place(y, lambda y: lower + steps(y), lower=lower, log_above=log_above)
+    return EdgeDistances(y, lambda y: lower + steps(y), lower=lower, log_above=log_above)
 
 
-def _below(b: Any, y: Array) -> Place:
-    upper, steps = b.upper.like(y), _steps(b)
+def _below(b: Any, y: Array) -> EdgeDistances:
+    upper, steps = b.upper.like(y), _positive_map(b)
     log_below = _half_line(b.via, y)
-    return Place(y, lambda y: upper - steps(y), upper=upper, log_below=log_below)
+    return EdgeDistances(y, lambda y: upper - steps(y), upper=upper, log_below=log_below)
 
 
-def _between(forward: Callable, y: Array, lower: Array, upper: Array) -> Place:
+def _between(forward: Callable, y: Array, lower: Array, upper: Array) -> EdgeDistances:
     minus_log_rest, log_part = softplus(y)  # −log σ(−y) and log σ(y)
     above, below = jnp.isfinite(lower), jnp.isfinite(upper)
     both = above & below
     log_width = jnp.log(jnp.where(both, upper - lower, 1))
     half = jnp.where(above, y, jnp.inf), jnp.where(below, y, jnp.inf)
-    return Place(
+    return EdgeDistances(
         y,
         forward,
         lower=lower,
@@ -136,19 +139,19 @@ def _between(forward: Callable, y: Array, lower: Array, upper: Array) -> Place:
     )
 
 
-def _interval(b: Any, y: Array) -> Place:
+def _interval(b: Any, y: Array) -> EdgeDistances:
     return _between(_forward(b), y, b.lower.like(y), b.upper.like(y))
 
 
-def _sigmoid(b: Any, y: Array) -> Place:
+def _sigmoid(b: Any, y: Array) -> EdgeDistances:
     low, high = (0.0 if b.low is None else b.low), (1.0 if b.high is None else b.high)
     ends = (jnp.asarray(end).astype(y.dtype) for end in (low, high))
     return _between(lambda y: _sigmoid_pair(b, y)[0], y, *ends)
 
 
-def _normal_cdf(b: Any, y: Array) -> Place:
+def _normal_cdf(b: Any, y: Array) -> EdgeDistances:
     log_above, log_below = log_distances(b, y)
-    return Place(
+    return EdgeDistances(
         y,
         _forward(b),
         lower=b.lower.like(y),
@@ -158,19 +161,19 @@ def _normal_cdf(b: Any, y: Array) -> Place:
     )
 
 
-def _exp(b: Any, y: Array) -> Place:
-    return Place(y, exp_continued, lower=0.0, log_above=y)
+def _exp(b: Any, y: Array) -> EdgeDistances:
+    return EdgeDistances(y, exp_continued, lower=0.0, log_above=y)
 
 
-def _softplus(b: Any, y: Array) -> Place:
+def _softplus(b: Any, y: Array) -> EdgeDistances:
     def forward(y: Array) -> Array:
         return _softplus_pair(b, y)[0]
 
     if b.hinge_softness is None and b.low is None:
-        return Place(y, forward, lower=0.0, log_above=_log_softplus(y))
+        return EdgeDistances(y, forward, lower=0.0, log_above=_log_softplus(y))
     softness = 1.0 if b.hinge_softness is None else b.hinge_softness
     softness = jnp.asarray(softness).astype(y.dtype)
-    return Place(
+    return EdgeDistances(
         y,
         forward,
         lower=jnp.asarray(0.0 if b.low is None else b.low).astype(y.dtype),
@@ -182,7 +185,7 @@ def _forward(b: Any) -> Callable[[Array], Array]:
     return lambda y: b._forward_and_log_det(y)[0]
 
 
-_PLACES: dict[type, Callable[[Any, Array], Place]] = {
+_EDGE_DISTANCES: dict[type, Callable[[Any, Array], EdgeDistances]] = {
     Positive: _above_zero,
     ScaledSoftplus: _scaled,
     GreaterThan: _above,
@@ -197,16 +200,16 @@ _PLACES: dict[type, Callable[[Any, Array], Place]] = {
 
 def knows_edges(bijector: Any) -> bool:
     """Whether the distances from the ends are known for a class of bijectors."""
-    return type(bijector) in _PLACES or _is_simplex(bijector)
+    return type(bijector) in _EDGE_DISTANCES or _is_simplex(bijector)
 
 
 def _is_simplex(bijector: Any) -> bool:
     return type(bijector) is Simplex and bijector.axis == -1
 
 
-def place(bijector: Any, free: Array) -> Place | None:
-    """Where free coordinates are within an interval, each; `None` if not known."""
-    make = _PLACES.get(type(bijector))
+def edge_distances(bijector: Any, free: Array) -> EdgeDistances | None:
+    """The distances from the ends, at free coordinates; `None` if they are not known."""
+    make = _EDGE_DISTANCES.get(type(bijector))
     return None if make is None else make(bijector, free)
 
 

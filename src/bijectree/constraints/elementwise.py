@@ -1,4 +1,4 @@
-"""What the bijectors that map every element alone are built on."""
+"""The base of the bijectors that map every element alone."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ..substrate import FusedBijector
 
 
 class Elementwise(FusedBijector):
-    """Common to the bijectors that map every element alone."""
+    """The base of the bijectors that map every element alone."""
 
     def __init__(self, parameters: dict[str, Any]):
         super().__init__(

@@ -21,23 +21,24 @@ from .sets import SetTag, Support
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """What one more map makes of a set.
+class Image:
+    """What a map makes of a set.
 
     Attributes:
-        image: the set that it maps onto; of tag `UNKNOWN` where it is not known.
-        minimal: whether its log-det is that of minimal coordinates.
+        support: the set that it is mapped onto, as far as that is known.
+        minimal: whether the map's log-det is that of minimal coordinates.
     """
 
-    image: Support
+    support: Support
     minimal: bool = True
 
 
-# An answer: what the map makes of the set; why it must not be given that set; or `None`
-# where neither is known.
-Answer = Step | str | None
+# What a fact says of a map and a set: the image of the set; why the map must not be given
+# that set; or `None` where neither is known.
+Answer = Image | str | None
 
-# The end of an interval, mapped: of the bijector, NumPy or `jax.numpy`, and the end.
+# A function that maps an end of an interval. It takes the bijector, NumPy or `jax.numpy`,
+# and the end.
 End = Callable[[Any, Any, Any], Any]
 
 
@@ -46,10 +47,10 @@ class MapOfNumbers:
     """A map of each element by itself, one to one from an interval onto another.
 
     Attributes:
-        onto: the interval that it maps `domain` onto, of the bijector.
-        domain: where it is one to one, of the bijector.
-        end: maps an end of an interval; without it only the image of `domain` is known.
-        inverse_end: the same of the inverse map.
+        onto: from a bijector to the interval that it maps its domain onto.
+        domain: from a bijector to the interval on which it is one to one.
+        end: maps an end of an interval; without it only the image of the domain is known.
+        inverse_end: maps an end by the inverse map.
     """
 
     onto: Callable[[Any], Range]
@@ -60,15 +61,15 @@ class MapOfNumbers:
     def forward(self, bijector: Any, base: Support) -> Answer:
         """What the map makes of a set."""
         domain, onto = self.domain(bijector), self.onto(bijector)
-        return _of_numbers(bijector, base, domain, onto, self.end)
+        return _image_of_numbers(bijector, base, domain, onto, self.end)
 
     def inverse(self, bijector: Any, base: Support) -> Answer:
         """What the inverse map makes of a set."""
         domain, onto = self.domain(bijector), self.onto(bijector)
-        return _of_numbers(bijector, base, onto, domain, self.inverse_end)
+        return _image_of_numbers(bijector, base, onto, domain, self.inverse_end)
 
 
-def _of_numbers(
+def _image_of_numbers(
     bijector: Any, base: Support, domain: Range, onto: Range, end: End | None
 ) -> Answer:
     if not base.entries.within(domain):
@@ -77,15 +78,15 @@ def _of_numbers(
     if base.entries.same_as(domain):
         entries = onto
     elif end is None:
-        return Step(sets.part_of(sets.numbers(onto), solid=base.solid))
+        return Image(sets.part_of(sets.numbers(onto), solid=base.solid))
     else:
         entries = _mapped(end, bijector, base.entries)
     if base.tag is SetTag.NUMBERS:
-        return Step(sets.numbers(entries))
+        return Image(sets.numbers(entries))
     if base.tag is SetTag.PART and (base.solid or scales_evenly(bijector)):
-        return Step(sets.part_of(sets.numbers(entries), solid=base.solid))
+        return Image(sets.part_of(sets.numbers(entries), solid=base.solid))
     if base.solid or scales_evenly(bijector):
-        return Step(sets.mapped(base, bijector, entries))
+        return Image(sets.mapped(base, bijector, entries))
     return None
 
 
@@ -103,17 +104,17 @@ class MapOfArrays:
 
     def forward(self, bijector: Any, base: Support) -> Answer:
         """What the map makes of a set."""
-        return _of_arrays(bijector.inverse_min_event_ndims, base)
+        return _image_of_arrays(bijector.inverse_min_event_ndims, base)
 
     def inverse(self, bijector: Any, base: Support) -> Answer:
         """What the inverse map makes of a set."""
-        return _of_arrays(bijector.forward_min_event_ndims, base)
+        return _image_of_arrays(bijector.forward_min_event_ndims, base)
 
 
-def _of_arrays(ndims: Any, base: Support) -> Answer:
+def _image_of_arrays(ndims: Any, base: Support) -> Answer:
     if base.everything:
-        return Step(sets.arrays(int(ndims)))
-    return Step(sets.part_of(None, solid=True)) if base.solid else None
+        return Image(sets.arrays(int(ndims)))
+    return Image(sets.part_of(None, solid=True)) if base.solid else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +122,8 @@ class MapOntoSet:
     """A map from all real arrays onto a set.
 
     Attributes:
-        onto: the set, of the bijector.
-        minimal: whether its log-det is that of minimal coordinates.
+        onto: from a bijector to the set.
+        minimal: whether the bijector's log-det is that of minimal coordinates.
     """
 
     onto: Callable[[Any], Support]
@@ -132,17 +133,17 @@ class MapOntoSet:
         """What the map makes of a set."""
         onto = self.onto(bijector)
         if base.everything:
-            return Step(onto, self.minimal)
+            return Image(onto, self.minimal)
         if not base.solid:
             return None
-        return Step(sets.part_of(onto, solid=onto.solid), self.minimal)
+        return Image(sets.part_of(onto, solid=onto.solid), self.minimal)
 
     def inverse(self, bijector: Any, base: Support) -> Answer:
         """What the inverse map makes of a set."""
         onto = self.onto(bijector)
         augmented = getattr(bijector, "auxiliary_coordinates", 0)
         if base.same_set(onto) and not augmented:
-            return Step(sets.arrays(int(bijector.forward_min_event_ndims)), self.minimal)
+            return Image(sets.arrays(int(bijector.forward_min_event_ndims)), self.minimal)
         return f"{onto.description}, not {base.description}" if base.everything else None
 
 
@@ -151,8 +152,8 @@ class MapOfSets:
     """A map whose images are known set by set.
 
     Attributes:
-        forward: what it makes of a set.
-        inverse: what its inverse makes of one.
+        forward: from the bijector and a set to what it makes of the set.
+        inverse: from the bijector and a set to what its inverse makes of the set.
     """
 
     forward: Callable[[Any, Support], Answer]
@@ -165,7 +166,7 @@ _facts: dict[type, Fact] = {}
 _limits: dict[type, Callable[[Any], str]] = {}
 
 
-def know(cls: type, fact: Fact) -> None:
+def register_fact(cls: type, fact: Fact) -> None:
     """Enter what is known of a class, by exact class: subclasses may map otherwise."""
     _facts[cls] = fact
 
@@ -174,7 +175,7 @@ def known(fact: Fact) -> Callable[[type], type]:
     """Enter what is known of the class that this decorates."""
 
     def enter(cls: type) -> type:
-        know(cls, fact)
+        register_fact(cls, fact)
         return cls
 
     return enter
@@ -185,12 +186,17 @@ def fact_of(cls: type) -> Fact | None:
     return _facts.get(cls)
 
 
-def limit(cls: type, why: Callable[[Any], str]) -> None:
-    """Enter for which numbers a class keeps no promise: why, or "" where it does."""
+def register_limit(cls: type, why: Callable[[Any], str]) -> None:
+    """Enter the numbers for which a class keeps no promise.
+
+    Args:
+        cls: the class.
+        why: says of a bijector why its numbers are none that its class allows, or "".
+    """
     _limits[cls] = why
 
 
 def why_beyond_limits(bijector: Any) -> str:
-    """What the numbers of a bijector must be and are not; "" where they are not known."""
+    """What the numbers of a bijector must be and are not; "" where nothing is wrong."""
     why = _limits.get(type(bijector))
     return why(bijector) if why else ""

@@ -143,7 +143,7 @@ def positive(
         A bijector of each element by itself. Source: Stan, "Lower bounded scalar".
 
     Raises:
-        ValueError: `via` is neither, `scale` is not positive or not finite, or is given
+        ValueError: `via` is unknown, `scale` is not positive or not finite, or is given
             with `"exp"`, where it would only move y.
 
     Example:

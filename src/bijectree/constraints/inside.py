@@ -25,19 +25,19 @@ Add = Callable[[Array], Array]
 
 
 def step_inside(
-    bijector: Any, place: Array, target: Array, still: Array, add: Add
+    bijector: Any, start: Array, target: Array, still: Array, add: Add
 ) -> Array:
-    """What to add to `place` so that it lands on `target`, inside a bijector's range.
+    """The step from `start` to `target`, or to where it ends inside a bijector's range.
 
-    Where the target is on the boundary, since the map has saturated, it is the nearest
+    A target on the boundary, where the map has saturated, is replaced by the nearest
     number inside. Where the sum would round onto the boundary or over it, the step is
-    the nearest one that does not. Sets of vectors and matrices keep what can be kept
-    entry by entry (positive parts, an order); if the sum is still outside, the step is
-    halved until it is not, and is 0 after as many halvings as the dtype has digits.
+    the nearest one whose sum does not. Sets of vectors and matrices keep what can be
+    kept entry by entry (positive parts, an order); if the sum is still outside, the step
+    is halved until it is not, and is 0 after as many halvings as the dtype has digits.
 
     Args:
         bijector: its range is the set; elements or events.
-        place: where the parameters are, inside.
+        start: where the parameters are, inside.
         target: where they should be, of the same shape and dtype.
         still: which elements do not move: their step is −0.0, which changes no bit.
         add: gives the parameters after a step, rounded as they will be.
@@ -54,70 +54,70 @@ def step_inside(
                 highest = None
             if interval.is_from(-math.inf):
                 lowest = None
-            step = step_between(place, target, lowest, highest)
+            step = step_between(start, target, lowest, highest)
             return jnp.where(still, minus_zero(step), step)
         target, lowest, highest = _lift(inside, target)
-        step = step_between(place, target, lowest, highest)
+        step = step_between(start, target, lowest, highest)
         return _shorten(inside, add, jnp.where(still, minus_zero(step), step))
 
 
-def snap_inside_interval(bijector: Any, place: Array) -> Array:
+def snap_inside_interval(bijector: Any, x: Array) -> Array:
     """Move numbers on the boundary of an interval to the nearest inside."""
     with substrate.standard_promotion():
         interval = interval_of(bijector)
         if interval is None:
-            return place
-        ends = _ends(interval, place.dtype)
+            return x
+        ends = _ends(interval, x.dtype)
         for bound, inside in zip((interval.lower, interval.upper), ends, strict=True):
-            place = jnp.where(_on(bound, inside, place), inside, place)
-        return place
+            x = jnp.where(_on(bound, inside, x), inside, x)
+        return x
 
 
-def snap_inside(bijector: Any, place: Array, held_in: Any) -> Array:
+def snap_inside(bijector: Any, x: Array, rounded_to: Any) -> Array:
     """Move numbers on a finite boundary of a bijector's range to the nearest inside.
 
-    As `snap_inside_interval`, also for parts of a simplex and the diagonals of factors
-    that are 0. Infinite numbers stay: a map that overflows has an infinite slope, which
-    a gradient of 0 would make NaN.
+    This does as `snap_inside_interval`, and moves parts of a simplex and diagonals of
+    factors that are 0 as well. Infinite numbers stay: a map that overflows has an
+    infinite slope, which a gradient of 0 would make NaN.
 
     Args:
         bijector: its range is the set.
-        place: numbers in the dtype of the arithmetic.
-        held_in: the dtype that they were rounded to, in which a bound may be outside.
+        x: numbers in the dtype of the arithmetic.
+        rounded_to: the dtype that they were rounded to, in which a bound may be outside.
     """
     inside = support(bijector)
     span = inside.interval
     if span is not None:
-        lowest, highest = _ends(span, place.dtype)
+        lowest, highest = _ends(span, x.dtype)
         for bound, infinite, nearest, outer in (
             (span.lower, span.is_from(-math.inf), lowest, jnp.minimum),
             (span.upper, span.is_to(math.inf), highest, jnp.maximum),
         ):
             if not infinite:
-                bound = jnp.asarray(bound).astype(place.dtype)
-                held = bound.astype(held_in).astype(place.dtype)
-                edge = _on(outer(bound, held), nearest, place) & jnp.isfinite(bound)
-                place = jnp.where(edge, nearest, place)
-        return place
-    tiny = jnp.asarray(jnp.finfo(place.dtype).tiny, place.dtype)
-    edge = jnp.abs(place) < tiny
+                bound = jnp.asarray(bound).astype(x.dtype)
+                rounded = bound.astype(rounded_to).astype(x.dtype)
+                edge = _on(outer(bound, rounded), nearest, x) & jnp.isfinite(bound)
+                x = jnp.where(edge, nearest, x)
+        return x
+    tiny = jnp.asarray(jnp.finfo(x.dtype).tiny, x.dtype)
+    edge = jnp.abs(x) < tiny
     if _is_factor(inside):
-        edge = edge & jnp.eye(*place.shape[-2:], dtype=bool)
+        edge = edge & jnp.eye(*x.shape[-2:], dtype=bool)
     elif inside.tag is not SetTag.SIMPLEX:
-        return place
-    return jnp.where(edge, tiny, place)
+        return x
+    return jnp.where(edge, tiny, x)
 
 
-def _on(bound: Any, inside: Array, place: Array) -> Array:
+def _on(bound: Any, inside: Array, x: Array) -> Array:
     """Whether numbers are on a bound, or between it and the nearest number inside.
 
-    So subnormal ones are on a bound of 0 on a GPU too, and not only where XLA flushes
-    them; but float16's are nowhere flushed.
+    Subnormal numbers are on a bound of 0 so, whether XLA flushes them or not. Float16's
+    subnormal numbers are flushed nowhere, and are inside.
     """
-    bound = jnp.asarray(bound).astype(place.dtype)
-    if jnp.finfo(place.dtype).nexp < 8:
+    bound = jnp.asarray(bound).astype(x.dtype)
+    if jnp.finfo(x.dtype).nexp < 8:
         inside = bound
-    return (place >= jnp.minimum(bound, inside)) & (place <= jnp.maximum(bound, inside))
+    return (x >= jnp.minimum(bound, inside)) & (x <= jnp.maximum(bound, inside))
 
 
 def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
@@ -131,7 +131,7 @@ def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
     )
 
 
-# Sets of vectors and matrices.
+# The functions below are for sets of vectors and matrices.
 
 
 def _is_factor(inside: Support) -> bool:
@@ -142,7 +142,7 @@ def _is_factor(inside: Support) -> bool:
 
 
 def _lift(inside: Support, target: Array) -> tuple[Array, Array, Array | None]:
-    """Move a target that has saturated inside; and what entries must be between."""
+    """A target that has saturated, moved inside; and the bounds of its entries."""
     info = jnp.finfo(target.dtype)
     tiny, lowest, highest = jnp.asarray(info.tiny), jnp.asarray(-info.max), None
     if inside.tag is SetTag.SIMPLEX:
@@ -164,9 +164,9 @@ def _increase(x: Array, lowest: Array, highest: Array, axis: int) -> Array:
     order = jnp.arange(size, dtype=int_layout(x.dtype)[0])
     order = order.reshape(size, *[1] * (-1 - axis))
     low, high = ordinal(lowest), ordinal(highest)
-    place = jax.lax.cummax(jnp.clip(ordinal(x), low, high) - order, axis=x.ndim + axis)
+    rank = jax.lax.cummax(jnp.clip(ordinal(x), low, high) - order, axis=x.ndim + axis)
     # The last entries may have been moved past the highest number.
-    moved = jnp.minimum(place + order, high - (size - 1 - order))
+    moved = jnp.minimum(rank + order, high - (size - 1 - order))
     undefined = jnp.any(jnp.isnan(x), axis=axis, keepdims=True)
     return jnp.where(undefined, x, from_ordinal(moved, x.dtype))
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..numerics import hyperbolic
 from ..substrate import Number, tfb
-from .arguments import _known, _one_of, _real_number, finite_number, require_above
+from .arguments import _concrete, _one_of, _real_number, finite_number, require_above
 from .elementwise import Elementwise
 from .facts import MapOfNumbers, known
 from .normal_cdf import IntervalByNormalCDF
@@ -26,7 +26,7 @@ def _between(x: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     _, log_cosh, tail = hyperbolic(0.5 * x)
     width = upper - lower
     part = width * tail
-    # Added: XLA's CPU compiler would fill an array with the factor 2.
+    # A sum, since XLA's CPU compiler would fill an array with the factor 2.
     log_det = jnp.log(0.25 * width) - (log_cosh + log_cosh)
     return jnp.where(x < 0, lower + part, upper - part), log_det
 
@@ -61,7 +61,7 @@ class Interval(Elementwise):
         lower, upper, above, below = self._bounds(x)
         inside, inside_log_det = _between(x, lower, upper)
         both, unbounded = above & below, ~above & ~below
-        # Where it is not looked at, its derivative must not overflow.
+        # The exponential must not overflow where it is not used: its slope would be NaN.
         step = jnp.exp(jnp.where(both | unbounded, 0, x))
         half = jnp.where(above, lower + step, upper - step)
         value = jnp.where(both, inside, jnp.where(unbounded, x, half))
@@ -116,7 +116,7 @@ def interval(
     _one_of(via, "via", ("logistic", "normal_cdf"))
     low, high = _real_number(lower, "lower"), _real_number(upper, "upper")
     for name, bound, forbidden in (("lower", low, math.inf), ("upper", high, -math.inf)):
-        value = _known(bound)
+        value = _concrete(bound)
         if value is not None and np.any(np.isnan(value[0]) | (value[0] == forbidden)):
             shown = value[0]
             raise ValueError(f"{name} must not be NaN or {forbidden}, got {shown}")

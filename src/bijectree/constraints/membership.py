@@ -19,33 +19,31 @@ def _tolerance(x: Array) -> float:
     return ROUND_TRIP_TOLERANCE[x.dtype.itemsize]
 
 
-def _all(truth: Array, ndims: int) -> Array:
+def _whole_event(truth: Array, ndims: int) -> Array:
+    """Whether all entries of each event are true; an event has so many axes."""
     return jnp.all(truth, axis=tuple(range(truth.ndim - ndims, truth.ndim)))
 
 
 def _finite(ndims: int, x: Array) -> Array:
-    return _all(jnp.isfinite(x), ndims)
-
-
-# Sets of vectors and matrices.
+    return _whole_event(jnp.isfinite(x), ndims)
 
 
 def _increasing(interval: Range, axis: int, x: Array) -> Array:
-    rising = _all(jnp.diff(x, axis=axis) > 0, -axis)
-    return rising & _all(interval.contains(x), -axis)
+    rising = _whole_event(jnp.diff(x, axis=axis) > 0, -axis)
+    return rising & _whole_event(interval.contains(x), -axis)
 
 
 def _sums_to_one(axis: int, x: Array) -> Array:
     total = jnp.sum(x, axis=axis, keepdims=True)
     inside = (x > 0) & (jnp.abs(total - 1) <= _tolerance(x))
-    return _all(inside, -axis)
+    return _whole_event(inside, -axis)
 
 
 def _sum_to_one_in_groups(sizes: tuple[int, ...], x: Array) -> Array:
     group = np.repeat(np.arange(len(sizes)), sizes)
     totals = jax.ops.segment_sum(jnp.moveaxis(x, -1, 0), group, len(sizes))
     near = jnp.all(jnp.abs(totals - 1) <= _tolerance(x), axis=0)
-    return _all(x > 0, 1) & near
+    return _whole_event(x > 0, 1) & near
 
 
 def _sums_to_zero(axes: tuple[int, ...], x: Array) -> Array:
@@ -54,7 +52,7 @@ def _sums_to_zero(axes: tuple[int, ...], x: Array) -> Array:
         total = jnp.sum(x, axis=axis, keepdims=True)
         size = jnp.sum(jnp.abs(x), axis=axis, keepdims=True)
         inside = inside & (jnp.abs(total) <= _tolerance(x) * size)
-    return _all(inside, -min(axes))
+    return _whole_event(inside, -min(axes))
 
 
 def _unit_norm(x: Array) -> Array:
@@ -68,12 +66,12 @@ def _angle(half: Any, x: Array) -> Array:
 
 
 def _triangular(diagonal: Predicate, x: Array) -> Array:
-    lower = _all(jnp.isfinite(x) & (x == jnp.tril(x)), 2)
-    return lower & _all(diagonal(jnp.diagonal(x, axis1=-2, axis2=-1)), 1)
+    lower = _whole_event(jnp.isfinite(x) & (x == jnp.tril(x)), 2)
+    return lower & _whole_event(diagonal(jnp.diagonal(x, axis1=-2, axis2=-1)), 1)
 
 
 def _correlation_factor(x: Array) -> Array:
-    return _triangular(lambda d: d > 0, x) & _all(_unit_norm(x), 1)
+    return _triangular(lambda d: d > 0, x) & _whole_event(_unit_norm(x), 1)
 
 
 def _positive_matrix(x: Array) -> Array:
@@ -81,10 +79,10 @@ def _positive_matrix(x: Array) -> Array:
     symmetric = jnp.abs(x - jnp.swapaxes(x, -1, -2)) <= _tolerance(x) * size
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     factor = jnp.linalg.cholesky(wide, symmetrize_input=True)
-    return _all(symmetric, 2) & _all(jnp.isfinite(factor), 2)
+    return _whole_event(symmetric, 2) & _whole_event(jnp.isfinite(factor), 2)
 
 
 def _correlation(x: Array) -> Array:
     diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)
     ones = jnp.abs(diagonal - 1) <= _tolerance(x)
-    return _positive_matrix(x) & _all(ones, 1)
+    return _positive_matrix(x) & _whole_event(ones, 1)

@@ -18,7 +18,7 @@ from .simplex import _stick_breaking, _stick_breaking_inverse
 
 
 def _never_decreasing(sums: Array) -> Array:
-    """The same along the last axis, where rounding put a sum below the one before it."""
+    """Sums along the last axis, raised where rounding put one below the one before."""
     highest = jax.lax.cummax(jax.lax.stop_gradient(sums), axis=sums.ndim - 1)
     return sums + jax.lax.stop_gradient(jnp.where(highest > sums, highest - sums, 0))
 
@@ -32,7 +32,7 @@ def _cumulate(steps: Array) -> Array:
 
 
 class _Increasing(_AlongAxis):
-    """Common to maps along one axis onto vectors of as many entries."""
+    """A base of maps along one axis onto vectors of as many entries."""
 
     def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
         rest, size = free_shape[:-1], free_shape[-1]
@@ -84,18 +84,16 @@ class PositiveOrdered(_Increasing):
 
 
 def _interval(bijector: "OrderedWithin") -> Range:
-    """Where the entries are; bounds with one number a vector get the vectors' axis."""
+    """The interval of entries; bounds with a number a vector get the vectors' axis."""
     lower = number_of(bijector.lower, -math.inf)
     upper = number_of(bijector.upper, math.inf)
     after = -1 - bijector.axis  # axes that follow the vectors' own
 
-    def beside(end: Any) -> Any:
-        place = np.ndim(end) - after
-        return (
-            end.reshape(*end.shape[:place], 1, *end.shape[place:]) if place > 0 else end
-        )
+    def with_axis(end: Any) -> Any:
+        at = np.ndim(end) - after
+        return end.reshape(*end.shape[:at], 1, *end.shape[at:]) if at > 0 else end
 
-    return Range(*(beside(x) if np.ndim(x) else x for x in (lower, upper)))
+    return Range(*(with_axis(x) if np.ndim(x) else x for x in (lower, upper)))
 
 
 @known(MapOntoSet(lambda b: sets.increasing(_interval(b), b.axis)))
@@ -114,13 +112,13 @@ class OrderedWithin(_Increasing):
         super().__init__(parameters)
 
     def _bound(self, number: Number | None, x: Array) -> Array | None:
-        """A bound beside vectors along the last axis."""
+        """A bound that broadcasts against vectors along the last axis."""
         if number is None:
             return None
         value = number.like(x)
         if value.ndim == 0:
             return value
-        # The axes of the event that follow the vectors' own come before it when free.
+        # In the free array, the vectors' axis is the last one of the event.
         return jnp.expand_dims(value, -1)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""What the bijectors whose event is an array are built on."""
+"""Bases of the bijectors whose event is an array."""
 
 import abc
 from typing import Any
@@ -11,7 +11,7 @@ from ..substrate import FusedBijector
 
 
 class Reshaping(FusedBijector):
-    """Common to the bijectors whose event is an array, of another shape when free."""
+    """A base of bijectors whose event is an array, of another shape when free."""
 
     def __init__(self, parameters: dict[str, Any], *, free_ndims: int, model_ndims: int):
         super().__init__(
@@ -42,7 +42,7 @@ class Reshaping(FusedBijector):
 
 
 class _SameShape(Reshaping):
-    """Common to the bijectors of vectors whose free coordinates are as many."""
+    """A base of bijectors of vectors with as many free coordinates as entries."""
 
     def __init__(self, parameters: dict[str, Any]):
         super().__init__(parameters, free_ndims=1, model_ndims=1)
@@ -55,7 +55,7 @@ class _SameShape(Reshaping):
 
 
 class _AlongAxis(Reshaping):
-    """Common to maps along one axis, counted from the end, that lose one coordinate.
+    """A base of maps along one axis, counted from the end, that lose one coordinate.
 
     The free array has that axis last, so that its coordinates follow one another as in
     Stan: a column-stochastic matrix is read column by column.

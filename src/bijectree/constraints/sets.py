@@ -145,7 +145,7 @@ class Support:
 def numbers(interval: Range) -> Support:
     """The numbers of an interval."""
     return Support(
-        None,  # The interval says it, once it is asked: spelling bounds takes its time.
+        None,  # The interval describes itself when it is asked, which takes its time.
         0,
         interval.contains,
         SetTag.NUMBERS,
@@ -178,7 +178,7 @@ POSITIVE_DEFINITE = Support(
 
 
 def angles(period: Number | None = None) -> Support:
-    """Numbers within half a period from 0; half of 2π, if that is `None`."""
+    """Numbers within half a period from 0; the period is 2π if it is `None`."""
     half: Any = math.pi if period is None else 0.5 * period.value
     words = "π" if period is None else describe_number(half)
     return Support(
@@ -310,7 +310,7 @@ def mapped(base: Support, bijector: Any, entries: Range) -> Support:
     )
 
 
-def part_of(whole: Support | None, *, solid: bool) -> Support:
+def part_of(superset: Support | None, *, solid: bool) -> Support:
     """A set of which no more is known than that it lies in another."""
     return Support(
         "an unknown set",
@@ -318,8 +318,8 @@ def part_of(whole: Support | None, *, solid: bool) -> Support:
         lambda x: jnp.ones((), bool),
         SetTag.PART,
         solid=solid,
-        entries=REALS if whole is None else whole.entries,
-        of=whole,
+        entries=REALS if superset is None else superset.entries,
+        of=superset,
     )
 
 

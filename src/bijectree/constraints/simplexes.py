@@ -15,7 +15,7 @@ class Simplexes(Reshaping):
     """Vectors whose entries, in groups one after another, each sum to 1.
 
     Args:
-        sizes: of the groups, at least 1 each.
+        sizes: the sizes of the groups, at least 1 each.
         via: the map of each, as in `simplex`.
     """
 
@@ -62,7 +62,7 @@ class Simplexes(Reshaping):
         return found
 
     def _order(self, side: int) -> np.ndarray:
-        """Where in the concatenated groups each place of a side is."""
+        """Where each entry of the free vector (0) or the model's (1) is in `_groups`."""
         places = np.concatenate([group[side].ravel() for group in self._groups()])
         return np.argsort(places)
 
@@ -71,7 +71,7 @@ def simplexes(sizes: tuple[int, ...], like: Simplex) -> Simplexes:
     """Several simplexes with the map of another bijector onto one.
 
     Args:
-        sizes: of the groups.
+        sizes: the sizes of the groups.
         like: what `simplex` returned.
 
     Raises:

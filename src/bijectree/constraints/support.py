@@ -64,7 +64,7 @@ def knowledge_of(bijector: Any, given: Support | None = None) -> Knowledge:
             return Knowledge(fault=f"{_which(link, links)}takes {answer}")
         if answer is None:
             return Knowledge()
-        state, proven = answer.image, proven and answer.minimal
+        state, proven = answer.support, proven and answer.minimal
     return Knowledge(state, proven)
 
 

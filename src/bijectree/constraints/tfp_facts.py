@@ -13,19 +13,19 @@ from ..substrate import tfb
 from . import sets
 from .facts import (
     Answer,
+    Image,
     MapOfArrays,
     MapOfNumbers,
     MapOfSets,
     MapOntoSet,
-    Step,
-    know,
+    register_fact,
 )
 from .ranges import POSITIVE, REALS, UNIT, Range, number_of
 from .sets import SetTag, Support
 from .support import knowledge_of
 from .tfp_numbers import TAIL_OF_LAMBERT_W
 
-# Of single elements.
+# Maps of single elements.
 
 
 def _reals(bijector: Any) -> Range:
@@ -83,7 +83,7 @@ def _softplus_inverse(bijector: Any, xp: Any, y: Any) -> Any:
 
 def _sinh_arcsinh(bijector: Any, xp: Any, x: Any) -> Any:
     skewness, weight = number_of(bijector.skewness), number_of(bijector.tailweight)
-    # TFP scales by what leaves 2 where it is without skewness.
+    # TFP scales so that 2 is mapped to 2 where there is no skewness.
     scale = 2 / xp.sinh(math.asinh(2) * weight)
     return scale * xp.sinh((xp.arcsinh(x) + skewness) * weight)
 
@@ -129,14 +129,14 @@ def _root(bijector: Any, xp: Any, y: Any) -> Any:
 
 
 def _domain_of_power_transform(bijector: Any) -> Range:
-    """Where 1 + c x is positive."""
+    """The interval in which 1 + c x is positive."""
     power = float(bijector.power)
     end = -1 / power if power else 0.0
     return Range(end if power > 0 else -math.inf, end if power < 0 else math.inf)
 
 
 def _domain_of_extreme_value(bijector: Any) -> Range:
-    """Where 1 + c (x − loc) / scale is positive."""
+    """The interval in which 1 + c (x − loc) / scale is positive."""
     c = number_of(bijector.concentration)
     if not isinstance(c, np.ndarray):
         return Range(math.nan, math.nan)
@@ -145,7 +145,7 @@ def _domain_of_extreme_value(bijector: Any) -> Range:
     return Range(np.where(c > 0, end, -math.inf), np.where(c < 0, end, math.inf))
 
 
-_OF_NUMBERS = {
+_MAPS_OF_NUMBERS = {
     tfb.Exp: MapOfNumbers(_positive, end=_exp, inverse_end=_log),
     tfb.Log: MapOfNumbers(_reals, _positive, _log, _exp),
     tfb.Expm1: MapOfNumbers(
@@ -213,13 +213,13 @@ _OF_NUMBERS = {
 }
 
 
-def _same(bijector: Any, base: Support) -> Answer:
-    return Step(base)
+def _identity(bijector: Any, base: Support) -> Answer:
+    return Image(base)
 
 
 def _reciprocal(bijector: Any, base: Support) -> Answer:
     if base.everything or base.tag is SetTag.NOT_ZERO:
-        return Step(sets.NOT_ZERO)
+        return Image(sets.NOT_ZERO)
     for fact in (_RECIPROCAL_OF_POSITIVE, _RECIPROCAL_OF_NEGATIVE):
         if base.entries.within(fact.onto(bijector)):
             return fact.forward(bijector, base)
@@ -233,27 +233,27 @@ _RECIPROCAL_OF_NEGATIVE = MapOfNumbers(
 )
 
 
-# Of vectors and matrices.
+# Maps of vectors and matrices.
 
 
 def _outer_product(bijector: Any, base: Support) -> Answer:
     """L Lᵀ. TFP's log-det counts every entry of the triangle."""
     if base.tag is SetTag.CORR_CHOLESKY:
-        return Step(sets.CORR_MATRIX, minimal=False)
-    # Of a tall factor, and of one whose diagonal may be negative, another has the same
+        return Image(sets.CORR_MATRIX, minimal=False)
+    # A tall factor, or one whose diagonal may be negative, is not the only one with its
     # product.
     square = base.tag is SetTag.TRIANGULAR and base.details == (None,)
     if square and base.of is not None and base.of.entries.within(POSITIVE):
-        return Step(sets.outer_products(base))
+        return Image(sets.outer_products(base))
     return None
 
 
 def _cholesky(bijector: Any, base: Support) -> Answer:
     if base.tag is SetTag.CORR_MATRIX:
-        return Step(sets.CORR_CHOLESKY, minimal=False)
+        return Image(sets.CORR_CHOLESKY, minimal=False)
     if base.tag is SetTag.POSITIVE_DEFINITE:
         factors = sets.triangular(sets.numbers(POSITIVE))
-        return Step(factors if base.of is None else base.of)
+        return Image(factors if base.of is None else base.of)
     return None
 
 
@@ -265,7 +265,7 @@ def _diagonal(bijector: Any, base: Support) -> Answer:
         return found.fault
     if not found.proven or found.image is None or found.image.event_ndims:
         return None
-    return Step(sets.triangular(found.image, *base.details))
+    return Image(sets.triangular(found.image, *base.details))
 
 
 _ALL_TRIANGULAR = sets.triangular(sets.numbers(REALS))
@@ -287,8 +287,8 @@ def _unknown(bijector: Any, base: Support) -> Answer:
     return None
 
 
-_OF_ARRAYS = {
-    tfb.Identity: MapOfSets(_same, _same),
+_MAPS_OF_ARRAYS = {
+    tfb.Identity: MapOfSets(_identity, _identity),
     tfb.Reciprocal: MapOfSets(_reciprocal, _reciprocal),
     **dict.fromkeys(
         (
@@ -299,7 +299,7 @@ _OF_ARRAYS = {
     ),
     tfb.Ascending: MapOntoSet(lambda b: sets.increasing()),
     tfb.IteratedSigmoidCentered: MapOntoSet(lambda b: sets.simplex_along(-1)),
-    # In the measure of the space around the set.
+    # The log-dets of these two are in the measure of the space around the set.
     tfb.SoftmaxCentered: MapOntoSet(lambda b: sets.simplex_along(-1), minimal=False),
     tfb.UnitVector: MapOntoSet(lambda b: sets.UNIT_VECTORS, minimal=False),
     tfb.CorrelationCholesky: MapOntoSet(lambda b: sets.CORR_CHOLESKY),
@@ -309,7 +309,7 @@ _OF_ARRAYS = {
 }
 
 
-for _cls, _fact in (*_OF_NUMBERS.items(), *_OF_ARRAYS.items()):
-    know(_cls, _fact)
+for _cls, _fact in (*_MAPS_OF_NUMBERS.items(), *_MAPS_OF_ARRAYS.items()):
+    register_fact(_cls, _fact)
 if TAIL_OF_LAMBERT_W is not None:
-    know(TAIL_OF_LAMBERT_W, MapOfNumbers(_reals))
+    register_fact(TAIL_OF_LAMBERT_W, MapOfNumbers(_reals))

@@ -13,28 +13,28 @@ import numpy as np
 from jax.core import Tracer
 
 from ..substrate import tfb
-from .facts import limit
+from .facts import register_limit
 
 
-def _all(test: Callable[[np.ndarray], Any], words: str) -> Callable[[Any], str]:
+def _must_be(test: Callable[[np.ndarray], Any], words: str) -> Callable[[Any], str]:
     def why(value: Any) -> str:
         return "" if np.all(test(value)) else words
 
     return why
 
 
-_NOT_ZERO = _all(lambda x: np.isfinite(x) & (x != 0), "finite and not 0")
-_POSITIVE = _all(lambda x: np.isfinite(x) & (x > 0), "finite and positive")
-_NOT_NEGATIVE = _all(lambda x: np.isfinite(x) & (x >= 0), "finite and not negative")
-_FINITE = _all(np.isfinite, "finite")
-_DIAGONAL = _all(
+_NOT_ZERO = _must_be(lambda x: np.isfinite(x) & (x != 0), "finite and not 0")
+_POSITIVE = _must_be(lambda x: np.isfinite(x) & (x > 0), "finite and positive")
+_NOT_NEGATIVE = _must_be(lambda x: np.isfinite(x) & (x >= 0), "finite and not negative")
+_FINITE = _must_be(np.isfinite, "finite")
+_DIAGONAL = _must_be(
     lambda x: np.diagonal(x, axis1=-2, axis2=-1) != 0, "without a 0 on its diagonal"
 )
-_DIRECTION = _all(lambda x: np.any(x != 0, axis=-1), "a vector other than 0")
+_DIRECTION = _must_be(lambda x: np.any(x != 0, axis=-1), "a vector other than 0")
 
 
 def _numbers(**expected: Callable[[Any], str]) -> Callable[[Any], str]:
-    """What a class expects of its numbers, by attribute, where they are given."""
+    """A test of a bijector's numbers, by attribute, where they are given."""
 
     def why(bijector: Any) -> str:
         for name, test in expected.items():
@@ -118,11 +118,11 @@ _WRONG_FOR: Mapping[type, Callable[[Any], str]] = {
 }
 
 for _cls, _why in _WRONG_FOR.items():
-    limit(_cls, _why)
+    register_limit(_cls, _why)
 
-# What `tfb.LambertWTail` is made of, beside shifts and scales.
+# The class that `tfb.LambertWTail` puts between shifts and scales.
 TAIL_OF_LAMBERT_W: Any = getattr(
     sys.modules[tfb.LambertWTail.__module__], "_HeavyTailOnly", None
 )
 if TAIL_OF_LAMBERT_W is not None:
-    limit(TAIL_OF_LAMBERT_W, _numbers(tailweight=_NOT_NEGATIVE))
+    register_limit(TAIL_OF_LAMBERT_W, _numbers(tailweight=_NOT_NEGATIVE))

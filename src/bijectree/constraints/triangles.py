@@ -5,11 +5,35 @@ but column by column for the correlation matrix.
 """
 
 import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+
+from .reshaping import Reshaping
+
+
+class _SquareFromTriangle(Reshaping):
+    """A base of maps from the entries of a triangle to square matrices."""
+
+    has_diagonal: ClassVar[bool]
+
+    def __init__(self, parameters: dict[str, Any]):
+        super().__init__(parameters, free_ndims=1, model_ndims=2)
+
+    def _size(self, n: int) -> int:
+        return _triangle_size(n, self.name, diagonal=self.has_diagonal)
+
+    def _model_shape(self, free_shape: tuple[int, ...]) -> tuple[int, ...]:
+        size = self._size(free_shape[-1])
+        return (*free_shape[:-1], size, size)
+
+    def _free_shape(self, model_shape: tuple[int, ...]) -> tuple[int, ...]:
+        size = _square(model_shape, self.name)
+        n = size * (size + 1) // 2 if self.has_diagonal else size * (size - 1) // 2
+        return (*model_shape[:-2], n)
 
 
 def _fill(free: Array, index: np.ndarray) -> Array:
@@ -21,13 +45,13 @@ def _fill(free: Array, index: np.ndarray) -> Array:
     return entries.reshape(*free.shape[:-1], *index.shape)
 
 
-def _pick(matrix: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+def _entries(matrix: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
     flat = matrix.reshape(*matrix.shape[:-2], matrix.shape[-2] * matrix.shape[-1])
     return flat.at[..., rows * matrix.shape[-1] + columns].get(mode="promise_in_bounds")
 
 
 def _index(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Where each entry of a matrix is found in the vector of its free coordinates."""
+    """The position of each entry of a matrix in the free vector; −1 where it is 0."""
     index = np.full(shape, -1)
     index[rows, columns] = np.arange(rows.size)
     return index

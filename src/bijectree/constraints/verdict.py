@@ -1,6 +1,6 @@
-"""Whether a bijector keeps its promises at some free points, and in which words it fails.
+"""Whether a bijector keeps its promises at some free points, and how it fails, in words.
 
-One judgement for all: `Reparam` refuses what fails when it binds, and `check` reports it.
+`Reparam` refuses a bijector by this judgement when it binds, and `check` reports it.
 """
 
 import dataclasses
@@ -53,12 +53,12 @@ def judge(bijector: Any, event_ndims: int, found: Linearised, *, near: int) -> V
         verdict.failures.append(knowledge.fault)
         verdict.log_det = "none"
         return verdict
-    _events(event_ndims, found, verdict)
+    _check_events(event_ndims, found, verdict)
     undefined = np.asarray(np.isnan(found.model).any(axis=(1, 2)))
     if undefined.any():
         verdict.failures.append(
             "forward is not defined for all free values: NaN "
-            f"{found.place(int(np.argmax(undefined)))}"
+            f"{found.describe_point(int(np.argmax(undefined)))}"
         )
     if is_augmented(bijector):
         verdict.log_det = "auxiliary"
@@ -75,24 +75,24 @@ def judge(bijector: Any, event_ndims: int, found: Linearised, *, near: int) -> V
         )
         return verdict
     if found.invertible:
-        _there_and_back(found, verdict)
+        _check_round_trip(found, verdict)
     else:
         verdict.notes.append("it only goes forward: no way back was checked")
     rows = found.chart(near)
     if rows is None or found.singular[near]:
         verdict.log_det = "singular"
         verdict.failures.append(
-            f"not bijective here: the Jacobian is singular {found.place(near)}"
+            f"not bijective here: the Jacobian is singular {found.describe_point(near)}"
         )
         return verdict
     isometric = _in_its_own_measure(knowledge.state)
-    faults = _log_det(found, rows, verdict, isometric=isometric)
+    faults = _check_log_det(found, rows, verdict, isometric=isometric)
     verdict.only_the_log_det = bool(faults) and not verdict.failures
     verdict.failures += faults
     return verdict
 
 
-def judge_in_use(
+def judge_precision(
     found: Linearised, point: int, got: float, dtype: Any, verdict: Verdict
 ) -> None:
     """Compare the log-det in the precision of a leaf with that in float64.
@@ -112,7 +112,7 @@ def judge_in_use(
     verdict.log_det = f"{abs(got - expected):.0e} off"
     (verdict.notes if abs(got - expected) <= 0.05 * scale else verdict.failures).append(
         f"the log-det in {dtype} is {got:.6g}, in {found.dtype} {expected:.6g} "
-        f"{found.place(point)}"
+        f"{found.describe_point(point)}"
     )
 
 
@@ -129,7 +129,7 @@ def _in_its_own_measure(image: Support | None) -> bool:
     return image is not None and image.tag is SetTag.ZERO_SUM
 
 
-def _events(event_ndims: int, found: Linearised, verdict: Verdict) -> None:
+def _check_events(event_ndims: int, found: Linearised, verdict: Verdict) -> None:
     if found.mixed and event_ndims == 0:
         verdict.failures.append(
             "declares that it maps every element alone (0 event axes) but an element "
@@ -142,31 +142,31 @@ def _events(event_ndims: int, found: Linearised, verdict: Verdict) -> None:
         )
 
 
-def _there_and_back(found: Linearised, verdict: Verdict) -> None:
-    """Go free → model → free, within what the conditioning of the map leaves of it."""
+def _check_round_trip(found: Linearised, verdict: Verdict) -> None:
+    """Compare free → model → free, as exactly as the conditioning of the map allows."""
     smallest = found.singular_values[..., -1:]
     size = np.abs(found.model).max(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         unavoidable = 64 * found.eps * size / smallest
         off = np.abs(found.again - found.free)
-        room = max(64 * math.sqrt(found.eps), _APPROXIMATE)
-        tolerance = room * (1 + np.abs(found.free)) + unavoidable
-    # Far out no digit is left, which saturation tells of. But where the map is flat and
-    # the inverse gives another finite value, there are two.
+        relative = max(64 * math.sqrt(found.eps), _APPROXIMATE)
+        tolerance = relative * (1 + np.abs(found.free)) + unavoidable
+    # Far out no digit may be left, which `check` reports as saturation. But where the map
+    # is flat and the inverse gives another finite value, two free values have one image.
     flat = (smallest == 0) & np.isfinite(found.again)
     bad = (off > np.where(flat, 0.05, tolerance)) & (flat | (unavoidable < 0.05))
     bad |= np.isnan(found.again) & (unavoidable < 0.05)
     if bad.any():
-        point, event, place = (int(i) for i in np.argwhere(bad)[0])
+        point, event, entry = (int(i) for i in np.argwhere(bad)[0])
         verdict.failures.append(
             "not bijective here: "
-            f"free {found.free[point, event, place]:.4g} → model "
+            f"free {found.free[point, event, entry]:.4g} → model "
             f"{short(np.round(found.model[point, event], 4))} → free "
-            f"{found.again[point, event, place]:.4g}"
+            f"{found.again[point, event, entry]:.4g}"
         )
 
 
-def _log_det(
+def _check_log_det(
     found: Linearised, rows: list[int], verdict: Verdict, *, isometric: bool
 ) -> list[str]:
     """Compare the bijector's log-det with autodiff's, on the chart and embedded."""
@@ -199,7 +199,7 @@ def _log_det(
     point = int(np.argmax(usable & ~(np.abs(got - expected) <= tolerance)))
     return [
         f"wrong log-det: got {got[point]:.6g}, autodiff {expected[point]:.6g} "
-        f"{found.place(point)}{_mend(found)}"
+        f"{found.describe_point(point)}{_alternative(found)}"
     ]
 
 
@@ -221,12 +221,12 @@ def _embedded(found: Linearised, off: np.ndarray, usable: np.ndarray) -> str:
     return (
         "the log-det is ½ log det JᵀJ (the embedded measure), not that of minimal "
         f"coordinates: it is off {amount}, so densities do not integrate to 1"
-        f"{_mend(found)}"
+        f"{_alternative(found)}"
     )
 
 
-def _mend(found: Linearised) -> str:
-    """Which of our constraints has the same support, judged by its values."""
+def _alternative(found: Linearised) -> str:
+    """A hint at the constraint of this package onto the set in which the images lie."""
     if found.outputs == found.inputs:
         return ""
     finite = np.isfinite(found.model).all(axis=(1, 2))

@@ -22,7 +22,7 @@ from .. import substrate
 from ..numerics import run_in_numpy
 from ..substrate import BIND_ERRORS, CALL_ERRORS, Kind, Linearised, all_parts
 from .support import knowledge_of
-from .verdict import Verdict, judge, judge_in_use
+from .verdict import Verdict, judge, judge_precision
 
 # Events with more free coordinates, and leaves with more entries of Jacobian, are not
 # differentiated as they are.
@@ -40,9 +40,9 @@ def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[s
     Args:
         bijector: of the kind, with these numbers; `None` if it is not made yet.
         kind: what it does to the leaf.
-        numbers: its own. Where they are traced, or known by their shapes alone, the map
-            is tried with others in their place, which may not be what it takes: then only
-            a wrong log-det is a fault, where the map is else as it should be.
+        numbers: of the bijector. Where they are traced, or known by their shapes alone,
+            the map is tried with random ones, which may not be what it takes: then only a
+            wrong log-det is a fault, where the map is else as it should be.
 
     Returns:
         Every fault, in the words of `check`; empty if the table of facts knows the
@@ -50,7 +50,7 @@ def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[s
     """
     guessed = any(isinstance(n, (Tracer, jax.ShapeDtypeStruct)) for n in numbers)
     if guessed:
-        numbers = _in_their_place(numbers)
+        numbers = _stand_ins(numbers)
         with jax.ensure_compile_time_eval():
             bijector = kind.recipe.build(numbers)
     elif bijector is None:
@@ -59,7 +59,7 @@ def why_unproven(bijector: Any, kind: Kind, numbers: tuple[Any, ...]) -> tuple[s
     if knowledge.proven or not math.prod(kind.free_shape):
         return ()
     if guessed and any(getattr(b, "derived_numbers", False) for b in all_parts(bijector)):
-        return ()  # with others in the place of some it would be no map at all
+        return ()  # with random numbers for some of them it would be no map at all
     if guessed:
         verdict = verify(kind, numbers, bijector)
         return tuple(verdict.failures) if verdict.only_the_log_det else ()
@@ -93,35 +93,35 @@ def verify(kind: Kind, numbers: tuple[Any, ...], bijector: Any) -> Verdict:
 
     Args:
         kind: what it does to a leaf.
-        numbers: its own, not traced.
+        numbers: of the bijector, not traced.
         bijector: of the kind, with these numbers.
     """
     try:
         with jax.enable_x64(True):
             verdict, found = _verify(kind, numbers, bijector, np.dtype(np.float64))
         if found is not None and not verdict.failures:
-            _in_use(kind, numbers, found, verdict)
+            _check_precision(kind, numbers, found, verdict)
         return verdict
     except jax.errors.JAXTypeError:
         return Verdict()  # An opaque bijector holds traced numbers, which have no values.
     except CALL_ERRORS as error:
         if kind.compute_dtype == np.float64:
-            return raised(bijector, error)
+            return verdict_of_error(bijector.name, error)
     try:  # without float64, on which some do not compute
         return _verify(kind, numbers, bijector, kind.compute_dtype)[0]
     except CALL_ERRORS as error:
-        return raised(bijector, error)
+        return verdict_of_error(bijector.name, error)
 
 
-def raised(bijector: Any, error: Exception) -> Verdict:
-    """The verdict on a bijector that cannot be called."""
+def verdict_of_error(name: str, error: Exception) -> Verdict:
+    """The verdict on a bijector that raised an error when it was called."""
     said = str(error)
     # What a program raises while it runs comes with the traceback of another thread.
     raised_within = re.findall(r"^[\w.]*Error: .*$", said, re.MULTILINE)
     if "Traceback" in said and raised_within:
         said = raised_within[-1]
     said = " ".join(said.split())
-    return Verdict([f"{bijector.name} raised {type(error).__name__}: {said[:300]}"])
+    return Verdict([f"{name} raised {type(error).__name__}: {said[:300]}"])
 
 
 def _verify(
@@ -135,7 +135,7 @@ def _verify(
     return judge(bijector, kind.event_ndims, found, near=0), found
 
 
-def _in_use(
+def _check_precision(
     kind: Kind, numbers: tuple[Any, ...], found: Linearised, verdict: Verdict
 ) -> None:
     """Ask for the log-det in the precision of the leaf too."""
@@ -149,7 +149,7 @@ def _in_use(
     program = jax.make_jaxpr(own)(points[0])
     for point, x in enumerate(points):
         got = float(run_in_numpy(program, x)[1])
-        judge_in_use(found, point, got, kind.compute_dtype, verdict)
+        judge_precision(found, point, got, kind.compute_dtype, verdict)
 
 
 def differentiable(kind: Kind) -> bool:
@@ -172,8 +172,8 @@ def _points(kind: Kind) -> np.ndarray:
 def _smaller(kind: Kind, numbers: tuple[Any, ...], dtype: np.dtype) -> Kind:
     """The kind for a leaf of a few events, small ones, if the bijector takes one.
 
-    Its class decides: one that was made for its event's size, or has a number for each
-    element, raises, and is looked at as it is.
+    The bijector's class decides: one that was made for its event's size, or has a number
+    for each element, raises, and the leaf is looked at as it is.
     """
     batch = len(kind.shape) - kind.event_ndims
     few = tuple(min(n, 2) for n in kind.shape[:batch])
@@ -191,7 +191,7 @@ def _smaller(kind: Kind, numbers: tuple[Any, ...], dtype: np.dtype) -> Kind:
     return substrate.with_dtype(kind, dtype, numbers)
 
 
-def _in_their_place(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+def _stand_ins(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     """Random positive numbers where the values are not known."""
     random = np.random.default_rng(0)
     return tuple(

@@ -105,7 +105,7 @@ def zero_sum(*, axis: int | tuple[int, int] = -1) -> tfb.Bijector:
         "Zero sum vector" and "Zero sum matrix".
 
     Raises:
-        ValueError: `axis` is neither; on use, an empty axis.
+        ValueError: `axis` is neither of these; on use, an empty axis.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp

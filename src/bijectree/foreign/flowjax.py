@@ -1,4 +1,4 @@
-"""How flowjax's bijections are called: of one event of a shape that they know."""
+"""How flowjax's bijections are called: with one event, of a shape that they know."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from .flowjax import FLOWJAX
 from .numpyro import NUMPYRO
 from .wrapped import Calls, Foreign
 
-# By the package and the name of the class that all its transforms are of.
+# How transforms are called, by the package and the name of their base class.
 _BASES = {
     ("distrax", "Bijector"): DISTRAX,
     ("flowjax", "AbstractBijection"): FLOWJAX,
@@ -28,7 +28,7 @@ def _calls(cls: type) -> Calls | None:
 
 
 def is_transform_class(cls: type) -> bool:
-    """Whether a class is one of such transforms."""
+    """Whether a class is one of transforms of distrax, flowjax or NumPyro."""
     return _calls(cls) is not None
 
 

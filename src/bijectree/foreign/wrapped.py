@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..substrate import Number, Recipe, fused, standard_promotion, tfb
+from ..substrate import Number, Recipe, cast_numbers, fused, standard_promotion, tfb
 
 
 def _no_fault(transform: Any) -> str:
@@ -21,17 +21,18 @@ class Calls:
     """How the transforms of one package are called.
 
     Attributes:
-        package: its name.
-        event_ndims: of a transform, how many axes an event has: free, and in the model.
-        forward: of a transform and free values, their images and log-dets. A log-det may
-            have more axes than there are of events, and is then summed over the last, or
-            fewer, and then holds for all events.
-        inverse: of a transform and images, the free values.
-        fault: why a transform cannot be a bijector of one leaf; "" if it may be.
-        numbers_are_leaves: whether Python floats among its leaves, as JAX sees it, are
-            numbers that may change.
-        derived_numbers: whether it keeps numbers that it has computed from others, so
-            that arbitrary ones in their place make no transform.
+        package: the package's name.
+        event_ndims: from a transform to how many axes an event has, free and in the
+            model.
+        forward: from a transform and free values to their images and log-dets. Where a
+            log-det has axes beyond the batch's, it is summed over them; where it has
+            fewer, it holds for all events.
+        inverse: from a transform and images to the free values.
+        fault: says why a transform cannot be a bijector of one leaf; "" if it can.
+        numbers_are_leaves: whether Python floats among a transform's leaves are numbers
+            that may change.
+        derived_numbers: whether a transform keeps numbers that it has computed from
+            others, so that arbitrary numbers in their place make no transform.
     """
 
     package: str
@@ -48,8 +49,8 @@ class Foreign(tfb.AutoCompositeTensorBijector):
 
     Args:
         numbers: the inexact arrays of the transform, cast to the dtype of a leaf.
-        recipe: the rest of the transform.
-        calls: how it is called.
+        recipe: the transform without its numbers.
+        calls: how the transform is called.
         free_ndims: how many axes an event of free coordinates has.
         model_ndims: how many axes an event of the model has.
         name: of the package and the class.
@@ -78,7 +79,7 @@ class Foreign(tfb.AutoCompositeTensorBijector):
 
     @property
     def derived_numbers(self) -> bool:
-        """Whether some of its numbers are computed from others."""
+        """Whether some of the transform's numbers are computed from others."""
         return self.calls.derived_numbers
 
     @classmethod
@@ -87,12 +88,8 @@ class Foreign(tfb.AutoCompositeTensorBijector):
 
     def transform(self, dtype: Any) -> Any:
         """The transform, with numbers of a dtype."""
-        numbers = (jnp.asarray(number.value) for number in self.numbers)
-        real = (
-            n if jnp.issubdtype(n.dtype, jnp.complexfloating) else n.astype(dtype)
-            for n in numbers
-        )
-        return self.recipe.build(tuple(real))
+        numbers = tuple(number.value for number in self.numbers)
+        return self.recipe.build(cast_numbers(numbers, dtype))
 
     def forward_and_log_dets(self, x: Array) -> tuple[Array, Array]:
         """Images, and one log-det an event."""

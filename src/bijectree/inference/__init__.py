@@ -1,6 +1,6 @@
 """What is learnt from a posterior: draws, modes, a normal approximation.
 
-A *bridge* is what a sampler that is not called here wants of a Posterior.
+A *bridge* gives a Posterior to a sampler of another package as the function it takes.
 """
 
 from .arguments import listed, require_counts, require_free_posterior

@@ -1,4 +1,4 @@
-"""What samplers that are not called here want of a Posterior: one function."""
+"""A Posterior as the function that samplers of other packages take."""
 
 from collections.abc import Callable
 from typing import Any

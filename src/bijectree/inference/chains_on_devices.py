@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from ..numerics import put_whole
-from ..trees import whole
+from ..trees import on_host
 
 _AXIS = "chains"
 
@@ -55,7 +55,7 @@ def chain_mesh(chains: int, shared: PyTree) -> Mesh | None:
     return Mesh(np.array(taken), (_AXIS,))
 
 
-def place(mesh: Mesh | None, tree: PyTree, *, by_chain: bool) -> PyTree:
+def put(mesh: Mesh | None, tree: PyTree, *, by_chain: bool) -> PyTree:
     """Put the arrays of a tree on the mesh, whole or cut along their leading axis."""
     if mesh is None:
         return tree
@@ -69,22 +69,21 @@ def map_chains(
 ) -> Any:
     """Map a function over chains, under `jit`.
 
-    No device waits for another: each goes on with its own chains. On a CPU these follow
-    one another: side by side each would wait for the longest trajectory. There, what a
-    chain does does not depend on how many others its device has.
+    No device waits for another: each goes on with its own chains. On a CPU a device runs
+    its chains one after another, since side by side each would wait for the longest
+    trajectory; and there a chain's draws do not depend on how many others there are.
 
     Args:
         mesh: of `chain_mesh`.
-        function: of `shared` and what one chain has.
-        shared: what all chains read; what is not an array in it is static.
+        function: of `shared` and the arguments of one chain.
+        shared: what all chains read; leaves of it that are no arrays are static.
         *by_chain: pytrees of arrays whose leading axis is that of the chains.
     """
     arrays, static = eqx.partition(shared, eqx.is_array)
     one_by_one = jax.default_backend() == "cpu"
 
     def here(arrays: PyTree, *by_chain: PyTree) -> Any:
-        whole = eqx.combine(arrays, static)
-        run = functools.partial(function, whole)
+        run = functools.partial(function, eqx.combine(arrays, static))
         return _in_turn(run, by_chain) if one_by_one else jax.vmap(run)(*by_chain)
 
     if mesh is None:
@@ -100,8 +99,9 @@ def map_chains(
 def _in_turn(function: Callable[..., Any], by_chain: tuple[PyTree, ...]) -> Any:
     """`jax.lax.map`, which rounds the same for one chain as for several.
 
-    XLA would take a loop of one turn apart, and an axis of one, and fuse what is left in
-    another way. So it is not told how many turns there are, and there is room for two.
+    XLA would unroll a loop of one turn, drop an axis of one, and fuse what is left in
+    another way. So the number of turns is hidden from it, and arrays have at least two
+    rows.
     """
     chains = len(jax.tree.leaves(by_chain)[0])
     rows = np.minimum(np.arange(max(chains, 2)), chains - 1)
@@ -126,7 +126,7 @@ def of_process(mesh: Mesh | None, tree: PyTree) -> PyTree:
 
     def fetch(x: jax.Array) -> np.ndarray:
         if mesh is None:
-            return whole(x)
+            return on_host(x)
         parts = sorted(x.addressable_shards, key=lambda part: part.index[0].start or 0)
         return np.concatenate([np.asarray(part.data) for part in parts])
 

@@ -107,7 +107,9 @@ def find_map(
         stop = 0
         while True:
             stop = min(stop + max(1, max_steps // _CHUNKS), max_steps)
-            search = _go_on(target, search, limit, jnp.asarray(stop), jacobian=jacobian)
+            search = _continue(
+                target, search, limit, jnp.asarray(stop), jacobian=jacobian
+            )
             bar.update(task, completed=stop)
             if search.done or stop == max_steps:
                 break
@@ -139,11 +141,9 @@ def find_map(
 # The search ends after so many steps that lower the value by less than its rounding.
 _IDLE = 4
 
-
 # By so large a rounding of the log-density, a mode may be a seventh of a standard
 # deviation away.
 _COARSE = 0.01
-
 
 # A search that ended has found a mode if so little of the log-density is left to gain
 # there: it is 5e-5 of a standard deviation away. Where large terms cancel in the
@@ -152,7 +152,7 @@ _NOTHING = 1e-9
 
 
 class _Best(NamedTuple):
-    """The best of the points that a search came by.
+    """The best of the points that a search visited.
 
     Among points whose values differ by no more than their rounding, the best is that of
     the smallest gradient, which rounding hides less.
@@ -185,14 +185,14 @@ class _Search(NamedTuple):
     """A search for the mode.
 
     Attributes:
-        vector: where it is.
+        vector: the present point.
         state: of the optimizer.
-        best: where it was best.
-        steps: how many were made.
-        done: whether it has ended.
-        gradients: how many gradients it took, with the one at the start.
-        mark: the value from which the search is to come down further.
-        idle: how many steps ago it reached that value.
+        best: the best point so far.
+        steps: how many steps were made.
+        done: whether the search has ended.
+        gradients: how many gradients were taken, that at the start included.
+        mark: the last value that was lower than the mark before by more than rounding.
+        idle: how many steps were made since.
     """
 
     vector: Array
@@ -220,12 +220,12 @@ def _rounding(value: Array) -> Array:
     return float(jnp.finfo(value.dtype).eps) * (1 + jnp.abs(value))
 
 
-def _small(value: Any, gradient: Any, tolerance: Array) -> Array:
+def _is_small(value: Any, gradient: Any, tolerance: Array) -> Array:
     return jnp.isfinite(value) & (jnp.linalg.norm(gradient) <= tolerance)
 
 
 @eqx.filter_jit
-def _go_on(
+def _continue(
     target: Target, search: _Search, tolerance: Array, stop: Array, *, jacobian: bool
 ) -> _Search:
     """Search until done, or to the step `stop`."""
@@ -262,7 +262,7 @@ def _go_on(
                 state,
                 best,
                 search.steps + 1,
-                _small(value, gradient, tolerance) | stuck,
+                _is_small(value, gradient, tolerance) | stuck,
                 search.gradients + spent,
                 jnp.where(lower, value, search.mark),
                 idle,
@@ -277,7 +277,7 @@ def _go_on(
 def _judge(
     target: Target, search: _Search, tolerance: Array, *, jacobian: bool
 ) -> tuple[Array, Array, Array]:
-    """The log-density where a search is, its gradient, and whether that is a mode."""
+    """The log-density at a search's best point, its gradient; whether it is a mode."""
 
     def loss(vector: Array) -> Array:
         return -target(vector, jacobian=jacobian)
@@ -294,4 +294,4 @@ def _judge(
         bend = jnp.dot(jax.grad(loss)(vector + move * along) - gradient, along) / move
         gain, rounding = norm**2 / (2 * bend), 10 * _rounding(value)
         hidden = search.done & (bend > 0) & (gain <= jnp.maximum(rounding, _NOTHING))
-        return -value, -gradient, _small(value, gradient, tolerance) | hidden
+        return -value, -gradient, _is_small(value, gradient, tolerance) | hidden

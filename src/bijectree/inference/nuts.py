@@ -15,7 +15,7 @@ def take_steps(
     state: Any,
     step_size: Any,
     inverse_mass_matrix: Array,
-    look: Callable[[Any, Any], Any],
+    keep: Callable[[Any, Any], Any],
     *,
     n: int,
     max_tree_depth: int,
@@ -29,14 +29,14 @@ def take_steps(
         key: a PRNG key.
         state: of the chain, as `blackjax.nuts.init` gives it.
         step_size: a number; with `acceptance`, the state of BlackJAX's dual averaging.
-        inverse_mass_matrix: its diagonal.
-        look: what to keep of each step, from the chain's state and BlackJAX's info.
+        inverse_mass_matrix: the diagonal of the inverse mass matrix.
+        keep: from the chain's state and BlackJAX's info to what is kept of a step.
         n: how many steps.
         max_tree_depth: a trajectory has at most 2 to this power steps.
         acceptance: the rate that the step size is adapted to after each step.
 
     Returns:
-        The chain's state and the step size as they are then; and what was kept, with a
+        The chain's state and the step size after the steps; and what was kept, with a
         leading axis of length `n`.
     """
     kernel = blackjax.nuts.build_kernel()
@@ -48,9 +48,9 @@ def take_steps(
         now = size if adapt is None else jnp.exp(size.log_step_size)
         state, info = kernel(key, state, target, now, inverse_mass_matrix, max_tree_depth)
         if adapt is not None:
-            # A trajectory that ends in NaN says nothing but that it was too long.
+            # A trajectory that ended in NaN was too long: its acceptance counts as 0.
             new = adapt(size, jnp.nan_to_num(info.acceptance_rate))
             size = jax.tree.map(lambda x, old: jnp.asarray(x, old.dtype), new, size)
-        return (state, size), look(state, info)
+        return (state, size), keep(state, info)
 
     return jax.lax.scan(step, (state, step_size), jax.random.split(key, n))

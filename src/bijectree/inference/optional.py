@@ -5,7 +5,7 @@ from typing import Any
 
 
 def optional_import(name: str) -> Any:
-    """Import a library that only some of bijectree needs, or name its extra."""
+    """Import an optional library, or raise an error that names its extra."""
     library = name.split(".")[0]
     try:
         return importlib.import_module(name)

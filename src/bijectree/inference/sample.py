@@ -94,10 +94,10 @@ def sample_blackjax(
     # A dtype of fewer than 32 bits is too coarse to take steps in.
     if vectors.dtype.itemsize < 4:
         vectors = vectors.astype(jnp.float32)
-    target = chains_on_devices.place(mesh, target, by_chain=False)
+    target = chains_on_devices.put(mesh, target, by_chain=False)
 
     def by_chain(tree: PyTree) -> PyTree:
-        return chains_on_devices.place(mesh, tree, by_chain=True)
+        return chains_on_devices.put(mesh, tree, by_chain=True)
 
     chunk = max(1, draws // _CHUNKS)
     found: list[tuple[Array, dict[str, Array]]] = []

@@ -15,10 +15,10 @@ from .. import inference, posterior, substrate
 from ..posterior import Target
 from . import short_chains
 
-# One compiled call takes so many steps; after each call the bound is looked at.
+# One compiled call takes so many steps, a chunk; after each the bound is evaluated.
 _CHUNK = 50
 
-# The bound is looked at on so many held-out draws of the base.
+# The bound is evaluated on so many held-out draws of the base.
 _DRAWS = 32
 
 
@@ -36,10 +36,10 @@ class EvidenceBound(eqx.Module):
 
 
 class Maximum(NamedTuple):
-    """What the search found.
+    """What `maximise` found.
 
     Attributes:
-        numbers: those of the best map, by the held-out draws of the base.
+        numbers: of the best map, by the held-out draws of the base.
         trace: the bound at the held-out draws, at the start and after each chunk.
         spent: how many gradients, and values, of the log-density it took.
         rising: whether the bound rose by more than 1 in the last fifth of the steps.
@@ -52,7 +52,7 @@ class Maximum(NamedTuple):
 
 
 @contextlib.contextmanager
-def showing(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None]]:
+def show_progress(steps: int, *, progress: bool) -> Iterator[Callable[[int, str], None]]:
     """Show a progress bar, and give the function by which `maximise` moves it."""
     with inference.bar(progress=progress) as bar:
         task = bar.add_task("evidence bound", total=steps)
@@ -79,22 +79,21 @@ def maximise(
     """Maximise the evidence bound by Adam, with early stopping.
 
     Args:
-        bound: one term of it.
-        numbers: where to start; they have `loc` and `log_scale`, those of T(z) to first
-            order.
+        bound: the bound.
+        numbers: where to start; their `loc` and `log_scale` are the mean and the log of
+            the scale of T(z), to first order.
         key: a PRNG key.
         steps: how many steps to make at most.
         samples: how many draws of the base each gradient is a mean of.
         learning_rate: of Adam, which falls to zero along a cosine.
         patience: how many chunks to go on for without a better bound.
         project: brings the numbers back to where they may be, after each step.
-        advance: told of steps made, and of the bound.
+        advance: is called with the steps that were made, and with the bound in words.
         rates: what the steps of each number are multiplied by; 1, if `None`.
 
     Raises:
-        ValueError: few of the first steps had a finite gradient, and not because of
-            what was trained: it is not finite where it starts. The message names the
-            coordinates.
+        ValueError: few of the first steps had a finite gradient, and the gradient is not
+            finite at the start either. The message names the coordinates.
     """
     chunks = -(-steps // _CHUNK)
     rates = jax.tree.map(jnp.ones_like, numbers) if rates is None else rates
@@ -156,7 +155,7 @@ def _advance(
 
     def loss(numbers: PyTree, key: PRNGKeyArray) -> Array:
         half = jax.random.normal(key, (-(-samples // 2), dim), dtype)
-        # The draws are antithetic: what is odd cancels.
+        # The draws are antithetic: odd terms of the gradient cancel.
         z = jnp.concatenate([half, -half])[:samples]
         return -jnp.mean(jax.vmap(lambda z: bound(numbers, z))(z))
 

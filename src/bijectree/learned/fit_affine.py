@@ -17,7 +17,7 @@ from .fit_report import FitReport, figures, fisher_divergence
 from .low_rank import AffineMap
 from .short_chains import CHUNK, Window
 
-# Gradients are looked at for so many of the held-out draws, at most.
+# Gradients are computed for so many of the held-out draws, at most.
 _HELD_OUT = 200
 
 
@@ -86,8 +86,8 @@ def fit_affine(
         Array([0., 0., 0.], dtype=float32)
     """
     inference.require_free_posterior(posterior, "fit_affine")
-    whole = isinstance(rank, int | np.integer) and not isinstance(rank, bool)
-    if rank is not None and not (whole and rank >= 0):
+    integer = isinstance(rank, int | np.integer) and not isinstance(rank, bool)
+    if rank is not None and not (integer and rank >= 0):
         raise ValueError(
             f"fit_affine: rank must be None or an integer of at least 0, got {rank!r}"
         )
@@ -129,12 +129,7 @@ def _fisher(
 ) -> tuple[AffineMap, FitReport]:
     posterior, reparam = target.posterior, target.posterior.reparam
     key, key_start, key_probe = jax.random.split(key, 3)
-    free = posterior.initial(
-        key_start,
-        *target.data,
-        start=start,
-        n=chains,
-    )
+    free = posterior.initial(key_start, *target.data, start=start, n=chains)
     sizes = list(short_chains.windows(warm_up))
     needed = low_rank.directions_needed(rank, posterior.dim)
     used = (chains - 1) * sizes[-1]
@@ -251,7 +246,7 @@ def _report(
     trace: np.ndarray | None = None,
     objective: str = "",
 ) -> FitReport:
-    """The figures at held-out draws; an affine map needs no gradient more for them."""
+    """The report at held-out draws, whose gradients an affine map takes over."""
     held = figures(
         x, scores, fitted.inverse(x), fitted.pull(scores), spent=spent_on_figures
     )
@@ -269,7 +264,7 @@ def _divergence(fitted: AffineMap, x: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _in_base(window: Window, fitted: AffineMap) -> Window:
-    """Draws and gradients in the coordinates that the map leads to."""
+    """A window of the map's base, taken to the coordinates that it leads to."""
     x = fitted.forward(window.vectors.astype(np.float64))
     scores = fitted.push(window.gradients.astype(np.float64))
     return window._replace(vectors=x, gradients=scores)

@@ -21,7 +21,7 @@ from .fit_report import FitReport
 
 _GRID = 101
 
-# The draws are held to each of these values of λ.
+# The values of λ that are tried.
 _SHARES = np.linspace(0, 1, _GRID)
 
 
@@ -93,7 +93,7 @@ def fit_centeredness(
             "fitted to the λ beneath it: fit the centeredness of the Reparam without it "
             "first, then put it on again (`fit_affine`, `fit_flow`, `Reparam.then`)"
         )
-    reparam, at = _prepared(posterior.reparam)
+    reparam, at = _with_own_shares(posterior.reparam)
     target = Target(posterior, data).through(reparam)
     key_start, key_guide, key_fit, key_held = jax.random.split(key, 4)
     free = posterior.initial(key_start, *data, start=start)
@@ -106,10 +106,11 @@ def fit_centeredness(
     guide_alone = eqx.tree_at(
         lambda n: n.shares, guide_alone, [jnp.zeros_like(x) for x in shares]
     )
-    # λ says nothing while the normal densities are elsewhere.
+    # First the normal densities are trained alone: far from the posterior, the best λ is
+    # another.
     first = max(1, steps // 4)
     traces, spent = [], 1
-    with evidence_bound.showing(steps, progress=progress) as advance:
+    with evidence_bound.show_progress(steps, progress=progress) as advance:
         for key_part, n, rates in (
             (key_guide, first, guide_alone),
             (key_fit, max(1, steps - first), None),
@@ -162,7 +163,7 @@ def fit_centeredness(
 
 
 class _Numbers(eqx.Module):
-    """What is trained: λ, and a normal density of the free vector."""
+    """The numbers that are trained: λ, and a normal density of the free vector."""
 
     shares: list[Array]
     loc: Array
@@ -199,12 +200,12 @@ def _refined(
         given = np.asarray(reparam.bound.numbers[row.slot][-1], np.float64)
         shape = *draws.shape[:2], given.size
         theta, loc, scale = (np.asarray(x, np.float64).reshape(shape) for x in parts)
-        least = _least(theta, loc, scale, given.ravel())
+        least = _least_divergent(theta, loc, scale, given.ravel())
         shares.append(least.reshape(given.shape))
     return shares
 
 
-def _least(
+def _least_divergent(
     theta: Float[np.ndarray, "chain n element"],
     loc: Float[np.ndarray, "chain n element"],
     scale: Float[np.ndarray, "chain n element"],
@@ -226,21 +227,21 @@ def _least(
         held = [
             found.divergence(rest, [c]) for rest, c in zip(others, chains, strict=True)
         ]
-        whole = found.divergence(chains, chains)
-    known = np.isfinite([whole, *learnt, *held]).all(axis=(0, 1))
+        of_all = found.divergence(chains, chains)
+    known = np.isfinite([of_all, *learnt, *held]).all(axis=(0, 1))
     lost = np.zeros(4)
     for one, other in zip(learnt, held, strict=True):
         shares = _candidates(one[:, known])
         lost += np.take_along_axis(other[:, known], shares, axis=0).sum(axis=1)
     best = given.copy()
-    best[known] = _SHARES[_candidates(whole[:, known])[np.argmin(lost)]]
+    best[known] = _SHARES[_candidates(of_all[:, known])[np.argmin(lost)]]
     return best
 
 
 def _candidates(
     divergence: Float[np.ndarray, "share element"],
 ) -> Int[np.ndarray, "4 element"]:
-    """Of the places of λ: the first, the last, the best for all, the best for each."""
+    """Positions in `_SHARES`: first, last, the best for all, the best for each."""
     each = np.argmin(divergence, axis=0)
     common = np.argmin(divergence.sum(axis=1))
     return np.stack([np.full_like(each, i) for i in (0, _GRID - 1, common)] + [each])
@@ -250,8 +251,8 @@ class _Moments(NamedTuple):
     """Moments of η = (θ − loc)/scale^(1−λ) + λ loc in each chain, at each λ.
 
     Attributes:
-        mean: of η, less the mean over all chains.
-        square: the mean of the square of that.
+        mean: the mean of η less its mean over all chains.
+        square: the mean of the square of that difference.
         log_scale: the mean of log scale.
     """
 
@@ -332,7 +333,7 @@ def _between_zero_and_one(numbers: _Numbers) -> _Numbers:
     return eqx.tree_at(lambda n: n.shares, numbers, shares)
 
 
-def _prepared(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
+def _with_own_shares(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
     """Give each `location_scale` leaf numbers of its own, with one λ an element.
 
     Returns:
@@ -377,7 +378,7 @@ def _prepared(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
 
 
 def _function(row: Row, numbers: Sequence[tuple[Any, ...]]) -> LocationScale | None:
-    """What `location_scale` made of a leaf, if it did."""
+    """The function of the `location_scale` of a leaf; `None` if it has none."""
     if row.function is None:
         return None
     function = row.function.build(numbers[row.slot])

@@ -94,7 +94,7 @@ def fit_flow(
     loc = reparam.ravel(posterior.initial(key_start, *data, start=start))
     weights = new_weights(key_flow, posterior.dim, layers, width, loc.dtype)
     numbers = _Numbers(weights, loc, jnp.zeros_like(loc))
-    with evidence_bound.showing(steps, progress=progress) as advance:
+    with evidence_bound.show_progress(steps, progress=progress) as advance:
         found = evidence_bound.maximise(
             _Flowed(target, flow),
             numbers,
@@ -153,7 +153,7 @@ def fit_flow(
 
 
 class _Numbers(eqx.Module):
-    """What is trained: a flow, and a diagonal affine map after it."""
+    """The numbers that are trained: of a flow, and of a diagonal affine map after it."""
 
     weights: Weights
     loc: Array

@@ -1,4 +1,4 @@
-"""`FitReport`: what fitting a reparameterisation cost, and what it brought."""
+"""`FitReport`: the cost of a fit, and figures of the coordinates before and after."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

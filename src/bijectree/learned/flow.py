@@ -1,4 +1,8 @@
-"""A normalising flow of a vector, as a TFP bijector: affine layers that condition."""
+"""A normalising flow of a vector, as a TFP bijector of masked affine layers.
+
+The *degree* of a coordinate says which others it may depend on: those of lower degree
+(Germain et al. 2015, "MADE: Masked autoencoder for distribution estimation").
+"""
 
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +14,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..substrate import FusedBijector, Number
 
 FlowKind = Literal["autoregressive", "coupling"]
-
 
 # The log-scale of a layer is at most so large, of either sign.
 _STEEPEST = 8.0
@@ -63,25 +66,25 @@ class Flow(FusedBijector):
         return flow_and_log_det(self._layers(x), x)
 
     def _inverse(self, y: Array) -> Array:
-        place = _places(self.kind, y.shape[-1])
+        degree = _degrees(self.kind, y.shape[-1])
 
         def undo(y: Array, layer: Weights) -> tuple[Array, None]:
             y = y[..., ::-1]
 
-            # A pass settles the coordinates of one place from those before. What is not
-            # settled stays 0: were it to overflow, a weight of 0 would make it NaN.
+            # A pass settles the coordinates of one degree from those of lower ones. The
+            # others stay 0: if one overflowed, a weight of 0 would make NaN of it.
             def settle(i: int, z: Array) -> Array:
                 shift, log_scale = _condition(layer, z)
-                return jnp.where(place == i, (y - shift) * jnp.exp(-log_scale), z)
+                return jnp.where(degree == i, (y - shift) * jnp.exp(-log_scale), z)
 
-            passes = place.max() + 1
+            passes = degree.max() + 1
             return jax.lax.fori_loop(0, passes, settle, jnp.zeros_like(y)), None
 
         return jax.lax.scan(undo, y, self._layers(y), reverse=True)[0]
 
 
 def flow_and_log_det(weights: Weights, x: Array) -> tuple[Array, Array]:
-    """Where masked weights send vectors, with the log-det."""
+    """Map vectors by masked weights, with the log-det."""
 
     def layer(carry: tuple[Array, Array], layer: Weights) -> tuple[Any, None]:
         z, log_det = carry
@@ -109,17 +112,18 @@ def new_weights(
 def masked(weights: Weights, kind: str) -> Weights:
     """Weights without those by which a coordinate would depend on a later one."""
     width, dim = weights.hidden.shape[-2:]
-    place = _places(kind, dim)
-    # A hidden unit sees the coordinates up to its place, and is seen by those after it.
+    degree = _degrees(kind, dim)
+    # A hidden unit has a degree too: coordinates up to that enter it, and it enters those
+    # of higher degree.
     unit = (
-        place[np.arange(width) % max(1, dim - 1)]
+        degree[np.arange(width) % max(1, dim - 1)]
         if kind != "coupling"
         else np.zeros(width)
     )
-    sees = unit[:, None] >= place[None]
-    seen = place[:, None] > unit[None]
-    before = place[:, None] > place[None]
-    moves = place > 0 if kind == "coupling" else place >= 0
+    sees = unit[:, None] >= degree[None]
+    seen = degree[:, None] > unit[None]
+    before = degree[:, None] > degree[None]
+    moves = degree > 0 if kind == "coupling" else degree >= 0
     return weights._replace(
         hidden=weights.hidden * jnp.asarray(sees, weights.hidden.dtype),
         out=weights.out * jnp.asarray(seen, weights.out.dtype),
@@ -128,8 +132,8 @@ def masked(weights: Weights, kind: str) -> Weights:
     )
 
 
-def _places(kind: str, dim: int) -> Int[np.ndarray, " dim"]:
-    """The place of each coordinate: it depends on those of lower ones."""
+def _degrees(kind: str, dim: int) -> Int[np.ndarray, " dim"]:
+    """The degree of each coordinate."""
     order = np.arange(dim)
     return (order >= dim // 2).astype(int) if kind == "coupling" else order
 
@@ -142,5 +146,5 @@ def _condition(layer: Weights, z: Array) -> tuple[Array, Array]:
         hidden @ layer.out[i].T + layer.out_bias[i] + z @ layer.past[i].T
         for i in range(2)
     )
-    # The log-scale is bounded, so that every vector of floats is what one is mapped to.
+    # The log-scale is bounded, so that the inverse of a finite vector does not overflow.
     return shift, _STEEPEST * jnp.tanh(log_scale / _STEEPEST)

@@ -1,4 +1,4 @@
-"""What fitted coordinates are held to: draws that no fit has seen."""
+"""Draws that a fit has not seen, to compare coordinates before and after it."""
 
 import math
 
@@ -27,8 +27,8 @@ def sample(after: Target, key: PRNGKeyArray, guide: AffineMap) -> Window:
     Args:
         after: the posterior.
         key: a PRNG key.
-        guide: about where the posterior is in these coordinates; only the draws' cost
-            depends on the guide.
+        guide: maps the base about to where the posterior is in these coordinates; only
+            the cost of the draws depends on the guide.
     """
     key_start, key_run, key_probe = jax.random.split(key, 3)
     near = after.through(after.posterior.reparam.then(guide.bijector()))

@@ -112,8 +112,8 @@ def padded(fitted: AffineMap, columns: int) -> AffineMap:
     if missing <= 0:
         return fitted
     # The added columns are orthonormal, and orthogonal to those of the map.
-    whole = np.linalg.qr(fitted.directions, mode="complete")[0]
-    added = whole[:, fitted.root.size : columns]
+    basis = np.linalg.qr(fitted.directions, mode="complete")[0]
+    added = basis[:, fitted.root.size : columns]
     return dataclasses.replace(
         fitted,
         directions=np.concatenate([fitted.directions, added], axis=1),
@@ -159,7 +159,7 @@ def from_scores(
     mean, mean_gradient = x.mean(axis=0), gradients.mean(axis=0)
     scale = (x.var(axis=0) / gradients.var(axis=0)) ** 0.25
     dim = mean.size
-    whole = diagonal(mean, scale)
+    fitted = diagonal(mean, scale)
     if rank != 0:
         draws = (x - mean) / scale
         scores = (gradients - mean_gradient) * scale
@@ -175,9 +175,9 @@ def from_scores(
             geometric_mean(_covariance(draws @ basis), _covariance(scores @ basis))
         )
         root, directions = _strongest(np.sqrt(values), basis @ vectors, rank, dim)
-        whole = AffineMap(mean, scale, directions, root)
-    # S mean(∇) is A of Aᵀ mean(∇).
-    return dataclasses.replace(whole, loc=whole.forward(whole.pull(mean_gradient)))
+        fitted = AffineMap(mean, scale, directions, root)
+    # S mean(∇) is A applied to Aᵀ mean(∇).
+    return dataclasses.replace(fitted, loc=fitted.forward(fitted.pull(mean_gradient)))
 
 
 def from_covariance(
@@ -191,7 +191,7 @@ def from_covariance(
     Args:
         mean: where the origin goes.
         covariance: positive definite.
-        scale: the diagonal that the directions are looked for under.
+        scale: of the coordinates, by which they are divided before directions are found.
         rank: 0 is diagonal, `None` dense.
     """
     dim = mean.size

@@ -1,4 +1,4 @@
-"""Short runs of NUTS that fits learn from, or are held to, with their gradients."""
+"""Short runs of NUTS with their gradients, which fits learn from or are judged by."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -36,10 +36,10 @@ class Window(NamedTuple):
     """Consecutive steps of chains.
 
     Attributes:
-        vectors: where each ended, of shape (chains, steps, dim).
+        vectors: where each step ended, of shape (chains, steps, dim).
         gradients: of the log-density there.
-        diverged: whether it diverged, of shape (chains, steps).
-        spent: how many gradients all of them cost.
+        diverged: whether each step diverged, of shape (chains, steps).
+        spent: how many gradients all steps cost.
     """
 
     vectors: Float[np.ndarray, "chains steps dim"]
@@ -100,7 +100,7 @@ def require_finite(
         key: a PRNG key.
 
     Returns:
-        The window, with what looking at it cost.
+        The window, with the cost of probes added to `spent`.
 
     Raises:
         ValueError: a gradient is not finite, or a chain stands still.
@@ -184,7 +184,7 @@ def _advance(
                 state,
                 step_size,
                 jnp.ones_like(state.position),
-                _what_is_learnt_from,
+                _draw_and_gradient,
                 n=CHUNK,
                 max_tree_depth=_DEPTH,
                 acceptance=_ACCEPTANCE,
@@ -193,7 +193,7 @@ def _advance(
         return jax.vmap(one)(keys, carry)
 
 
-def _what_is_learnt_from(state: Any, info: Any) -> tuple[Array, ...]:
+def _draw_and_gradient(state: Any, info: Any) -> tuple[Array, ...]:
     return (
         state.position,
         state.logdensity_grad,

@@ -1,4 +1,4 @@
-"""Floats, vectors and their place on devices; no bijector is known here.
+"""Floats, vectors, their place on devices, programs run by NumPy; no bijector.
 
 An *ordinal* is the place of a float among those of its dtype: the next float is one
 further. A *fingerprint* is a number that changes when the bits of an array do. What is

@@ -13,22 +13,23 @@ def fingerprint(x: Array) -> Array:
     """
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return jnp.uint32(3) * fingerprint(jnp.real(x)) + fingerprint(jnp.imag(x))
-    # Of a sharded array, each part would come from all devices.
+    # A part of a sharded array would come from all devices.
     if x.size < 256 * _PARTS or jax.device_count() > 1:
-        return _at_once(x)
-    return by_parts(jnp.ravel(x))
+        return _in_one_sum(x)
+    return fingerprint_of_large(jnp.ravel(x))
 
 
-# XLA's CPU compiler writes all words out before it sums them, on one core. The sums of
-# words of several parts it makes in one vectorised pass, on all cores.
+# Into how many parts a large array is cut. XLA's CPU compiler would write all words out
+# before it sums them, on one core. The words of several parts it adds up, place by place,
+# in one vectorised pass on all cores.
 _PARTS = 16
 
 
-def _at_once(x: Array) -> Array:
+def _in_one_sum(x: Array) -> Array:
     return jnp.sum(_scrambled(x, 0), dtype=jnp.uint32)
 
 
-def by_parts(x: Array) -> Array:
+def fingerprint_of_large(x: Array) -> Array:
     """The fingerprint of a large vector, from sums that all cores make at once."""
     size = x.size // _PARTS
     starts = [i * size for i in range(_PARTS)]
@@ -43,7 +44,7 @@ def _scrambled(x: Array, start: int) -> Array:
     words = jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)
     # A float64 has two words, every narrower number one.
     each = words.size // max(x.size, 1)
-    order = jnp.uint32(start * each % 2**32) + _places(words.shape)
+    order = jnp.uint32(start * each % 2**32) + _row_major_order(words.shape)
     # The factors are 2³² over the golden ratio, then those of the end of MurmurHash3: a
     # single product and fold would send a change of sign, the highest bit, to one of four
     # differences.
@@ -53,8 +54,8 @@ def _scrambled(x: Array, start: int) -> Array:
     return words ^ (words >> jnp.uint32(16))
 
 
-def _places(shape: tuple[int, ...]) -> Array:
-    """The place of each element in a raveled array, which is not raveled for it."""
+def _row_major_order(shape: tuple[int, ...]) -> Array:
+    """The place of each element in row-major order, computed without a copy."""
     order, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
         place = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)

@@ -32,8 +32,8 @@ def add_exactly(a: Array, b: Array) -> Array:
 def largest_number(dtype: Any) -> Array:
     """A number so near the largest that nothing which is to reach it overflows.
 
-    Such as a sum that is rounded, or the exponential of its logarithm, of which the last
-    place is worth as many last places of the number as the logarithm is large.
+    A sum that reaches the number is rounded. So is its logarithm, and an error of one
+    last place in that becomes, by exp, as many of the number as the logarithm is large.
     """
     info = jnp.finfo(dtype)
     wide = info if info.bits >= 32 else jnp.finfo(jnp.float32)  # halves are mapped in it
@@ -48,12 +48,13 @@ def minus_zero(step: Array) -> Array:
 
 
 def step_between(
-    place: Array, target: Array, lowest: Array | None, highest: Array | None
+    start: Array, target: Array, lowest: Array | None, highest: Array | None
 ) -> Array:
-    """The step to a number between `lowest` and `highest`, both of which are inside.
+    """The step from `start` to `target`, or to the bound nearest to it.
 
-    Where the sum falls short of a bound since the difference was rounded, the next float
-    is past the exact difference; rounding is monotone, so its sum does not fall short.
+    `start` plus the step, rounded, is between `lowest` and `highest`, both included.
+    Where it falls short of a bound since the difference was rounded, the next float is
+    past the exact difference; rounding is monotone, so the sum with it does not.
     """
     largest = largest_number(target.dtype)
     target = jnp.clip(
@@ -61,8 +62,8 @@ def step_between(
         -largest if lowest is None else lowest,
         largest if highest is None else highest,
     )
-    step = jnp.clip(add_exactly(target, -place), -largest, largest)
-    end = add_exactly(place, step)
+    step = jnp.clip(add_exactly(target, -start), -largest, largest)
+    end = add_exactly(start, step)
     if lowest is not None:
         step = jnp.where(end < lowest, next_above(step), step)
     if highest is not None:

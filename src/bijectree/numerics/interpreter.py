@@ -42,7 +42,7 @@ def run_in_numpy(program: ClosedJaxpr, *arguments: Any) -> list[Any]:
 
 
 def _run(program: Any, arguments: Sequence[Any]) -> list[Any]:
-    # With its constants or, as some operations hold it, without any.
+    # The program is a `ClosedJaxpr`, or a `Jaxpr` without constants.
     jaxpr = getattr(program, "jaxpr", program)
     values: dict[Any, Any] = {}
 
@@ -63,9 +63,10 @@ def _run(program: Any, arguments: Sequence[Any]) -> list[Any]:
 
 
 def _on_host(x: Any, dtype: Any) -> Any:
-    """An array of NumPy; a PRNG key stays what it is.
+    """A NumPy array of a dtype; a PRNG key stays what it is.
 
-    NumPy makes scalars of arrays without axes, and promotes where JAX does not.
+    NumPy's functions return scalars for arrays without axes, and promote where JAX does
+    not.
     """
     return x if jnp.issubdtype(dtype, jax.dtypes.extended) else np.asarray(x, dtype)
 
@@ -100,7 +101,7 @@ def _by_jax(jaxpr: Any, eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
         return eval_jaxpr(alone, (), *given.values())
 
 
-# Of programs within the program.
+# Operations that run programs within the program.
 
 
 def _inner(name: str) -> Any:
@@ -115,9 +116,8 @@ def _cond(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
 
 def _while(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
     params = eqn.params
-    first, second = params["cond_nconsts"], params["body_nconsts"]
-    of_test, of_body = operands[:first], operands[first : first + second]
-    carry = operands[first + second :]
+    n, m = params["cond_nconsts"], params["body_nconsts"]
+    of_test, of_body, carry = operands[:n], operands[n : n + m], operands[n + m :]
     while True:
         going = _run(params["cond_jaxpr"], [*of_test, *carry])[0]
         if not going.any():
@@ -128,7 +128,7 @@ def _while(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
 
 
 def _chosen(test: np.ndarray, there: list[Any], otherwise: list[Any]) -> list[Any]:
-    """Values of one list where a test holds, of another elsewhere; by the first axes."""
+    """The arrays `there` where a test of the leading axes holds, else `otherwise`."""
 
     def one(a: Any, b: Any) -> Any:
         mask = test.reshape(*test.shape, *[1] * (a.ndim - test.ndim))
@@ -143,8 +143,8 @@ def _scan(eqn: Any, operands: list[Any]) -> list[Any] | None:
     step, length = eqn.params["jaxpr"], eqn.params["length"]
     if length == 0:
         return None
-    # What is looked at row by row has an axis more than it has within; the rest of what
-    # comes out is carried. Releases of JAX count them in parameters of other names.
+    # JAX's releases name the counts of constants and carries differently, so ranks tell:
+    # a scanned array has an axis more than in the step, a constant or a carry has not.
     inner: Any = getattr(step, "jaxpr", step)
     ranks = [len(variable.aval.shape) for variable in inner.invars]
     first = sum(x.ndim == rank for x, rank in zip(operands, ranks, strict=True))

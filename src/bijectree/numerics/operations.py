@@ -10,8 +10,8 @@ import numpy as np
 
 from .windows import gather, scatter
 
-# Of each element by itself. What NumPy computes otherwise than JAX is left to JAX.
-
+# Operations on each element by itself. Where NumPy computes something else than JAX, a
+# rule leaves the operands to JAX.
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(np, name)
@@ -58,7 +58,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 }
 
 
-# Of arrays and what the operation is told beside them.
+# Operations on whole arrays: a rule takes the parameters of the equation, then arrays.
 
 
 def _broadcast(params: dict[str, Any], x: np.ndarray, *sizes: Any) -> np.ndarray:
@@ -99,7 +99,7 @@ def _dynamic_update_slice(
 
 
 def _block(shape: Any, starts: Any, sizes: Any) -> tuple[slice, ...]:
-    """A block of an array, moved so that it lies within."""
+    """The slices of a block of an array; one that would stick out is moved inside."""
     firsts = [
         int(np.clip(s, 0, n - k)) for s, n, k in zip(starts, shape, sizes, strict=True)
     ]
@@ -140,7 +140,7 @@ def _dot(params: dict[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Of nothing, NumPy knows no largest number.
+    # NumPy has no maximum of an empty array.
     return lambda params, x: function(x, axis=tuple(params["axes"])) if x.size else None
 
 

@@ -24,9 +24,10 @@ def put_whole(x: Any, sharding: NamedSharding) -> jax.Array:
 def beside(tree: PyTree, like: PyTree) -> PyTree:
     """Put what nobody has placed, such as a count, on all devices of the arrays `like`.
 
-    `jit` would move it there by itself, but not once it was saved and restored: what is
-    restored has a place. What has the shape of one of those arrays, or an axis more in
-    front of it, as a history of them has, is sharded like it; all else lies whole.
+    `jit` moves arrays that nobody has placed by itself, but one that was saved and
+    restored is placed, and must be where the others are. An array with the shape of one
+    of `like`, or with one axis more in front, as a history has, is sharded like that one;
+    any other lies whole on every device.
     """
     shardings = {
         tuple(x.shape): x.sharding
@@ -39,7 +40,7 @@ def beside(tree: PyTree, like: PyTree) -> PyTree:
         return tree
     mesh = next(iter(shardings.values())).mesh
 
-    def there(shape: tuple[int, ...]) -> NamedSharding:
+    def sharding_for(shape: tuple[int, ...]) -> NamedSharding:
         if shape in shardings:
             return shardings[shape]
         if shape[1:] in shardings:
@@ -50,6 +51,6 @@ def beside(tree: PyTree, like: PyTree) -> PyTree:
     def put(x: Any) -> Any:
         array = isinstance(x, jax.Array) and not isinstance(x, Tracer)
         unplaced = array and not x.committed
-        return put_whole(x, there(tuple(x.shape))) if unplaced else x
+        return put_whole(x, sharding_for(tuple(x.shape))) if unplaced else x
 
     return jax.tree.map(put, tree)

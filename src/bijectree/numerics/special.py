@@ -18,7 +18,6 @@ LOG_2 = math.log(2.0)
 # Below this |h|, tanh h comes from its series, above it from exp(-2h).
 _SMALL = 0.5
 
-
 # Below this |h|, log cosh h comes from sinh, above it from exp(-2h).
 _MEDIUM = 1.0
 

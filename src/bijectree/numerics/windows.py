@@ -8,10 +8,10 @@ from jax.lax import GatherScatterMode
 
 
 def gather(params: dict[str, Any], x: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """XLA's Gather: windows of an array, at places of which some may lie outside."""
+    """XLA's Gather: windows of an array, some of which may start outside."""
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     batch = indices.ndim - 1
-    places, inside = _places(
+    places, inside = _window_indices(
         x.shape,
         indices,
         numbers.start_index_map,
@@ -46,7 +46,7 @@ def scatter(
     order = [i for i in range(updates.ndim) if i not in numbers.update_window_dims]
     updates = np.transpose(updates, [*order, *numbers.update_window_dims])
     updates = updates.reshape(*indices.shape[:-1], *sizes)
-    places, inside = _places(
+    places, inside = _window_indices(
         x.shape,
         indices,
         numbers.scatter_dims_to_operand_dims,
@@ -66,7 +66,7 @@ def scatter(
     return result
 
 
-def _places(
+def _window_indices(
     shape: Sequence[int],
     indices: np.ndarray,
     moved: Sequence[int],
@@ -74,7 +74,16 @@ def _places(
     batches: Sequence[int],
     sizes: Sequence[int],
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index of each axis for windows moved to lie within, and which did before."""
+    """The index arrays of windows that are moved to lie inside, and which needed no move.
+
+    Args:
+        shape: of the array.
+        indices: where windows start; the last axis has one number for each of `moved`.
+        moved: the axes along which windows start elsewhere than at 0.
+        batched: axes that windows go through one by one, with `batches`.
+        batches: the axis of `indices` for each of `batched`.
+        sizes: of a window along each axis.
+    """
     indices = indices.astype(np.int64)
     rank = len(shape)
     starts = [np.zeros(indices.shape[:-1], np.int64) for _ in shape]

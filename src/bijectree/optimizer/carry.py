@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
 from .. import numerics
 from ..reparam import Bound, Reparam, free_leaves
-from ..trees import raise_all
+from ..trees import raise_all, same_bits
 from .carry_inner import carry_inner
 from .line_searches import forget_searches
 from .partial_model import Arrays, absent, arrays_of
-from .reparameterize import ReparameterizedState, made
+from .reparameterize import ReparameterizedState, recent_optimizers
 from .steps import Steps
 
 
@@ -133,7 +132,7 @@ def _same_model(old: Reparam, new: Reparam) -> None:
     raise_all("carry: the two Reparams are not of one model", faults)
 
 
-# What becomes of the rows that have free coordinates, by position.
+# The functions below say what becomes of the rows that have free coordinates.
 
 
 def _started(old: Bound, new: Bound) -> dict[int, str]:
@@ -166,25 +165,15 @@ def _same_map(old: Bound, new: Bound, i: int) -> bool:
         getattr(a, name) == getattr(b, name)
         for name in ("kind", "members", "on", "function", "picked")
     )
-    return same and (a.slot < 0 or _same_bits(old.numbers[a.slot], new.numbers[b.slot]))
-
-
-def _same_bits(a: Any, b: Any) -> bool:
-    """Whether arrays are the same, NaN and the sign of zero included."""
-    pairs = zip(a, b, strict=True)
-    arrays = ((np.asarray(x), np.asarray(y)) for x, y in pairs)
-    return all(
-        (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
-        for x, y in arrays
-    )
+    return same and (a.slot < 0 or same_bits(old.numbers[a.slot], new.numbers[b.slot]))
 
 
 def _refuse_then(old: Bound, new: Bound, *, changed: bool) -> None:
-    """Raise where `then` mixes coordinates of which some changed, or another does."""
+    """Raise if outer bijectors changed, or mix coordinates of which some changed."""
     maps = old.plan.outer, new.plan.outer
     kinds = [[kind for kind, _ in outer] for outer in maps]
     same = kinds[0] == kinds[1] and all(
-        _same_bits(old.numbers[a], new.numbers[b])
+        same_bits(old.numbers[a], new.numbers[b])
         for (_, a), (_, b) in zip(*maps, strict=True)
     )
     if not same or (changed and maps[0]):
@@ -195,7 +184,7 @@ def _refuse_then(old: Bound, new: Bound, *, changed: bool) -> None:
         )
 
 
-# The parts of the state.
+# The functions below make the parts of the new state.
 
 
 def _free(
@@ -205,7 +194,7 @@ def _free(
     rows: tuple[Bound, Bound],
     started: dict[int, str],
 ) -> PyTree:
-    """The free coordinates: those of before, but for the leaves that start."""
+    """The old free coordinates, with fresh ones for the leaves that start."""
     old, new = rows
     had = free_leaves(old.plan, state.free)
     found = dict(zip((i for i, _ in old.plan.free), had, strict=True))
@@ -225,8 +214,12 @@ def _inner(
     started: dict[int, str],
     optimizer: optax.GradientTransformation | None,
 ) -> optax.OptState:
-    """The inner state; of every optimizer that it may be of, which must agree."""
-    known = [optimizer] if optimizer is not None else _known(state, (old, new), params)
+    """The new inner state, on which all optimizers that it may be of must agree."""
+    known = (
+        [optimizer]
+        if optimizer is not None
+        else _matching_optimizers(state, (old, new), params)
+    )
     if not known:
         raise ValueError(
             "carry: reparameterize has not made an optimizer of these Reparams, whose "
@@ -241,7 +234,7 @@ def _inner(
         fresh = forget_searches(inner.init(free), params)
         found.append(carry_inner(state.inner, fresh, structure, leaves, kept))
     first, *others = found
-    if not all(_same_bits(*map(jax.tree.leaves, (first, x))) for x in others):
+    if not all(same_bits(*map(jax.tree.leaves, (first, x))) for x in others):
         raise ValueError(
             f"carry: {len(known)} optimizers with states of this structure were made of "
             "these Reparams, which start leaves from other values; say which it is: "
@@ -250,7 +243,7 @@ def _inner(
     return first
 
 
-def _known(
+def _matching_optimizers(
     state: ReparameterizedState, reparams: tuple[Reparam, ...], params: PyTree
 ) -> list[optax.GradientTransformation]:
     """The inner optimizers made of these Reparams whose state has this structure."""
@@ -261,7 +254,7 @@ def _known(
         return forget_searches(inner.init(free), params)
 
     found: list[optax.GradientTransformation] = []
-    for inner, plan in made:
+    for inner, plan in recent_optimizers:
         if plan in plans and inner not in found:
             shapes = jax.eval_shape(functools.partial(start, inner), state.free)
             if jax.tree.structure(shapes) == due:
@@ -278,10 +271,10 @@ def _fingerprints(
 ) -> Array:
     """The fingerprints of parameters, in which an earlier change from outside shows."""
     found = after.fingerprints(arrays)
-    place = {i: n for n, (i, _) in enumerate(before.watched)}
+    index = {i: n for n, (i, _) in enumerate(before.watched)}
     for n, (i, _) in enumerate(after.watched):
-        if i in place and i not in started:
-            found = found.at[n].set(state.fingerprints[place[i]])
+        if i in index and i not in started:
+            found = found.at[n].set(state.fingerprints[index[i]])
     return found
 
 

@@ -18,7 +18,7 @@ _SHARED = {
     *(("MechanicState", name) for name in ("r", "m", "v", "s")),
 }
 
-# What a line search finds again at each step, in the structure of the parameters.
+# Arrays that a line search finds again at each step, in the structure of the parameters.
 _FORGOTTEN = {
     ("ScaleByZoomLinesearchState", "grad"),
     ("ScaleByBacktrackingLinesearchState", "grad"),
@@ -59,7 +59,14 @@ class _Carrying:
     kept: Sequence[bool]
 
     def node(self, old: Any, fresh: Any, path: tuple[Any, ...], owner: str) -> Any:
-        """Put what is kept of an old node into a fresh one."""
+        """Put what is kept of an old node of the state into a fresh one.
+
+        Args:
+            old: the old node.
+            fresh: the fresh node.
+            path: of the node in the state.
+            owner: the name of the innermost named tuple around the node.
+        """
         if (owner, path_string(path[-1:])) in _FORGOTTEN:
             return fresh
         if isinstance(fresh, optax.ScaleByLBFGSState):
@@ -101,7 +108,7 @@ class _Carrying:
         return found
 
     def _shared(self, old: Any, fresh: Any, path: tuple[Any, ...], owner: str) -> Any:
-        """What belongs to all coordinates goes on."""
+        """The old value of what belongs to all coordinates."""
         name = path_string(path[-1:])
         if _avals(old) != _avals(fresh):
             raise _unlike(path, old, fresh, owner)
@@ -115,9 +122,10 @@ class _Carrying:
         return old
 
     def _as_if_at_rest(self, fresh: Any) -> Any:
-        """L-BFGS differences parameters and gradients with those of the step before.
+        """A fresh state of L-BFGS whose last parameters are the present ones.
 
-        It starts at 0, from where a leaf that is newly free would seem to have come.
+        L-BFGS differences parameters with those of the step before, which it starts at
+        0: a leaf that is newly free would seem to have come from there.
         """
         entries = self._mirrored(fresh.params)
         assert entries is not None
@@ -126,7 +134,10 @@ class _Carrying:
         return fresh._replace(params=self.structure.unflatten(leaves))
 
     def _without_lost(self, old: Any, made: Any) -> Any:
-        """L-BFGS weighs each pair of differences by 1/(s·y), a sum over its leaves."""
+        """A state of L-BFGS with weights for the leaves that are left.
+
+        L-BFGS weighs each pair of differences by 1/(s·y), where s·y is a sum over leaves.
+        """
         memories = old.diff_params_memory, old.diff_updates_memory
         lost = [
             entry

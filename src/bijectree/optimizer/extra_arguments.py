@@ -1,4 +1,4 @@
-"""Extra arguments of `update`, taken from the model's coordinates to free ones."""
+"""Extra arguments of `update`, known from the model's coordinates to free ones."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ from .steps import Steps
 
 
 class ToFree:
-    """Takes what `update` is given from the model's coordinates to free ones."""
+    """The arguments of `update`, taken from the model's coordinates to free ones."""
 
     def __init__(self, steps: Steps, params: PyTree, arrays: Arrays):
         self.steps, self.params, self.arrays = steps, params, arrays
@@ -42,8 +42,8 @@ class ToFree:
             TypeError: a function whose coordinates are not known.
         """
         functions = [extra[name] for name in ("value_fn", "obj_fn") if name in extra]
-        taken = {name for f in functions for name in inspect.signature(f).parameters}
-        crossed = {}
+        known = {name for f in functions for name in inspect.signature(f).parameters}
+        found = {}
         for name, value in extra.items():
             if name in ("value_fn", "obj_fn"):
                 value = self._of_free(value)
@@ -51,14 +51,14 @@ class ToFree:
                 value = self._gradient_of_free(value)
             elif name == "grad":
                 value = self.pull_back(value, free)[1]
-            elif callable(value) and not is_array(value) and name not in taken:
+            elif callable(value) and not is_array(value) and name not in known:
                 raise TypeError(
                     f"the extra argument `{name}` is a function of which is not known "
                     "whether it takes parameters or free coordinates; known are "
                     "value_fn, obj_fn and grad_fn. Close over it there"
                 )
-            crossed[name] = value
-        return crossed
+            found[name] = value
+        return found
 
     def _of_free(self, function: Callable[..., Any]) -> Callable[..., Any]:
         # Optax reads the signature, which `wraps` keeps.

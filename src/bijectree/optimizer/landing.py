@@ -12,48 +12,55 @@ from ..numerics import add_exactly, largest_number
 from ..substrate import Kind
 
 
-def sum_of(place: Array, step: Array) -> Array:
-    """What `optax.apply_updates` makes of a leaf."""
-    if jnp.issubdtype(place.dtype, jnp.complexfloating):
-        return place + step
-    return add_exactly(place, step)
+def sum_of(start: Array, step: Array) -> Array:
+    """The sum that `optax.apply_updates` computes."""
+    if jnp.issubdtype(start.dtype, jnp.complexfloating):
+        return start + step
+    return add_exactly(start, step)
 
 
 @substrate.in_auto_axes
 def step_of_leaf(
-    kind: Kind, numbers: tuple[Any, ...], place: Array, *more: Array
+    kind: Kind, numbers: tuple[Any, ...], start: Array, *more: Array
 ) -> tuple[Array, None]:
-    """The step of a leaf from its place to its target, inside its support."""
-    add = functools.partial(add_exactly, place)
-    return step_with(add, kind, numbers, place, *more)
+    """The step of a leaf from its start to its target, inside its support.
+
+    Args:
+        kind: of the leaf.
+        numbers: of its bijector.
+        start: the leaf.
+        *more: the target, the target of the step before, and the free coordinates.
+    """
+    add = functools.partial(add_exactly, start)
+    return step_with(add, kind, numbers, start, *more)
 
 
 def step_with(
     add: Add,
     kind: Kind,
     numbers: tuple[Any, ...],
-    place: Array,
+    start: Array,
     target: Array,
     before: Array,
     free: Array,
 ) -> tuple[Array, None]:
     """`step_of_leaf`, where the sum is rounded by `add`."""
     bijector = kind.recipe.build(numbers)
-    target = jnp.where(_overflows(kind, numbers, target, free), place, target)
+    target = jnp.where(_overflows(kind, numbers, target, free), start, target)
     # A target that an earlier sum did not reach is still to be reached, also where it is
     # the number nearest to the boundary.
     largest = largest_number(target.dtype)
     edge = jnp.clip(snap_inside_interval(bijector, target), -largest, largest)
-    at = _is_at(kind, numbers, place, target, free)
-    still = (target == before) & jnp.where(edge == target, at, edge == place)
-    return step_inside(bijector, place, target, still, add), None
+    at = _is_close(kind, numbers, start, target, free)
+    still = (target == before) & jnp.where(edge == target, at, edge == start)
+    return step_inside(bijector, start, target, still, add), None
 
 
 def _overflows(kind: Kind, numbers: tuple[Any, ...], target: Array, free: Array) -> Array:
     """Whether finite free coordinates of an event are mapped to NaN.
 
-    As by infinity less infinity: there is no nearest number inside. Where a number of
-    the bijector is NaN, its events are rightly NaN.
+    They are where the map takes infinity from infinity, and then no number inside is
+    nearest. Where a number of the bijector is NaN, its events are rightly NaN.
     """
     known = [jnp.asarray(n) for n in numbers]
     sound = [~jnp.isnan(n).any() for n in known if jnp.issubdtype(n.dtype, jnp.inexact)]
@@ -71,17 +78,17 @@ def _overflows(kind: Kind, numbers: tuple[Any, ...], target: Array, free: Array)
     return lost & finite & jnp.all(jnp.asarray(sound))
 
 
-def _is_at(
-    kind: Kind, numbers: tuple[Any, ...], place: Array, target: Array, free: Array
+def _is_close(
+    kind: Kind, numbers: tuple[Any, ...], start: Array, target: Array, free: Array
 ) -> Array:
-    """Whether a place differs from a target by no more than free coordinates round.
+    """Whether a start differs from a target by no more than the rounding of `free`.
 
-    The last place of a free coordinate x is worth about x last places of the number that
+    The last start of a free coordinate x is worth about x last places of the number that
     it is mapped to, or of the bounds or other numbers of the bijector; where a map has
     saturated, of no more than the largest exponential that float64 holds has.
     """
     with substrate.standard_promotion():
-        size, reach = jnp.abs(place) + jnp.abs(target), 1 + jnp.abs(free)
+        size, reach = jnp.abs(start) + jnp.abs(target), 1 + jnp.abs(free)
         interval = interval_of(kind.recipe.build(numbers))
         if interval is None or interval.everything:
             known = [x for x in map(jnp.asarray, numbers) if x.dtype != bool]
@@ -91,8 +98,8 @@ def _is_at(
         for end in ends:
             size += jnp.where(jnp.isfinite(end), end, 0).astype(size.dtype)
         if not kind.elementwise:
-            event = tuple(range(place.ndim - kind.event_ndims, place.ndim))
+            event = tuple(range(start.ndim - kind.event_ndims, start.ndim))
             size = jnp.max(size, axis=event, keepdims=True, initial=0)
             reach = jnp.max(reach, initial=1)
-        share = 8 * jnp.finfo(place.dtype).eps * jnp.minimum(reach, 1024)
-        return jnp.abs(place - target) <= jnp.minimum(share, 0.25) * size
+        share = 8 * jnp.finfo(start.dtype).eps * jnp.minimum(reach, 1024)
+        return jnp.abs(start - target) <= jnp.minimum(share, 0.25) * size

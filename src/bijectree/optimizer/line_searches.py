@@ -19,8 +19,8 @@ _LINE_SEARCHES = (
 def forget_searches(state: optax.OptState, like: PyTree) -> optax.OptState:
     """Let line searches forget the value and the gradient where they ended.
 
-    They are in free coordinates, where `optax.value_and_grad_from_state` would take
-    them for the model's. The gradient gets the structure of `like`, so that it fits
+    Both are of free coordinates, and `optax.value_and_grad_from_state` would take them
+    for the model's. The gradient gets the structure of `like`, so that it fits
     into the function's other branch.
     """
 
@@ -32,14 +32,14 @@ def forget_searches(state: optax.OptState, like: PyTree) -> optax.OptState:
             return node
         grad = node.grad
         if grad is not None:
-            grad = jtu.tree_map(lambda x: _all(x, 0) if is_array(x) else x, like)
+            grad = jtu.tree_map(lambda x: filled_like(x, 0) if is_array(x) else x, like)
         return node._replace(value=jnp.full_like(node.value, jnp.inf), grad=grad)
 
     return jtu.tree_map(forget, state, is_leaf=searches)
 
 
-def _all(x: Array, value: float) -> Array:
-    """`jnp.full_like`, made to depend on `x`: else XLA would not shard it as `x` is."""
+def filled_like(x: Array, value: float) -> Array:
+    """As `jnp.full_like`, but depending on `x`, so that XLA shards it as `x` is."""
     if jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return jnp.full_like(x, value)
     number = jnp.asarray(value, x.dtype)

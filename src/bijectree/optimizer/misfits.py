@@ -1,4 +1,4 @@
-"""What an optimizer was given in the place of something else."""
+"""Errors for arguments and states that do not belong to an optimizer."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ _MEND = (
 
 
 def no_state(got: Any) -> str:
-    """What to do about a state that `reparameterize` has not made."""
+    """The message for a state that `reparameterize` has not made."""
     name = type(got).__name__
     return f"update: expected the state that `init` gives, got {name}. {_MEND}"
 

@@ -15,7 +15,15 @@ from .gradients import by_event
 def inverse_if_moved(
     kind: Kind, numbers: tuple[Any, ...], y: Array, x: Array, flag: Array
 ) -> tuple[Array, None]:
-    """Free coordinates of `y` where it is not what `x` maps to, if the flag is up."""
+    """The free coordinates `x`, or those of `y` where `x` does not map to it.
+
+    Args:
+        kind: of the leaf.
+        numbers: of its bijector.
+        y: the leaf.
+        x: its free coordinates, as the state has them.
+        flag: whether the leaf was changed; if not, the result is `x`.
+    """
     bijector = kind.recipe.build(numbers)
     carried = snap_inside_interval(bijector, substrate.forward(kind, numbers, x))
     again = substrate.inverse(kind, numbers, snap_inside_interval(bijector, y))

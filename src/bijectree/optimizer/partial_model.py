@@ -10,12 +10,12 @@ from jaxtyping import Array, PyTree
 from ..reparam import Bound, Plan, Reparam, model_leaves, of_bound
 from ..trees import describe, fields_only, in_nodes_of, is_array, raise_all
 
-# Arrays lie here by the position of their leaf in the model; `None` stands for none.
+# The arrays of a tree, by the position of the leaf in the model; `None` where none is.
 Arrays = list[Array | None]
 
 
-def without(reparam: Reparam, missing: frozenset[int]) -> Reparam:
-    """A Reparam in which leaves are frozen.
+def with_frozen(reparam: Reparam, missing: frozenset[int]) -> Reparam:
+    """A Reparam in which the missing leaves are frozen.
 
     Raises:
         ValueError: another leaf needs one of them.
@@ -90,7 +90,7 @@ def arrays_of(reparam: Reparam, tree: PyTree, name: str) -> Arrays:
 
 
 def put(reparam: Reparam, tree: PyTree, arrays: Arrays) -> PyTree:
-    """Replace leaves of a tree like the model, where there is an array for them."""
+    """A tree like the model with arrays in place of its leaves, where there are any."""
     found, bare = _leaves(reparam, tree, "params")
     leaves = [
         leaf if array is None else array
@@ -101,7 +101,7 @@ def put(reparam: Reparam, tree: PyTree, arrays: Arrays) -> PyTree:
 
 
 def _leaves(reparam: Reparam, tree: PyTree, name: str) -> tuple[list[Any], bool]:
-    """What a tree has at each leaf of the model: that leaf, or anything in its place.
+    """What a tree like the model has at each leaf of the model, whatever it is.
 
     Returns:
         The leaves, and whether modules hold something that is no field of them.

@@ -14,7 +14,7 @@ from .. import numerics
 from ..reparam import Plan, Reparam
 from ..trees import is_array
 from .extra_arguments import ToFree
-from .line_searches import _all, forget_searches
+from .line_searches import filled_like, forget_searches
 from .misfits import check_arguments, check_fit, is_placeholder, no_state
 from .partial_model import absent, arrays_of, put
 from .steps import Steps
@@ -26,7 +26,7 @@ class ReparameterizedState(NamedTuple):
     Attributes:
         inner: the state of the inner optimizer, in free coordinates.
         free: the free coordinates. They are carried exactly; the parameters follow.
-        fingerprints: by which a change of the parameters from outside is noticed.
+        fingerprints: of the parameters, by which a change from outside is noticed.
     """
 
     inner: optax.OptState
@@ -34,10 +34,10 @@ class ReparameterizedState(NamedTuple):
     fingerprints: UInt32[Array, " watched"]
 
 
-# The optimizers that were made last, and of which plan, for `carry`: the state of one
-# does not tell how a leaf starts. They are few, and a plan holds no arrays.
-made: collections.deque[tuple[optax.GradientTransformation, Plan]] = collections.deque(
-    maxlen=32
+# The inner optimizers that were given last, with the plans, for `carry`: a state does not
+# tell how a leaf starts. A plan holds no arrays.
+recent_optimizers: collections.deque[tuple[optax.GradientTransformation, Plan]] = (
+    collections.deque(maxlen=32)
 )
 
 
@@ -109,7 +109,7 @@ def reparameterize(
         -199.31 True
     """
     check_arguments(optimizer, reparam)
-    made.append((optimizer, reparam.bound.plan))
+    recent_optimizers.append((optimizer, reparam.bound.plan))
     inner = optax.with_extra_args_support(optimizer)
     part_of = functools.cache(functools.partial(Steps, reparam))
 
@@ -142,12 +142,12 @@ def reparameterize(
             raise TypeError(no_state(state))
         check_fit(state.free, state.fingerprints, steps)
         free = steps.refresh(state.free, state.fingerprints, arrays)
-        cross = ToFree(steps, params, arrays)
-        before, gradient = cross.pull_back(updates, free)
-        extra = cross.arguments(extra, free)
+        to_free = ToFree(steps, params, arrays)
+        before, gradient = to_free.pull_back(updates, free)
+        extra = to_free.arguments(extra, free)
         inner_state = forget_searches(state.inner, gradient)
         free_updates, inner_state = inner.update(gradient, inner_state, free, **extra)
-        before, free = steps.done_with(before, free)
+        before, free = steps.finish_before(before, free)
         new_free = optax.apply_updates(free, free_updates)
         changes, fingerprints = steps.land(arrays, before, new_free, free_updates)
         inner_state = forget_searches(inner_state, params)
@@ -163,6 +163,6 @@ def _hold(params: PyTree) -> PyTree:
     def hold(x: Any) -> Any:
         if not is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.extended):
             return x if isinstance(x, optax.MaskedNode) else None
-        return _all(x, -0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0)
+        return filled_like(x, -0.0 if jnp.issubdtype(x.dtype, jnp.inexact) else 0)
 
     return jtu.tree_map(hold, params, is_leaf=lambda x: isinstance(x, optax.MaskedNode))

@@ -20,7 +20,7 @@ from .gradients import bounded, bounded_by_all
 from .landing import step_of_leaf, step_with, sum_of
 from .map_salts import salts_of_maps
 from .outside_changes import inverse_if_moved
-from .partial_model import Arrays, without
+from .partial_model import Arrays, with_frozen
 
 
 class Steps:
@@ -33,22 +33,22 @@ class Steps:
     """
 
     def __init__(self, reparam: Reparam, missing: frozenset[int]):
-        self.reparam = without(reparam, missing)
+        self.reparam = with_frozen(reparam, missing)
         self._bound = self.reparam.bound
         self._plan = plan = self._bound.plan
         self._moving = [
             i for i, row in enumerate(plan.rows) if row.role in ("free", "tied")
         ]
         self._needed = {owner(plan.rows, j) for row in plan.rows for j in row.on}
-        self._followers = {i: self._that_follow(i) for i in self._needed}
+        self._followers = {i: self._leaves_set_by(i) for i in self._needed}
         # These rows have a bijector of one leaf, which depends on no other.
         self._alone = {
             i
             for i, row in plan.free
             if row.kind and not row.on and not row.members and row.picked is None
         }
-        # A leaf without a bijector is its own free coordinate, and needs no watching
-        # unless others depend on it.
+        # These leaves have no bijector and are their own free coordinates. They are
+        # watched only if others depend on them.
         self._own = {i for i, row in plan.free if row.kind is None and not plan.outer}
         # A frozen leaf may be changed from outside too, and others depend on it.
         self.watched = [
@@ -60,7 +60,7 @@ class Steps:
         ]
         # Where all maps are elementwise, leaves are inverted on the way, in a step that
         # reads and writes them anyway.
-        self._cheap = not plan.outer and all(
+        self._all_elementwise = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self.watched
         )
         self._salts = salts_of_maps(self._bound, [row for _, row in self.watched])
@@ -69,7 +69,7 @@ class Steps:
         self.refresh = jax.jit(self._refresh)
         self.land = jax.jit(self._land)
 
-    def _that_follow(self, i: int) -> list[int]:
+    def _leaves_set_by(self, i: int) -> list[int]:
         """The leaves whose values the free coordinates of a row set."""
         rows, found = self._plan.rows, {i}
         for j, row in self._plan.order:
@@ -103,26 +103,26 @@ class Steps:
 
     def values(self, free: PyTree, arrays: Arrays) -> Arrays:
         """The leaves that move, at free coordinates."""
-        leaves = self._kept(arrays)
+        leaves = self._unmoved(arrays)
         self._bound.fill(free_leaves(self._plan, free), leaves)
         return self._only_moving(leaves)
 
     def inside(self, free: PyTree, arrays: Arrays) -> Arrays:
         """`values`, with numbers on the boundary of an interval moved inside."""
-        bound, leaves = self._bound, self._kept(arrays)
+        bound, leaves = self._bound, self._unmoved(arrays)
         bound.fill(free_leaves(self._plan, free), leaves)
         for i, row in self._plan.order:
             if row.role == "tied":
-                bound.place(i, row, None, leaves)
+                bound.put(i, row, None, leaves)
             elif row.kind is not None:
                 y = bound.gather(i, row, leaves)
                 kind, numbers = bound.call(row, y.dtype, leaves)
                 y = snap_inside_interval(kind.recipe.build(numbers), y)
-                bound.place(i, row, y, leaves)
+                bound.put(i, row, y, leaves)
         return self._only_moving(leaves)
 
-    def _kept(self, arrays: Arrays) -> list[Any]:
-        """The leaves that do not move, or not all of whose entries do."""
+    def _unmoved(self, arrays: Arrays) -> list[Any]:
+        """All leaves, with `None` at those that move as a whole."""
         leaves: list[Any] = []
         for row, held, array in zip(
             self._plan.rows, self._bound.held, arrays, strict=True
@@ -162,7 +162,7 @@ class Steps:
                 pulled[n] = bounded(row.kind, pulled[n], gradient)
         return values, self._bound.free_tree(pulled)
 
-    # The methods below see to changes from outside.
+    # The methods below find changes from outside, and invert what was changed.
 
     def _fingerprints(self, arrays: Arrays) -> UInt32[Array, " watched"]:
         """A number for the bits of each leaf that is watched, or joint of leaves."""
@@ -196,7 +196,7 @@ class Steps:
         if not self.watched:
             return self._bound.free_tree(found)
         these = fingerprints != self._fingerprints(arrays), found, arrays
-        if self._cheap:
+        if self._all_elementwise:
             # A GPU's host would wait in each step for what the loop's turns depend on.
             found = jax.lax.platform_dependent(
                 *these, cpu=self._invert_if_any, default=self._invert
@@ -233,7 +233,7 @@ class Steps:
         flags: dict[int, Array] = {}
         inner, _ = bound.peel_outer(free)
         at = {i: x for (i, _), x in zip(plan.free, inner, strict=True)}
-        leaves = self._kept(arrays)
+        leaves = self._unmoved(arrays)
         alone = self._alone - self._needed
         flags |= {
             i: changed[n] for i, n in index.items() if plan.rows[i].role == "frozen"
@@ -246,7 +246,7 @@ class Steps:
                 flag = flag | flags.get(owner(plan.rows, j), jnp.zeros((), bool))
             flags[i] = flag
             if row.role == "tied":
-                bound.place(i, row, None, leaves)
+                bound.put(i, row, None, leaves)
                 continue
             x, y = at[i], bound.gather(i, row, arrays)
             if row.kind is None:
@@ -255,7 +255,7 @@ class Steps:
                 kind, numbers = bound.call(row, y.dtype, leaves)
                 at[i], _ = inverse_if_moved(kind, numbers, y, x, flag)
                 value = substrate.forward(kind, numbers, at[i])
-            bound.place(i, row, value, leaves)
+            bound.put(i, row, value, leaves)
         these = sorted(alone)
         found, _ = map_batched(
             inverse_if_moved,
@@ -275,11 +275,11 @@ class Steps:
 
     # The methods below make the steps.
 
-    def done_with(self, before: Arrays, free: PyTree) -> tuple[Arrays, PyTree]:
-        """`before` and `free`, where all that `before` needs of `free` is done.
+    def finish_before(self, before: Arrays, free: PyTree) -> tuple[Arrays, PyTree]:
+        """The arguments, where `before` is computed and does not need `free` any more.
 
-        XLA would compute `before` again from `free` after the new free coordinates, which
-        are to lie where `free` does in memory, and copy those of all leaves for that.
+        XLA would compute `before` from `free` again after the new free coordinates. These
+        are to lie where `free` does in memory, so it would copy all leaves first.
         """
         order = [i for i, _ in self._plan.free]
         found = dict(zip(order, free_leaves(self._plan, free), strict=True))
@@ -317,10 +317,10 @@ class Steps:
         )
         at = dict(zip(these, found, strict=True))
         updates: Arrays = [None] * len(plan.rows)
-        ends: list[Any] = self._kept(arrays)
+        ends: list[Any] = self._unmoved(arrays)
         for i, row in plan.order:
             if row.role == "tied":
-                updates[i] = self._follow(row, i, arrays, updates, ends)
+                updates[i] = self._step_of_tied(row, i, arrays, updates, ends)
             elif i in self._own:
                 updates[i] = moved[i].astype(_get(arrays, i).dtype)
             elif row.kind is None:
@@ -330,10 +330,10 @@ class Steps:
             elif i in at:
                 updates[i] = at[i]
             else:
-                place, target, start = (
+                start, target, last = (
                     bound.gather(i, row, leaves) for leaves in (arrays, targets, before)
                 )
-                call = *bound.call(row, place.dtype, ends), place, target, start, inner[i]
+                call = *bound.call(row, start.dtype, ends), start, target, last, inner[i]
                 if row.members:
                     add = functools.partial(self._add, i, row, arrays)
                     step, _ = step_with(add, *call)
@@ -342,7 +342,7 @@ class Steps:
                 if row.picked is not None:
                     array = _get(arrays, i)
                     updates[i] = jnp.full_like(array, -0.0)
-                bound.place(i, row, step, updates)
+                bound.put(i, row, step, updates)
             for m in row.members or (i,):
                 ends[m] = sum_of(_get(arrays, m), _get(updates, m))
         return updates, self._fingerprints(ends) + self._overflown(targets, ends)
@@ -350,10 +350,10 @@ class Steps:
     def _overflown(
         self, targets: Arrays, ends: Sequence[Any]
     ) -> UInt32[Array, " watched"]:
-        """What makes the fingerprints of events that overflowed not be those of the ends.
+        """What to add to the fingerprints of leaves with events that overflowed.
 
-        Such an event stayed, or came some of the way. The next update finds it changed,
-        and inverts where it is: at its free coordinates there would be no gradient.
+        Such an event stayed, or came some of the way. The next update finds it changed
+        and inverts it where it is: at its free coordinates there is no gradient.
         """
         found = jnp.zeros(max(len(self.watched), 1), jnp.uint32)
         for n, (i, row) in enumerate(self.watched):
@@ -367,20 +367,20 @@ class Steps:
     def _add(self, i: int, row: Row, arrays: Arrays, step: Array) -> Array:
         """Where a step of a row ends, rounded as each of its leaves will be."""
         parts: list[Any] = [None] * len(self._plan.rows)
-        self._bound.place(i, row, step, parts)
+        self._bound.put(i, row, step, parts)
         for m in row.members or (i,):
             parts[m] = sum_of(_get(arrays, m), parts[m])
         return self._bound.gather(i, row, parts)
 
-    def _follow(
+    def _step_of_tied(
         self, row: Row, i: int, arrays: Arrays, updates: Arrays, ends: list[Any]
     ) -> Array:
-        """The step of a tied leaf: that of its source, where that ends as it must."""
-        place, end = _get(arrays, i), self._bound.follow(row, ends)
-        step = add_exactly(end, -place)
-        of_source = self._bound.follow(row, updates)
-        step = jnp.where(sum_of(place, of_source) == end, of_source, step)
-        still = end == self._bound.follow(row, arrays)
+        """The step of a tied leaf: its source's, if the sum with that is right."""
+        start, end = _get(arrays, i), self._bound.tied_value(row, ends)
+        step = add_exactly(end, -start)
+        of_source = self._bound.tied_value(row, updates)
+        step = jnp.where(sum_of(start, of_source) == end, of_source, step)
+        still = end == self._bound.tied_value(row, arrays)
         return jnp.where(still, jnp.asarray(-0.0, step.dtype), step)
 
 

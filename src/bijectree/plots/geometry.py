@@ -62,7 +62,7 @@ def plot_geometry(
     if paths is not None and not paths:
         raise ValueError("plot_geometry: `paths` names no leaf; None takes all")
     free, values = _pick(draws, paths)
-    whole = [len(free), len(values)]
+    totals = [len(free), len(values)]
     if paths is None:
         free, values = (dict(list(side.items())[:_MOST]) for side in (free, values))
     pyplot = optional_import("matplotlib.pyplot")
@@ -79,7 +79,7 @@ def plot_geometry(
         zip(halves, names, (free, values), strict=True)
     ):
         columns = np.stack([np.ravel(x) for x in side.values()], axis=1)
-        shown = "" if len(side) == whole[i] else f", {len(side)} of {whole[i]}"
+        shown = "" if len(side) == totals[i] else f", {len(side)} of {totals[i]}"
         number = _shown(condition_number(columns))
         half.suptitle(f"{name}{shown}: condition number {number}")
         axes[i, : len(side), : len(side)] = _pairs(half, list(side), columns, diverging)

@@ -169,7 +169,7 @@ def _curves(
     def through(points: int) -> Reparam:
         return Reparam(jax.ShapeDtypeStruct((points, *row.shape), dtype), bijector)
 
-    # `error_if_outside` is not asked: a draw may round onto the boundary.
+    # `error_if_outside` would be too strict: a draw may round onto the boundary.
     inverse = jax.jit(through(_DRAWS).inverse)
     y = np.asarray(inverse(jnp.asarray(draws, dtype).reshape(_DRAWS, *row.shape)))
     y = np.where(np.isfinite(y), y, np.nan)

@@ -1,8 +1,9 @@
 """Priors that may stand at their leaves, and are not what was meant there.
 
-More densities than the leaf has coordinates, densities of numbers in any order where the
-leaf's increase, and mass that the leaf's dtype cannot hold: none of these is an error,
-for the posterior may be the one that was meant. Each is a warning that says what to use.
+A prior may count more densities than its leaf has coordinates, hold for numbers in any
+order where the leaf's increase, or have mass that the leaf's dtype cannot hold. None of
+these is an error, for the posterior may be the one that was meant; each is a warning that
+says what to use.
 """
 
 import math
@@ -16,17 +17,17 @@ import numpy as np
 from .. import substrate
 from ..constraints import SetTag, support
 from ..priors import (
-    bijector_for,
     build,
     has_traced_numbers,
+    known_bijector,
     may_outgrow,
     sample_in_numpy,
 )
 from ..reparam import Reparam, Row
-from .prior_terms import PriorPlan, Term
+from .prior_terms import PriorPlan
 
 _FUNCTION = "a prior that is a function of the model"
-# What counts as many densities as the sets have dimensions.
+# Priors that count as many densities as the sets have dimensions.
 _INSTEAD = {
     SetTag.CORR_CHOLESKY: "tfd.CholeskyLKJ",
     SetTag.CORR_MATRIX: "tfd.LKJ",
@@ -37,7 +38,7 @@ _INSTEAD = {
     "a function with −Σx²/(2τ²) − n log τ, n the number of free coordinates",
 }
 _DRAWS = 2000
-# The part of a prior that goes unheard.
+# The part of a prior that may be lost without a warning.
 _LOST = 2e-3
 
 
@@ -54,16 +55,18 @@ def warn_of_doubts(
     seen = set()
     for term in priors.terms:
         row = reparam.bound.plan.rows[term.position]
-        sort = (term.slot, row.kind, row.slot)
+        key = (term.slot, row.kind, row.slot)
         joined = row.owner is not None or row.members or row.picked is not None
-        if row.kind is None or joined or sort in seen:
+        if row.kind is None or joined or key in seen:
             continue
-        seen.add(sort)
+        seen.add(key)
         recipe, own = priors.recipes[term.slot], numbers[term.slot]
         prior = build(recipe, own)
-        found = _counts(reparam, term, row, prior) or _order(reparam, term, row, prior)
+        found = _too_many_densities(reparam, row, prior) or _unordered(
+            reparam, row, prior
+        )
         if not found and term.coordinate is None and may_outgrow(prior):
-            found = _lost(reparam, term, row, recipe, own)
+            found = _lost_mass(reparam, row, recipe, own)
         if found:
             warnings.warn(
                 f"the prior {term.name} at '{term.path}' {found}",
@@ -84,7 +87,9 @@ def _of_joints(
             continue
         built = [build(priors.recipes[t.slot], numbers[t.slot]) for t in terms]
         leaves = [plan.rows[term.position] for term in terms]
-        found = [_dimensions(_chart(p), r) for p, r in zip(built, leaves, strict=True)]
+        found = [
+            _dimensions(known_bijector(p), r) for p, r in zip(built, leaves, strict=True)
+        ]
         tag = support(reparam.bound.bijector(row, ())).tag
         if None in found or tag in (SetTag.UNIT_VECTORS, SetTag.ANGLES):
             continue
@@ -115,12 +120,12 @@ def _bytes(numbers: tuple[Any, ...]) -> tuple[bytes, ...]:
     return tuple(np.asarray(n).tobytes() for n in numbers)
 
 
-def _counts(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
-    """More densities than coordinates."""
+def _too_many_densities(reparam: Reparam, row: Row, prior: Any) -> str:
+    """What to say of a prior that counts more densities than its leaf has dimensions."""
     if row.function is not None:
         return ""
     bijector = reparam.bound.bijector(row, ())
-    own, of_leaf = _dimensions(_chart(prior), row), _dimensions(bijector, row)
+    own, of_leaf = _dimensions(known_bijector(prior), row), _dimensions(bijector, row)
     if own is None or of_leaf is None or own <= of_leaf:
         return ""
     tag = support(bijector).tag
@@ -130,13 +135,6 @@ def _counts(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
         "prior is itself unknown, it is found too small. Use "
         f"{_INSTEAD.get(tag, _FUNCTION)}"
     )
-
-
-def _chart(prior: Any) -> Any:
-    try:
-        return bijector_for(prior)
-    except (TypeError, ValueError):
-        return None
 
 
 def _dimensions(bijector: Any, row: Row) -> int | None:
@@ -155,12 +153,12 @@ def _dimensions(bijector: Any, row: Row) -> int | None:
     return math.prod(row.shape) if tag is SetTag.ANGLES else free
 
 
-def _order(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
-    """A density of numbers in any order where they increase."""
+def _unordered(reparam: Reparam, row: Row, prior: Any) -> str:
+    """What to say of a density of numbers in any order where the leaf's increase."""
     if row.function is not None:
         return ""
     own = support(reparam.bound.bijector(row, ()))
-    chart = _chart(prior)
+    chart = known_bijector(prior)
     if own.tag is not SetTag.INCREASING or chart is None:
         return ""
     expected = support(chart)
@@ -183,10 +181,8 @@ def _order(reparam: Reparam, term: Term, row: Row, prior: Any) -> str:
     return text
 
 
-def _lost(
-    reparam: Reparam, term: Term, row: Row, recipe: Any, numbers: tuple[Any, ...]
-) -> str:
-    """A part of a prior for which the leaf's dtype has no numbers."""
+def _lost_mass(reparam: Reparam, row: Row, recipe: Any, numbers: tuple[Any, ...]) -> str:
+    """What to say of a prior with mass where the leaf's dtype has no numbers."""
     if row.function is not None:
         return ""
     assert row.kind is not None

@@ -21,7 +21,7 @@ from ..trees import PicklableTreedef, StaticLeaf, describe
 class Function(eqx.Module):
     """A function as a pytree: its arrays are leaves, the rest is compared by value.
 
-    Data too: whatever JAX flattens, and puts together again when it is asked for.
+    Data are held so too: `build` puts together what JAX has flattened.
     """
 
     arrays: tuple[Any, ...]
@@ -29,7 +29,7 @@ class Function(eqx.Module):
     fixed: tuple[StaticLeaf | None, ...] = eqx.field(static=True)
 
     def __init__(self, function: Any):
-        # Distributions that the function holds have their numbers in one order so.
+        # The numbers of distributions that the function holds are put into one order.
         leaves, treedef = jtu.tree_flatten(priors.spell_out(function, digits=False))
         array = [isinstance(x, (jax.Array, np.ndarray, np.generic)) for x in leaves]
         pairs = list(zip(leaves, array, strict=True))
@@ -38,17 +38,17 @@ class Function(eqx.Module):
         self.fixed = tuple(None if yes else StaticLeaf(x) for x, yes in pairs)
 
     def build(self) -> Any:
-        """What was given."""
+        """The function, or the data, that was given."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if f is None else f.value for f in self.fixed]
         return priors.put_together(self.structure.treedef.unflatten(leaves))
 
 
-def _check_arguments(reparam: Any, log_likelihood: Any, prior: Any) -> None:
-    """See that the arguments of a Posterior are not one another's.
+def _check_arguments(reparam: Any, log_likelihood: Any) -> None:
+    """Raise if an argument of a Posterior is meant for another one.
 
     Raises:
-        TypeError: what came is something else, and belongs elsewhere.
+        TypeError: an argument is of another type than expected.
     """
     if not isinstance(reparam, Reparam):
         raise TypeError(
@@ -71,7 +71,7 @@ def _check_arguments(reparam: Any, log_likelihood: Any, prior: Any) -> None:
 
 
 def _is_no_function(x: Any) -> bool:
-    """Whether something can be called and is meant for another place than this."""
+    """Whether something that can be called is no function of a model."""
     ours = str(getattr(x, "__module__", "")).startswith("bijectree.constraints.")
     return (
         priors.is_distribution(x)
@@ -95,7 +95,7 @@ def _is_function(prior: Any, reparam: Reparam) -> bool:
 
 
 def _scalar(value: Any, what: str) -> Array:
-    """A number that a user's function returned, or an error that says what it did."""
+    """A number that a user's function returned, or an error if it is no real scalar."""
     try:
         shape = jnp.shape(value)
     except TypeError:

@@ -8,8 +8,8 @@ import jax.tree_util as jtu
 import numpy as np
 
 from ..constraints import SetTag, Support, real, support
-from ..priors import bijector_for, build, counted_inside, has_traced_numbers
-from ..reparam import Reparam, Row, kept_leaves
+from ..priors import build, counted_inside, has_traced_numbers, known_bijector
+from ..reparam import Reparam, Row, held_leaves
 from .prior_terms import PriorPlan
 
 # Standard deviations of the free coordinates that are tried.
@@ -22,16 +22,16 @@ def warn_mismatch(
     """Warn of leaves whose bijector leaves the support of their prior.
 
     Many densities are not zero there but something else: a Dirichlet's is finite off
-    the simplex. Intervals are compared, other sets are looked at for a few models; where
-    values are traced, or a leaf has none, nothing can be seen.
+    the simplex. Intervals are compared, other sets are tried on a few models. Where
+    values are traced, or a held leaf has none, nothing is compared.
     """
     plan = reparam.bound.plan
-    kept = kept_leaves(plan, reparam.bound.held, None, needed=False)
+    held = held_leaves(plan, reparam.bound.held, None, needed=False)
     missing = any(
         leaf is None
         and row.value is None
         and (row.role in ("frozen", "static") or row.picked is not None)
-        for leaf, row in zip(kept, plan.rows, strict=True)
+        for leaf, row in zip(held, plan.rows, strict=True)
     )
     if missing or has_traced_numbers((reparam, numbers)) or not priors.terms:
         return
@@ -44,17 +44,17 @@ def warn_mismatch(
     seen = set()
     for term in priors.terms:
         row = plan.rows[term.position]
-        sort = (term.slot, row.kind, row.slot)
-        if sort in seen and not row.on:
+        key = (term.slot, row.kind, row.slot)
+        if key in seen and not row.on:
             continue
-        seen.add(sort)
+        seen.add(key)
         prior = build(priors.recipes[term.slot], numbers[term.slot])
-        try:
-            expected = support(bijector_for(prior))
-        except (TypeError, ValueError):  # its support is not known
+        chart = known_bijector(prior)
+        if chart is None:
             continue
+        expected = support(chart)
         values = [(leaves, leaves[term.position]) for leaves in models]
-        own = [_own(reparam, row, leaves) for leaves, _ in values]
+        own = [_support_of_leaf(reparam, row, leaves) for leaves, _ in values]
         if row.picked is None:
             inside = [not any(_sticks_out(mine, expected) for mine in own)]
             inside += [
@@ -74,8 +74,8 @@ def warn_mismatch(
             )
 
 
-def _own(reparam: Reparam, row: Row, leaves: list[Any]) -> Support | None:
-    """What the bijector of a leaf maps onto; `None` where it is one of several leaves."""
+def _support_of_leaf(reparam: Reparam, row: Row, leaves: list[Any]) -> Support | None:
+    """The set that a leaf's bijector maps onto; `None` if it is one of several leaves."""
     if row.owner is not None or row.members:
         return None
     if row.kind is None:
@@ -92,15 +92,19 @@ def _sticks_out(own: Support | None, expected: Support) -> bool:
     if own is None or not of_numbers or not own.entries.known:
         return False
     try:
-        low = own.entries.lower < expected.entries.lower - _room(expected.entries.lower)
-        high = own.entries.upper > expected.entries.upper + _room(expected.entries.upper)
+        low = own.entries.lower < expected.entries.lower - _rounding(
+            expected.entries.lower
+        )
+        high = own.entries.upper > expected.entries.upper + _rounding(
+            expected.entries.upper
+        )
         return bool(np.any(low) or np.any(high))
     except ValueError:  # bounds of shapes that do not broadcast
         return False
 
 
-def _room(bound: Any) -> Any:
-    """By how much a bound of a prior may be off that was rounded to float32."""
+def _rounding(bound: Any) -> Any:
+    """How far a prior's bound that was rounded to float32 may be off."""
     return 1e-5 * (1 + np.abs(bound))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from .. import priors
-from ..reparam import Reparam, free_leaves, kept_leaves, model_leaves
+from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
 from ..substrate import map_to_scalars
 from . import prior_terms, starts
 from .doubts import warn_of_doubts
@@ -98,7 +98,7 @@ class Posterior(eqx.Module):
         *,
         verify: bool = True,
     ):
-        _check_arguments(reparam, log_likelihood, prior)
+        _check_arguments(reparam, log_likelihood)
         self.reparam = reparam
         self._log_likelihood = None
         if log_likelihood is not None:
@@ -167,7 +167,7 @@ class Posterior(eqx.Module):
         """
         dtype = _dtype(jtu.tree_leaves(free))
         bound = self.reparam.bound
-        leaves = kept_leaves(bound.plan, bound.held, None)
+        leaves = held_leaves(bound.plan, bound.held, None)
         coordinates = free_leaves(bound.plan, free)
         if jacobian:
             coordinates, log_det = bound.fill_and_log_det(coordinates, leaves)
@@ -188,7 +188,7 @@ class Posterior(eqx.Module):
         return self._log_prior(model, None)
 
     def _log_prior(self, model: PyTree, coordinates: list[Array] | None) -> Array:
-        """The log-prior at a model, and at its coordinates where these tell more."""
+        """The log-prior at a model; of leaves that have run out of numbers, at free."""
         if self.prior_function is not None:
             return _scalar(self.prior_function.build()(model), "the prior")
         dtype = _dtype(self._free_of(model))
@@ -365,13 +365,14 @@ class FlatPosterior(eqx.Module):
 
 @jax.custom_jvp
 def _never_infinite(log_density: Array) -> Array:
-    """−∞ for +∞, which a sampler would never leave, nor an optimiser look for more."""
+    """Replace +∞ by −∞: a sampler would never leave it, and an optimiser stop there."""
     return jnp.where(log_density == jnp.inf, -jnp.inf, log_density)
 
 
 @_never_infinite.defjvp
 def _never_infinite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
-    # That of what is given: else each partial derivative would need the whole density.
+    # The tangent passes unchanged: with `where`, each partial derivative would need the
+    # whole density.
     return _never_infinite(*primals), tangents[0]
 
 

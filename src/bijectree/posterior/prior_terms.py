@@ -32,10 +32,10 @@ class Term:
     Attributes:
         position: the leaf's position in the model.
         path: its path.
-        slot: which of the prior's distributions it is.
+        slot: the position of the distribution in `PriorPlan.recipes`.
         name: what to call the distribution.
-        coordinate: where the density is given from the leaf's free coordinates, and not
-            from its value: their position among the leaves of free coordinates.
+        coordinate: the position of the leaf's free coordinates among the free leaves, if
+            the density is computed from these; `None` if from the leaf's value.
     """
 
     position: int
@@ -50,9 +50,9 @@ class PriorPlan(HashedOnce):
     """A prior tree bound to a model; it holds no number, so it is hashable.
 
     Attributes:
-        terms: what is added, in the order of the model's leaves.
+        terms: the terms that are added, in the order of the model's leaves.
         recipes: the distinct distributions without their numbers.
-        notes: what is not added, in words.
+        notes: which priors are not added, or not all of them, in words.
     """
 
     terms: tuple[Term, ...] = ()
@@ -144,7 +144,7 @@ def make_prior_plan(
 def _count_mapped(
     distribution: Any, row: Row, parts: list[tuple[Recipe, tuple[Any, ...]]]
 ) -> str:
-    """Append a prior that counts what is mapped of a masked leaf; why there is none."""
+    """Append a prior of a masked leaf's picked entries; or say why there is none."""
     assert row.picked is not None
     try:
         counted = at_masked(distribution, row.picked.mask, row.picked.zero_axis)
@@ -176,7 +176,7 @@ def _own_bijector(row: Row, bound: Bound) -> Any:
 
 
 def _stand_in(row: Row) -> Any:
-    """What a message should say of a leaf of which only the row is known."""
+    """A leaf's shape and dtype, or its static value, from its row."""
     if row.dtype is not None:
         return jax.ShapeDtypeStruct(row.shape, row.dtype)
     return None if row.value is None else row.value.value

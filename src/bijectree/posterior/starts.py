@@ -30,7 +30,7 @@ def find(
     n: int | None,
     tries: int,
 ) -> PyTree:
-    """`Posterior.initial`."""
+    """Find free coordinates to start from, as `Posterior.initial` documents."""
     if (
         posterior.prior_function is not None
         and isinstance(start, str)
@@ -315,9 +315,8 @@ def _faults(
 def _ignored(posterior: "Posterior", zeros: PyTree) -> list[str]:
     """Labels of coordinates without a prior where the gradient is zero."""
     plan = posterior.reparam.bound.plan
-    if (
-        posterior.prior_function is not None or plan.outer
-    ):  # no coordinate belongs to a leaf
+    # Under `then` no coordinate belongs to a leaf.
+    if posterior.prior_function is not None or plan.outer:
         return []
     with_prior = {term.position for term in posterior.prior_plan.terms}
     masks = [

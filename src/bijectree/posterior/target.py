@@ -1,4 +1,4 @@
-"""A posterior given data, as what a compiled function is handed."""
+"""A posterior with its data, as an argument of compiled functions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,8 @@ class Target(eqx.Module):
 
     Attributes:
         posterior: of vectors and data.
-        given: the data. Classes that check what they hold are made of arrays alone, not
-            of what stands for these while a program is cut into parts.
+        given: the data, as a `Function`. So classes that check what they hold are never
+            built of the placeholders that `filter_jit` puts in place of arrays.
     """
 
     posterior: Posterior

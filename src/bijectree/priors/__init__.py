@@ -1,8 +1,9 @@
 """Anybody's distribution: its density, its draws, the bijector onto its support.
 
-A *raw number* is a leaf of which a node of the model makes the value that it computes
-with. A prior is a *misfit* where it cannot stand at its leaf. A density is over *minimal*
-coordinates where it has no more of them than the set has dimensions.
+A *raw number* is a leaf from which a node of the model, such as a wrapper of paramax,
+makes the value that the model computes with. A prior is a *misfit* where it cannot stand
+at its leaf. A density is over *minimal* coordinates where it has no more of them than the
+set has dimensions.
 """
 
 # These modules are imported for what they register.
@@ -23,7 +24,7 @@ from .distribution import (
 )
 from .facts import has_traced_numbers, may_outgrow
 from .fit import at_raw_number, leaf_of_prior, misfit, refuse
-from .lookup import bijector_for, register
+from .lookup import bijector_for, known_bijector, register
 from .spec_from_prior import spec_from_prior
 from .spelled_out import put_together, spell_out
 from .verification import why_wrong

@@ -3,7 +3,7 @@
 Most of Gamma(0.01) lies below the smallest number of float32, and much of Beta(0.1, 0.1)
 within half an ulp of 1. The densities that have poles at the ends of their support, or
 tails that outgrow a dtype, are written here in the distances from those ends, which the
-free coordinates still tell. They are those of the distributions' own `log_prob`.
+free coordinates still tell. They equal the distributions' own `log_prob`.
 
 Sources: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions, vols. 1 and
 2; Kotz, Balakrishnan and Johnson, Continuous Multivariate Distributions, vol. 1, ch. 49;
@@ -19,8 +19,15 @@ import jax.numpy as jnp
 from jax.scipy.special import betaln, gammaln
 from jaxtyping import Array
 
-from ..constraints import Place, exp_continued, knows_edges, log_parts_of, place
+from ..constraints import (
+    EdgeDistances,
+    edge_distances,
+    exp_continued,
+    knows_edges,
+    log_parts_of,
+)
 from ..numerics import softplus
+from .facts import library_and_name
 
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -29,68 +36,68 @@ def _log1p_exp(x: Array) -> Array:
     return softplus(x)[0]
 
 
-# On the half-line; a distance from an end is written as its logarithm.
+# Densities on the half-line, of the logarithm of the distance from its end.
 
 
-def _gamma(x: Place, a: Any, rate: Any) -> Array:
+def _gamma(x: EdgeDistances, a: Any, rate: Any) -> Array:
     normal = a * jnp.log(rate) - gammaln(a)
     return normal + (a - 1) * x.log_above(0.0) - rate * x.value
 
 
-def _inverse_gamma(x: Place, a: Any, scale: Any) -> Array:
+def _inverse_gamma(x: EdgeDistances, a: Any, scale: Any) -> Array:
     log_x = x.log_above(0.0)
     normal = a * jnp.log(scale) - gammaln(a)
     return normal - (a + 1) * log_x - scale * exp_continued(-log_x)
 
 
-def _chi(x: Place, df: Any) -> Array:
+def _chi(x: EdgeDistances, df: Any) -> Array:
     log_x = x.log_above(0.0)
     normal = (1 - 0.5 * df) * math.log(2) - gammaln(0.5 * df)
     return normal + (df - 1) * log_x - 0.5 * exp_continued(2 * log_x)
 
 
-def _weibull(x: Place, a: Any, scale: Any) -> Array:
+def _weibull(x: EdgeDistances, a: Any, scale: Any) -> Array:
     u = x.log_above(0.0) - jnp.log(scale)
     return jnp.log(a) - jnp.log(scale) + (a - 1) * u - exp_continued(a * u)
 
 
-def _log_normal(x: Place, loc: Any, scale: Any) -> Array:
+def _log_normal(x: EdgeDistances, loc: Any, scale: Any) -> Array:
     log_x = x.log_above(0.0)
     return -log_x - jnp.log(scale) - _HALF_LOG_2_PI - 0.5 * ((log_x - loc) / scale) ** 2
 
 
-def _log_logistic(x: Place, loc: Any, scale: Any) -> Array:
+def _log_logistic(x: EdgeDistances, loc: Any, scale: Any) -> Array:
     log_x = x.log_above(0.0)
     z = (log_x - loc) / scale
     return -log_x - jnp.log(scale) - z - 2 * _log1p_exp(-z)
 
 
-def _half_cauchy(x: Place, loc: Any, scale: Any) -> Array:
+def _half_cauchy(x: EdgeDistances, loc: Any, scale: Any) -> Array:
     u = x.log_above(loc) - jnp.log(scale)
     return math.log(2 / math.pi) - jnp.log(scale) - _log1p_exp(2 * u)
 
 
-def _half_student_t(x: Place, df: Any, loc: Any, scale: Any) -> Array:
+def _half_student_t(x: EdgeDistances, df: Any, loc: Any, scale: Any) -> Array:
     u = x.log_above(loc) - jnp.log(scale)
     normal = math.log(2) + gammaln(0.5 * (df + 1)) - gammaln(0.5 * df)
     normal = normal - 0.5 * jnp.log(math.pi * df) - jnp.log(scale)
     return normal - 0.5 * (df + 1) * _log1p_exp(2 * u - jnp.log(df))
 
 
-def _pareto(x: Place, a: Any, scale: Any) -> Array:
+def _pareto(x: EdgeDistances, a: Any, scale: Any) -> Array:
     log_scale = jnp.log(scale)
     log_x = jnp.logaddexp(log_scale, x.log_above(scale))
     return jnp.log(a) + a * log_scale - (a + 1) * log_x
 
 
-# On the unit interval.
+# Densities on the unit interval.
 
 
-def _beta(x: Place, a: Any, b: Any) -> Array:
+def _beta(x: EdgeDistances, a: Any, b: Any) -> Array:
     return (a - 1) * x.log_above(0.0) + (b - 1) * x.log_below(1.0) - betaln(a, b)
 
 
-def _kumaraswamy(x: Place, a: Any, b: Any) -> Array:
+def _kumaraswamy(x: EdgeDistances, a: Any, b: Any) -> Array:
     """The density a·b·xᵃ⁻¹(1 − xᵃ)ᵇ⁻¹."""
     log_x, log_rest = x.log_above(0.0), x.log_below(1.0)
     # Near 1 both −log x and 1 − xᵃ are lost in rounding, but for their leading terms.
@@ -107,19 +114,19 @@ def _kumaraswamy(x: Place, a: Any, b: Any) -> Array:
 _TINY = -37.0
 
 
-def _logit_normal(x: Place, loc: Any, scale: Any) -> Array:
+def _logit_normal(x: EdgeDistances, loc: Any, scale: Any) -> Array:
     log_x, log_rest = x.log_above(0.0), x.log_below(1.0)
     z = (log_x - log_rest - loc) / scale
     return -log_x - log_rest - jnp.log(scale) - _HALF_LOG_2_PI - 0.5 * z**2
 
 
-def _relaxed_bernoulli(x: Place, temperature: Any, logits: Any) -> Array:
+def _relaxed_bernoulli(x: EdgeDistances, temperature: Any, logits: Any) -> Array:
     log_x, log_rest = x.log_above(0.0), x.log_below(1.0)
     z = temperature * (log_x - log_rest) - logits
     return jnp.log(temperature) - log_x - log_rest - z - 2 * _log1p_exp(-z)
 
 
-# On the simplex; of the logarithms of the parts.
+# Densities on the simplex, of the logarithms of the parts.
 
 
 def _dirichlet(log_x: Array, a: Any) -> Array:
@@ -138,7 +145,7 @@ def _relaxed_categorical(log_x: Array, temperature: Any, logits: Any) -> Array:
     )
 
 
-def _of(*names: str) -> Callable[[Any], tuple[Any, ...]]:
+def _attributes(*names: str) -> Callable[[Any], tuple[Any, ...]]:
     return lambda d: tuple(getattr(d, name) for name in names)
 
 
@@ -150,27 +157,30 @@ def _logits(d: Any) -> Any:
     return d.logits_parameter()
 
 
-_CONCENTRATIONS = _beta, _of("concentration1", "concentration0")
-_LOC_AND_SCALE = _of("loc", "scale")
+_CONCENTRATIONS = _beta, _attributes("concentration1", "concentration0")
+_LOC_AND_SCALE = _attributes("loc", "scale")
 
-# By library and class: the density, and its parameters from an instance.
+# The density of each class, by library and name, and its parameters from an instance.
 _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
     **{
         ("tensorflow_probability", name): density
         for name, density in {
             "Beta": _CONCENTRATIONS,
-            "Chi": (_chi, _of("df")),
+            "Chi": (_chi, _attributes("df")),
             "Chi2": (_gamma, lambda d: (0.5 * d.df, jnp.asarray(0.5, d.df.dtype))),
-            "Dirichlet": (_dirichlet, _of("concentration")),
+            "Dirichlet": (_dirichlet, _attributes("concentration")),
             "Gamma": (_gamma, lambda d: (d.concentration, _rate(d))),
             "HalfCauchy": (_half_cauchy, _LOC_AND_SCALE),
-            "HalfStudentT": (_half_student_t, _of("df", "loc", "scale")),
-            "InverseGamma": (_inverse_gamma, _of("concentration", "scale")),
-            "Kumaraswamy": (_kumaraswamy, _of("concentration1", "concentration0")),
+            "HalfStudentT": (_half_student_t, _attributes("df", "loc", "scale")),
+            "InverseGamma": (_inverse_gamma, _attributes("concentration", "scale")),
+            "Kumaraswamy": (
+                _kumaraswamy,
+                _attributes("concentration1", "concentration0"),
+            ),
             "LogLogistic": (_log_logistic, _LOC_AND_SCALE),
             "LogNormal": (_log_normal, _LOC_AND_SCALE),
             "LogitNormal": (_logit_normal, _LOC_AND_SCALE),
-            "Pareto": (_pareto, _of("concentration", "scale")),
+            "Pareto": (_pareto, _attributes("concentration", "scale")),
             "RelaxedBernoulli": (
                 _relaxed_bernoulli,
                 lambda d: (d.temperature, _logits(d)),
@@ -179,7 +189,7 @@ _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
                 _relaxed_categorical,
                 lambda d: (d.temperature, _logits(d)),
             ),
-            "Weibull": (_weibull, _of("concentration", "scale")),
+            "Weibull": (_weibull, _attributes("concentration", "scale")),
         }.items()
     },
     **{
@@ -187,35 +197,34 @@ _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
         for name, density in {
             "Beta": _CONCENTRATIONS,
             "BetaProportion": _CONCENTRATIONS,
-            "Chi2": (_gamma, _of("concentration", "rate")),
-            "Dirichlet": (_dirichlet, _of("concentration")),
-            "Gamma": (_gamma, _of("concentration", "rate")),
+            "Chi2": (_gamma, _attributes("concentration", "rate")),
+            "Dirichlet": (_dirichlet, _attributes("concentration")),
+            "Gamma": (_gamma, _attributes("concentration", "rate")),
             "HalfCauchy": (_half_cauchy, lambda d: (0.0, d.scale)),
             "InverseGamma": (
                 _inverse_gamma,
                 lambda d: (d.base_dist.concentration, d.base_dist.rate),
             ),
-            "Kumaraswamy": (_kumaraswamy, _of("concentration1", "concentration0")),
+            "Kumaraswamy": (
+                _kumaraswamy,
+                _attributes("concentration1", "concentration0"),
+            ),
             "LogNormal": (_log_normal, _LOC_AND_SCALE),
-            "Pareto": (_pareto, _of("alpha", "scale")),
+            "Pareto": (_pareto, _attributes("alpha", "scale")),
             "RelaxedBernoulliLogits": (
                 _relaxed_bernoulli,
-                _of("temperature", "logits"),
+                _attributes("temperature", "logits"),
             ),
-            "Weibull": (_weibull, _of("concentration", "scale")),
+            "Weibull": (_weibull, _attributes("concentration", "scale")),
         }.items()
     },
-    ("distrax", "Beta"): (_beta, _of("alpha", "beta")),
-    ("distrax", "Dirichlet"): (_dirichlet, _of("concentration")),
-    ("distrax", "Gamma"): (_gamma, _of("concentration", "rate")),
+    ("distrax", "Beta"): (_beta, _attributes("alpha", "beta")),
+    ("distrax", "Dirichlet"): (_dirichlet, _attributes("concentration")),
+    ("distrax", "Gamma"): (_gamma, _attributes("concentration", "rate")),
 }
 
 
-def _library_and_name(x: Any) -> tuple[str, str]:
-    return type(x).__module__.split(".")[0], type(x).__name__.removeprefix("_")
-
-
-# What holds another distribution whose density it sums, by the attribute.
+# Distributions that sum the density of another one, and the attribute that holds it.
 _SUMS = {
     ("tensorflow_probability", "BatchBroadcast"): "distribution",
     ("tensorflow_probability", "Independent"): "distribution",
@@ -227,19 +236,19 @@ _SUMS = {
 
 
 def _unwrapped(distribution: Any) -> Any:
-    """What is summed over the elements of a leaf."""
-    key = _library_and_name(distribution)
+    """The distribution whose densities are summed over the elements of a leaf."""
+    key = library_and_name(distribution)
     while key in _SUMS:
         inner = getattr(distribution, _SUMS[key])
         if key[1] == "Sample" and len(inner.batch_shape):
             return distribution  # its parameters stand before the axes of the sample
-        distribution, key = inner, _library_and_name(inner)
+        distribution, key = inner, library_and_name(inner)
     return distribution
 
 
 def knows_at_free(distribution: Any, bijector: Any) -> bool:
     """Whether `log_prob_at_free` gives the density of a leaf with a bijector."""
-    key = _library_and_name(_unwrapped(distribution))
+    key = library_and_name(_unwrapped(distribution))
     if key not in _DENSITIES or not knows_edges(bijector):
         return False
     of_parts = _DENSITIES[key][0] in (_dirichlet, _relaxed_categorical)
@@ -259,8 +268,8 @@ def log_prob_at_free(distribution: Any, bijector: Any, free: Array) -> Array:
         A scalar: the log-density of the leaf in its own coordinates, without a log-det.
     """
     distribution = _unwrapped(distribution)
-    density, parameters = _DENSITIES[_library_and_name(distribution)]
-    where = place(bijector, free)
+    density, parameters = _DENSITIES[library_and_name(distribution)]
+    where = edge_distances(bijector, free)
     if where is None:
         where = log_parts_of(bijector, free)
     return jnp.sum(density(where, *parameters(distribution)))

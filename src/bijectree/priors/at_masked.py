@@ -1,4 +1,4 @@
-"""Priors at leaves of which some entries are held: they count those that are not."""
+"""Priors at masked leaves: they count the entries that are mapped, not those held."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def at_masked(
         zero_axis: the axis along which what is mapped sums to 1, if it does.
 
     Raises:
-        ValueError: its density is one of events of which some entries are held.
+        ValueError: it is a density of events of which some entries are held.
     """
     ndim = _event_ndims(distribution, mask.shape)
     events = mask.reshape(*mask.shape[: mask.ndim - ndim], -1)
@@ -33,7 +33,7 @@ def at_masked(
     if np.array_equal(counted, events.any(axis=-1)):
         return _Counted(distribution, StaticLeaf(counted))
     if zero_axis == -1 and ndim == 1 and _is_dirichlet(distribution):
-        return _OfParts(distribution.concentration, StaticLeaf(mask))
+        return _DirichletOfParts(distribution.concentration, StaticLeaf(mask))
     raise ValueError(
         f"{name(distribution)} is a density of whole events, of some of which entries "
         "are held; at bt.masked(bt.simplex(), ...) a Dirichlet is taken as that of the "
@@ -46,7 +46,7 @@ def counted_inside(prior: Any, support: Support, leaf: Array) -> Bool[Array, " e
 
     Parts that are mapped by a simplex are.
     """
-    if isinstance(prior, _OfParts):
+    if isinstance(prior, _DirichletOfParts):
         return jnp.ones(0, bool)
     return support.contains(leaf)[prior.counted.value]
 
@@ -59,7 +59,7 @@ def _event_ndims(distribution: Any, shape: tuple[int, ...]) -> int:
 
 
 def _is_dirichlet(distribution: Any) -> bool:
-    """Whether it is TFP's, NumPyro's or distrax's."""
+    """Whether it is the Dirichlet of TFP, NumPyro or distrax."""
     return type(distribution).__name__ == "Dirichlet" and hasattr(
         distribution, "concentration"
     )
@@ -97,7 +97,7 @@ class _Counted:
 
 
 @jax.tree_util.register_pytree_node_class
-class _OfParts:
+class _DirichletOfParts:
     """A Dirichlet of those parts of the last axis that are mapped; the others are 0."""
 
     def __init__(self, concentration: Float[Array, "... K"], mask: StaticLeaf):
@@ -107,7 +107,7 @@ class _OfParts:
         return (self.concentration,), self.mask
 
     @classmethod
-    def tree_unflatten(cls, mask: StaticLeaf, children: Any) -> "_OfParts":
+    def tree_unflatten(cls, mask: StaticLeaf, children: Any) -> "_DirichletOfParts":
         (concentration,) = children
         return cls(concentration, mask)
 
@@ -123,7 +123,7 @@ class _OfParts:
         mask = self.mask.value
         alpha = jnp.broadcast_to(jnp.asarray(self.concentration), mask.shape)
         one = jnp.ones_like(value)
-        # Of a part that is 0 neither the logarithm nor its slope is looked at.
+        # A part that is held at 0 is replaced, for its logarithm and slope are infinite.
         powers = xlogy(alpha - 1, jnp.where(mask, value, one))
         found = jnp.sum(jnp.where(mask, powers - gammaln(alpha), 0), axis=-1)
         any_part = mask.any(axis=-1)
@@ -133,7 +133,7 @@ class _OfParts:
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
         mask = self.mask.value
         alpha = jnp.broadcast_to(jnp.asarray(self.concentration), mask.shape)
-        # As logarithms: where concentrations are small, all parts would be 0.
+        # Gamma variates are drawn as logarithms: for small concentrations all would be 0.
         log = jax.random.loggamma(key, alpha, (*shape, *mask.shape))
         log = jnp.where(mask, log, -jnp.inf)
         some = mask.any(axis=-1, keepdims=True)
@@ -141,4 +141,4 @@ class _OfParts:
 
 
 register(_Counted, lambda prior: bijector_for(prior.distribution))
-register(_OfParts, lambda prior: simplex())
+register(_DirichletOfParts, lambda prior: simplex())

@@ -32,10 +32,9 @@ from ..substrate import tfb, tfd
 from .lookup import _wrong_density, bijector_for
 from .measures import why_not_minimal
 
-# Distributions made of others.
 
-
-def _same(attribute: str) -> Callable[[Any], tfb.Bijector]:
+def _support_of(attribute: str) -> Callable[[Any], tfb.Bijector]:
+    """The support of the distribution that an attribute holds."""
     return lambda prior: bijector_for(getattr(prior, attribute))
 
 
@@ -55,8 +54,8 @@ def _sample(prior: Any) -> tfb.Bijector:
     events = len(prior.distribution.event_shape)
 
     def change(bound: Any) -> Any:
-        place = np.ndim(bound) - events
-        return bound.reshape(*bound.shape[:place], *[1] * extra, *bound.shape[place:])
+        at = np.ndim(bound) - events
+        return bound.reshape(*bound.shape[:at], *[1] * extra, *bound.shape[at:])
 
     return _map_bounds(bijector_for(prior.distribution), change)
 
@@ -66,8 +65,8 @@ def _batch_reshape(prior: Any) -> tfb.Bijector:
     events = tuple(inner.event_shape)
 
     def change(bound: Any) -> Any:
-        whole = jnp.broadcast_to(bound, (*inner.batch_shape, *events))
-        return whole.reshape(*prior.batch_shape, *events)
+        full = jnp.broadcast_to(bound, (*inner.batch_shape, *events))
+        return full.reshape(*prior.batch_shape, *events)
 
     return _map_bounds(bijector_for(inner), change)
 
@@ -95,7 +94,7 @@ def _half_line(make: Callable, bound: Any) -> tfb.Bijector:
 def _hull(spans: list[Range | None], axis: int | None = None) -> tfb.Bijector | None:
     """The bijector onto the smallest interval that holds several, elementwise.
 
-    With an axis, those along it are held too, where the bounds have that axis.
+    With an axis, the interval holds all that lie along it, where the bounds have it.
     """
     if any(span is None for span in spans):
         return None
@@ -119,7 +118,7 @@ def _mixture(prior: Any, components: list[Any], axis: int | None = None) -> tfb.
     hull = _hull(spans, axis)
     names = ", ".join(support(part).description for part in parts)
     if hull is not None:
-        alike = all(_alike(span, spans[0], axis) for span in spans)
+        alike = all(_same_span(span, spans[0], axis) for span in spans)
         if not alike and not all(_zero_outside(component) for component in components):
             raise _wrong_density(
                 prior,
@@ -134,7 +133,7 @@ def _mixture(prior: Any, components: list[Any], axis: int | None = None) -> tfb.
     raise ValueError(f"the components of a mixture have unlike supports: {names}")
 
 
-def _alike(span: Range | None, first: Range | None, axis: int | None) -> bool:
+def _same_span(span: Range | None, first: Range | None, axis: int | None) -> bool:
     """Whether two intervals are known to be the same, and all of them along an axis."""
     assert span is not None
     assert first is not None
@@ -150,7 +149,7 @@ def _alike(span: Range | None, first: Range | None, axis: int | None) -> bool:
     return True
 
 
-# Their log-density is −∞ off the support; that of others is often a number there.
+# Distributions with a log-density of −∞ off the support; others often give a number.
 _ZERO_OUTSIDE = {
     *("Bates", "ContinuousBernoulli", "HalfCauchy", "HalfNormal", "HalfStudentT"),
     *("Pareto", "Triangular", "TruncatedCauchy", "TruncatedNormal", "Uniform"),
@@ -205,7 +204,8 @@ def _sinh_arcsinh(prior: Any) -> tfb.Bijector:
     return real() if type(prior.distribution) is tfd.Normal else _transformed(prior)
 
 
-# The sets that TFP maps onto in another measure, or less exactly.
+# Constraints of this package onto sets that TFP maps onto in another measure, or less
+# exactly.
 _OURS = (
     *(ordered_vector, simplex, sphere, corr_cholesky, corr_matrix),
     *(lower_cholesky, positive_definite),

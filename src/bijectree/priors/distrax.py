@@ -4,11 +4,12 @@ from typing import Any
 
 from ..constraints import circular, interval, positive, real, simplex
 from ..substrate import tfb
-from .composed import _mixture, _same
+from .composed import _mixture, _mixture_same_family, _support_of
 from .lookup import _DISCRETE, _POINT, _POINT_MASS, _distrax_table, _refuse
 from .tfp_table import _between
 
-# Those that TFP has too are wrapped copies of TFP's; distrax need not be installed.
+# The package distrax need not be installed. A distribution that TFP has too is a wrapped
+# copy of TFP's.
 
 
 def _mixture_of_two(prior: Any) -> tfb.Bijector:
@@ -32,12 +33,8 @@ _distrax_table.update(
         "Gamma": lambda prior: positive(),
         "Uniform": _between("low", "high"),
         "VonMises": lambda prior: circular(),
-        "Independent": _same("distribution"),
-        "MixtureSameFamily": lambda prior: _mixture(
-            prior,
-            [prior.components_distribution],
-            -1 - len(prior.components_distribution.event_shape),
-        ),
+        "Independent": _support_of("distribution"),
+        "MixtureSameFamily": _mixture_same_family,
         **dict.fromkeys(
             (
                 *("Bernoulli", "Categorical", "CategoricalUniform", "EpsilonGreedy"),

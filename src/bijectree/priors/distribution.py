@@ -54,7 +54,7 @@ def _log_prob(
     recipe: Recipe, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
     # A derivative rule inside a third party's code runs when the derivative is taken,
-    # outside any context of ours; this one runs it within.
+    # outside any context of ours; the rule below runs it within one.
     @jax.custom_jvp
     def total(numbers: tuple[Any, ...], leaf: Array) -> Array:
         return jnp.sum(log_probs(recipe, dtype, numbers, leaf)).astype(dtype)
@@ -80,7 +80,7 @@ def log_probs(
         try:
             return evaluate()
         except ERRORS as error:
-            # Some of TFP's compute shapes as arrays, and then ask for their values.
+            # Some of TFP's compute shapes as arrays and then ask for the arrays' values.
             try:
                 with jax.ensure_compile_time_eval():
                     return evaluate()
@@ -132,7 +132,7 @@ def _log_prob_at_free(
         return at_free.log_prob_at_free(distribution, made, free.astype(dtype))
 
 
-# Where their support ends, so do the density and its slope, at finite numbers.
+# Distributions whose density and its slope are finite at the end of their support.
 FINITE_AT_THE_EDGE = (
     tfd.HalfCauchy,
     tfd.HalfNormal,
@@ -143,17 +143,17 @@ FINITE_AT_THE_EDGE = (
 def _inside(distribution: Any, leaf: Array, dtype: np.dtype) -> Array:
     """A leaf in the dtype of its prior; moved inside where its map has saturated.
 
-    A density may have a pole there, as that of Beta(½, ½), which a sampler would never
-    leave; the log-det, which is not rounded, still falls. The gradient of what was
-    moved is that of the log-det alone, which points inwards.
+    On the boundary a density may have a pole, as that of Beta(½, ½), which a sampler
+    would never leave; the log-det, which is not rounded, still falls. For numbers that
+    were moved, the gradient is that of the log-det alone, which points inwards.
     """
-    place = leaf.astype(dtype)
+    x = leaf.astype(dtype)
     if leaf.dtype == dtype and type(distribution) in FINITE_AT_THE_EDGE:
-        return place
+        return x
     try:
-        return snap_inside(bijector_for(distribution), place, leaf.dtype)
+        return snap_inside(bijector_for(distribution), x, leaf.dtype)
     except (TypeError, ValueError):  # its support is not known
-        return place
+        return x
 
 
 def sample(
@@ -239,6 +239,6 @@ def _as_shape(shape: Any) -> tuple[int, ...] | None:
 
 
 def _words(error: Exception) -> str:
-    """What an error says; its type where it says nothing, as a bare `assert`."""
-    # Of JAX's, the lines after the first are about its own code.
+    """The message of an error; its type where there is none, as of a bare `assert`."""
+    # In JAX's errors, the lines after the first are about its own code.
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -16,7 +16,8 @@ from ..constraints import SetTag, interval_of, knowledge_of, support
 from ..substrate import tfb
 from . import lookup
 
-_PLAIN: dict[str, frozenset[str]] = {
+# Classes that the sweep has found right, by library.
+_PROVEN: dict[str, frozenset[str]] = {
     "tensorflow_probability": frozenset(
         """Beta Cauchy Chi Chi2 CholeskyLKJ ContinuousBernoulli Dirichlet
         DoublesidedMaxwell ExpGamma ExpInverseGamma Exponential
@@ -55,7 +56,7 @@ _PLAIN: dict[str, frozenset[str]] = {
     ),
 }
 
-# Right if all that they are made of is; by the attributes that hold it.
+# Classes that are right if their parts are, and the attributes that hold the parts.
 _MADE_OF: dict[tuple[str, str], tuple[str, ...]] = {
     ("tensorflow_probability", "BatchBroadcast"): ("distribution",),
     ("tensorflow_probability", "BatchConcat"): ("distributions",),
@@ -80,7 +81,8 @@ _MADE_OF: dict[tuple[str, str], tuple[str, ...]] = {
     ("distrax", "MixtureSameFamily"): ("components_distribution",),
 }
 
-# What any distribution may be made of: its values are theirs, or start from them.
+# Attributes that hold a part of a distribution: its values are the part's, or start from
+# them.
 _PARTS = (
     *("distribution", "distributions", "base_dist", "marginal_dist"),
     *("components", "components_distribution", "component_distribution"),
@@ -94,7 +96,7 @@ def library_and_name(x: Any) -> tuple[str, str]:
 
 
 def parts_of(distribution: Any, attributes: tuple[str, ...] = _PARTS) -> list[Any]:
-    """The distributions that one is made of."""
+    """The parts of a distribution: the distributions that it is made of."""
     found = []
     for attribute in attributes:
         value = lookup.read(distribution, attribute)
@@ -109,7 +111,7 @@ def is_proven(distribution: Any) -> bool:
     if lookup.is_registered(distribution):  # with a bijector of which nothing is known
         return False
     library, name = key = library_and_name(distribution)
-    if name in _PLAIN.get(library, ()):
+    if name in _PROVEN.get(library, ()):
         return True
     if key in _MADE_OF:
         parts = made_of(distribution)
@@ -122,7 +124,8 @@ def is_proven(distribution: Any) -> bool:
     if library == "tensorflow_probability" and transformed:
         return is_proven(distribution.distribution) and _is_proven_map(distribution)
     if key == ("numpyro", "TransformedDistribution"):
-        return is_proven(distribution.base_dist) and _has_known_image(distribution)
+        known = lookup.known_bijector(distribution) is not None
+        return is_proven(distribution.base_dist) and known
     return False
 
 
@@ -133,27 +136,19 @@ def made_of(distribution: Any) -> list[Any]:
 
 def _is_proven_map(distribution: Any) -> bool:
     """Whether the log-det of TFP's bijector is known to be right for what it maps."""
-    try:
-        given = support(lookup.bijector_for(distribution.distribution))
-    except (TypeError, ValueError):
+    chart = lookup.known_bijector(distribution.distribution)
+    if chart is None:
         return False
-    # Where there are fewer dimensions than entries, TFP counts in a way of its own.
+    given = support(chart)
+    # On sets with fewer dimensions than entries, TFP's log-dets count all entries.
     unmoved = type(distribution.bijector) in (tfb.Identity, tfb.Shift)
     known = given.tag not in (SetTag.ANGLES, SetTag.UNKNOWN)
     proven = knowledge_of(distribution.bijector, given).proven
     return (given.solid or unmoved) and known and proven
 
 
-def _has_known_image(distribution: Any) -> bool:
-    try:
-        lookup.bijector_for(distribution)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def wrong_by_value(distribution: Any) -> str:
-    """Why a density is wrong for the numbers that it has, in a class that is else right.
+    """Why a distribution of a class that is right is wrong for the numbers that it has.
 
     Returns:
         Why, and what to use instead; "" if nothing is known against it.
@@ -168,10 +163,8 @@ def wrong_by_value(distribution: Any) -> str:
             )
     if (library, name) == ("numpyro", "FoldedDistribution"):
         base = distribution.base_dist
-        try:
-            span = interval_of(lookup.bijector_for(base))
-        except (TypeError, ValueError):
-            span = None
+        chart = lookup.known_bijector(base)
+        span = None if chart is None else interval_of(chart)
         if span is None or not span.everything:
             return (
                 "it adds the densities of x and −x, and that of its base distribution, "
@@ -196,7 +189,7 @@ _OUTGROWING = frozenset(
 def may_outgrow(distribution: Any) -> bool:
     """Whether a distribution may have mass where a dtype has no numbers."""
     library, name = library_and_name(distribution)
-    if library not in _PLAIN:
+    if library not in _PROVEN:
         return True
     parts = parts_of(distribution)
     return name in _OUTGROWING or any(map(may_outgrow, parts))

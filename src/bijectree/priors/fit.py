@@ -186,7 +186,7 @@ def _is_discrete(distribution: Any) -> bool:
 
 
 def leaf_of_prior(treedef: Any) -> Callable[[Any], bool]:
-    """What counts as a leaf of a prior beside a model of some structure.
+    """A function that says what is a leaf of a prior beside a model of some structure.
 
     A model, or a node of it, may have a `log_prob` of its own.
     """

@@ -12,7 +12,6 @@ from ..substrate import CALL_ERRORS, tfb, tfd
 
 _table: dict[type, Callable[[Any], tfb.Bijector]] = {}
 
-
 # Classes of other packages, by their names: the packages need not be installed.
 _numpyro_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
 _distrax_table: dict[str, Callable[[Any], tfb.Bijector]] = {}
@@ -107,7 +106,7 @@ _NEEDED = (
 
 
 def read(prior: Any, attribute: str) -> Any:
-    """An attribute; `None` where it fails, as NumPyro's do without words."""
+    """An attribute; `None` where reading it raises, as some properties of NumPyro do."""
     try:
         return getattr(prior, attribute, None)
     except (AssertionError, NotImplementedError):
@@ -129,13 +128,9 @@ _DISCRETE = (
     "its support is discrete, and no smooth map leads from real coordinates to it; "
     "sum it out of the model or freeze the leaf (bt.frozen)"
 )
-
-
 _UNKNOWN = "its support is not known; say what it is with bt.register"
 _POINT = "it allows a single value; freeze the leaf (bt.frozen)"
 _POINT_MASS = "it gives single values positive probability, so it has no density"
-
-
 _CENSORED = (
     "it gives the probability of what is censored, which is a likelihood of data and no "
     "density of a leaf"
@@ -144,6 +139,14 @@ _CENSORED = (
 
 class NoDensityError(ValueError):
     """A distribution has no density over a continuous leaf, or gives another one."""
+
+
+def known_bijector(prior: Any) -> tfb.Bijector | None:
+    """The bijector onto the support of a distribution; `None` if it is not known."""
+    try:
+        return bijector_for(prior)
+    except (TypeError, ValueError):
+        return None
 
 
 def why_no_density(prior: Any) -> str:

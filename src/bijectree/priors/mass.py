@@ -31,15 +31,16 @@ _X = np.concatenate([-_NODES[:0:-1], _NODES])
 _W = np.concatenate([_KRONROD[:0:-1], _KRONROD])
 _W_GAUSS = np.concatenate([_GAUSS[:0:-1], _GAUSS])
 
-# The line is looked at as far as sinh of this, in units of the spread of draws.
+# How far t goes, in `mass`; into how many panels that is cut; and how often the worst
+# panels are halved.
 _REACH = 12.0
 _PANELS = 48
 _ROUNDS = 12
-# How many free coordinates are looked at in one call.
+# How many free coordinates one call of the density takes.
 POINTS = _PANELS * len(_X)
 
-# Of free coordinates, for each element of a batch: the log-density, −∞ where the value
-# has rounded onto an end of its set, and whether it has.
+# A function of free coordinates that gives, for each element of a batch, the log-density,
+# which is −∞ where the value has rounded onto an end of its set, and whether it has.
 LogDensity = Callable[
     [Float[np.ndarray, "points *batch"]],
     tuple[Float[np.ndarray, "points *batch"], np.ndarray],
@@ -53,10 +54,10 @@ def mass(
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
     """Integrate the densities of a batch over their free coordinates.
 
-    By an adaptive rule in t, where the free coordinate is center + spread·sinh t. Beyond
-    where a value rounds onto an end of its set, and beyond all that is looked at, the
-    density is taken to fall as it does there: exponentially in the free coordinate, and
-    in t. A density with a pole at an end does just that.
+    The rule is adaptive in t, where the free coordinate is center + spread·sinh t. The
+    density is extrapolated as an exponential: in the free coordinate from where values
+    round onto an end of their set, and in t from the outermost points. A density with a
+    pole at an end is just that.
 
     Args:
         log_density: of free coordinates of shape (720, *batch).
@@ -68,14 +69,14 @@ def mass(
     """
     edges = np.linspace(-_REACH, _REACH, _PANELS + 1)
     panels = np.stack([edges[:-1], edges[1:]], axis=1)
-    looked: list[_Look] = []
+    seen: list[_Panels] = []
     total, error = np.zeros_like(center), np.zeros_like(center)
     for left in reversed(range(_ROUNDS)):
-        look = _look(log_density, center, spread, panels)
-        looked.append(look)
-        bad = look.to_halve() if left else np.zeros(len(panels), bool)
-        total = total + look.fine[~bad].sum(axis=0)
-        error = error + look.off[~bad].sum(axis=0)
+        found = _evaluate(log_density, center, spread, panels)
+        seen.append(found)
+        bad = found.to_halve() if left else np.zeros(len(panels), bool)
+        total = total + found.fine[~bad].sum(axis=0)
+        error = error + found.off[~bad].sum(axis=0)
         if not bad.any():
             break
         a, b = panels[bad].T
@@ -84,11 +85,11 @@ def mass(
         # All calls are of one size: a panel that is not needed has no width.
         spare = np.zeros((_PANELS - len(panels), 2))
         panels = np.concatenate([panels, spare])
-    return total + _tails(looked, center), error
+    return total + _tails(seen, center), error
 
 
-class _Look(NamedTuple):
-    """What was seen in some panels.
+class _Panels(NamedTuple):
+    """The density in some panels, which are intervals of t.
 
     Attributes:
         t: the points, panel by panel.
@@ -111,7 +112,7 @@ class _Look(NamedTuple):
         # A peak between two points shows by the slopes that lead to it alone.
         log_g = np.nan_to_num(self.log_g, nan=-np.inf).reshape(count, len(_X), -1)
         high, low = log_g.max(axis=1), log_g.min(axis=1)
-        # Of two that are −∞ no difference is asked.
+        # This is no difference, which would be NaN for two that are −∞.
         steep = (high > high.max(axis=0) - 5) & (high > low + 20)
         rank = np.where(steep.any(axis=1), np.inf, off)
         wide = np.ptp(self.t.reshape(count, len(_X)), axis=1) > 1e-9
@@ -120,13 +121,13 @@ class _Look(NamedTuple):
         return chosen & (rank > _SMALL) & wide
 
 
-# An error in a panel that is left as it is.
+# An error of a panel that need not be halved.
 _SMALL = 1e-7
 
 
-def _look(
+def _evaluate(
     log_density: LogDensity, center: np.ndarray, spread: np.ndarray, panels: np.ndarray
-) -> _Look:
+) -> _Panels:
     half = 0.5 * np.diff(panels, axis=1)[:, 0]
     t = (panels.mean(axis=1)[:, None] + half[:, None] * _X).ravel()
     column = t.reshape(-1, *[1] * center.ndim)
@@ -138,16 +139,16 @@ def _look(
     wide = half.reshape(-1, *[1] * center.ndim, 1)
     g = wide * np.where(wide > 0, np.moveaxis(g, 1, -1), 0)
     fine = g @ _W
-    return _Look(t, log_g, rounded, fine, np.abs(fine - g @ _W_GAUSS))
+    return _Panels(t, log_g, rounded, fine, np.abs(fine - g @ _W_GAUSS))
 
 
-def _tails(looked: list[_Look], center: np.ndarray) -> np.ndarray:
+def _tails(seen: list[_Panels], center: np.ndarray) -> np.ndarray:
     """What lies beyond the points at both ends, as far as it is exponential there."""
-    t = np.concatenate([look.t for look in looked])
+    t = np.concatenate([found.t for found in seen])
     order = np.argsort(t)
     t, columns = t[order], []
     for part in ("log_g", "rounded"):
-        column = np.concatenate([getattr(look, part) for look in looked])[order]
+        column = np.concatenate([getattr(found, part) for found in seen])[order]
         columns.append(column.reshape(len(t), -1))
     found = np.zeros(center.size)
     for element in range(center.size):
@@ -167,12 +168,12 @@ def _tail(t: np.ndarray, log_g: np.ndarray, inwards: np.ndarray) -> float:
     """What lies beyond the first of some points that lead inwards."""
     end = inwards[0]
     cut_off = abs(t[end]) < _REACH - 1
-    # Where values round, it is exponential in the free coordinate, else in t.
-    place = np.sinh(t) if cut_off else t
+    # The density is exponential in the free coordinate where values round, else in t.
+    x = np.sinh(t) if cut_off else t
     density = log_g - np.log(np.cosh(t)) if cut_off else log_g
-    before = inwards[np.argmax(np.abs(place[inwards]) <= 0.8 * abs(place[end]))]
+    before = inwards[np.argmax(np.abs(x[inwards]) <= 0.8 * abs(x[end]))]
     rise = density[before] - density[end]
-    distance = abs(place[end] - place[before])
+    distance = abs(x[end] - x[before])
     if rise <= 0 or distance == 0:
         return 0.0
     return float(np.exp(density[end]) * distance / rise)

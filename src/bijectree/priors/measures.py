@@ -3,9 +3,9 @@
 from typing import Any
 
 from ..constraints import SetTag, support
-from ..substrate import all_links, tfb
+from ..substrate import all_links, all_parts, tfb
 
-# In the measure of the space around the set.
+# Bijectors with a log-det in the measure of the space around the set, and what to use.
 _EMBEDDED = {
     tfb.SoftmaxCentered: (
         "is in the measure of the space around the simplex (off by a factor of √K)",
@@ -36,7 +36,7 @@ def why_not_minimal(bijector: Any, base: tfb.Bijector) -> str:
     for link in all_links(bijector):
         inverse = type(link) is tfb.Invert
         part = link.bijector if inverse else link
-        for inner in _within(part):
+        for inner in all_parts(part):
             if type(inner) in _EMBEDDED:
                 fault, instead = _EMBEDDED[type(inner)]
                 return f"TFP's log-det of {inner.name} {fault}; use {instead}"
@@ -50,21 +50,10 @@ def why_not_minimal(bijector: Any, base: tfb.Bijector) -> str:
                     f"which here has other coordinates ({found.description}); use "
                     "tfd.LKJ for a correlation matrix, tfd.CholeskyLKJ for its factor"
                 )
-        elif any(type(inner) is tfb.CholeskyOuterProduct for inner in _within(part)):
+        elif any(type(inner) is tfb.CholeskyOuterProduct for inner in all_parts(part)):
             return (
                 f"whether TFP's log-det of the CholeskyOuterProduct within {part.name} "
                 "is that of minimal coordinates is not known; write it in a tfb.Chain"
             )
         before = tfb.Chain([link, before])
     return ""
-
-
-def _within(bijector: Any) -> list[Any]:
-    """A bijector and those that it is made of."""
-    found = [bijector]
-    for name in ("bijector", "bijectors", "diag_bijector"):
-        inner = getattr(bijector, name, ())
-        for part in inner if isinstance(inner, (list, tuple)) else [inner]:
-            if isinstance(part, tfb.Bijector):
-                found += _within(part)
-    return found

@@ -21,7 +21,7 @@ from ..constraints import (
     zero_sum,
 )
 from ..substrate import tfb
-from .composed import _alike, _hull, _mixture, _same, onto
+from .composed import _hull, _mixture, _same_span, _support_of, onto
 from .lookup import (
     _CENSORED,
     _DISCRETE,
@@ -36,8 +36,8 @@ from .lookup import (
 from .numpyro_images import image, states_support
 from .tfp_table import _above, _between, _number
 
-# NumPyro's constraints, and those of its distributions whose `support` does not say it
-# all, by the name of the class: NumPyro itself need not be installed.
+# The table below has NumPyro's constraints, and those of its distributions for which
+# `support` is not enough. It has the names of classes: NumPyro need not be installed.
 
 
 def _numpyro_zero_sum(constraint: Any) -> tfb.Bijector:
@@ -47,7 +47,10 @@ def _numpyro_zero_sum(constraint: Any) -> tfb.Bijector:
 
 
 def _mixture_general(prior: Any) -> tfb.Bijector:
-    """NumPyro cuts components off where the support is given; not if they are checked."""
+    """The hull of the components, where their densities are 0 off their own supports.
+
+    NumPyro makes them so if it is given the support and the components do not validate.
+    """
     components = prior.component_distributions
     parts = [bijector_for(component) for component in components]
     spans = [interval_of(part) for part in parts]
@@ -58,7 +61,7 @@ def _mixture_general(prior: Any) -> tfb.Bijector:
         _states_support(component) and not vars(component).get("_validate_args")
         for component in components
     )
-    if not cut and not all(_alike(span, spans[0], None) for span in spans):
+    if not cut and not all(_same_span(span, spans[0], None) for span in spans):
         names = ", ".join(support(part).description for part in parts)
         raise _wrong_density(
             prior,
@@ -114,7 +117,7 @@ _numpyro_table.update(
         **dict.fromkeys(
             ("_PositiveDefinite", "_PositiveSemiDefinite"), lambda c: positive_definite()
         ),
-        "_IndependentConstraint": _same("base_constraint"),
+        "_IndependentConstraint": _support_of("base_constraint"),
         **dict.fromkeys(
             (
                 "_Boolean",
@@ -133,10 +136,10 @@ _numpyro_table.update(
         "Delta": _refuse(_POINT),
         "Levy": _above("loc"),  # its `support` is lost when JAX takes it apart
         "TransformedDistribution": _numpyro_transformed,
-        # Their `support` is what the distribution in them says, which need not be right.
+        # The `support` of these is that of the distribution in them, right or wrong.
         **dict.fromkeys(
             ("ExpandedDistribution", "Independent", "MaskedDistribution"),
-            _same("base_dist"),
+            _support_of("base_dist"),
         ),
         "MixtureSameFamily": lambda prior: _mixture(
             prior, [prior.component_distribution], -1 - len(prior.event_shape)

@@ -32,7 +32,6 @@ _MONOTONE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "PowerTransform": lambda t, xp, x: _power(xp, x, t.exponent),
 }
 
-
 _INVERSE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "IdentityTransform": lambda t, xp, y: y,
     "AffineTransform": lambda t, xp, y: (y - t.loc) / t.scale,
@@ -42,9 +41,8 @@ _INVERSE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "PowerTransform": lambda t, xp, y: _power(xp, y, 1 / t.exponent),
 }
 
-
-# From the whole of their domain onto the whole of their codomain, with log-dets of
-# minimal coordinates; so are their inverses.
+# Transforms from their whole domain onto their whole codomain; their log-dets, and those
+# of their inverses, are of minimal coordinates.
 _ONTO = {
     *("CholeskyTransform", "CorrCholeskyTransform", "CorrMatrixCholeskyTransform"),
     *("LowerCholeskyAffine", "LowerCholeskyTransform", "OrderedTransform"),
@@ -90,7 +88,7 @@ def image(
 
 
 def _flat(transforms: list[Any]) -> list[Any]:
-    """The links of compositions; what only says which axes are events is taken off."""
+    """The links of compositions, without the wrappers that declare axes to be events."""
     found = []
     for transform in transforms:
         name = type(transform).__name__
@@ -111,6 +109,7 @@ def _flat(transforms: list[Any]) -> list[Any]:
 def _after(
     transform: Any, base: tfb.Bijector, bijector_for: Callable, onto: Callable
 ) -> tfb.Bijector | None:
+    """The bijector onto what one transform makes of a set; `None` if not known."""
     inverse = type(transform).__name__ == "_InverseTransform"
     inner = transform.inv if inverse else transform
     name = type(inner).__name__

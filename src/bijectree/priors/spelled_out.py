@@ -3,8 +3,8 @@
 JAX flattens a distribution of NumPyro in the order of a set of strings, which depends on
 PYTHONHASHSEED: what one process saves or pickles, another reads with its numbers swapped.
 TFP rounds Python floats to float32 before JAX sees them, and its bijectors keep numbers
-where no cast reaches them. A node holds the same parts by name, and makes the
-distribution of them again.
+where no cast reaches them. A *node* stands for a distribution: it holds the parts by
+name, and makes the distribution of them again.
 """
 
 import functools
@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 from ..substrate import castable, is_bijector, tfd
 
 
-class _OfNumpyro:
+class _NumpyroNode:
     """A distribution of NumPyro, its fields in the order of their names."""
 
     def __init__(self, cls: type, names: tuple[str, ...], parts: Any, static: Any):
@@ -36,7 +36,7 @@ class _OfNumpyro:
         )
 
 
-class _OfTfp:
+class _TfpNode:
     """A distribution of TFP, with the numbers that its constructor was given."""
 
     def __init__(self, treedef: Any, parts: Any):
@@ -46,8 +46,8 @@ class _OfTfp:
         return self.treedef.unflatten([put_together(part) for part in self.parts])
 
 
-class _Whole:
-    """What JAX was told to flatten and cannot: no pytree, but one leaf."""
+class _OpaqueNode:
+    """A distribution that is registered with JAX, and raises when JAX flattens it."""
 
     def __init__(self, distribution: Any):
         self.distribution = distribution
@@ -55,22 +55,22 @@ class _Whole:
     def put_together(self) -> Any:
         return self.distribution
 
-    # As `Recipe` tells what may change its state.
+    # By this method `split` knows that the leaf may change its state.
     def log_prob(self, value: Any) -> Any:
         return self.distribution.log_prob(value)
 
 
 jtu.register_pytree_node(
-    _OfNumpyro,
+    _NumpyroNode,
     lambda node: (node.parts, (node.cls, node.names, node.static)),
-    lambda aux, parts: _OfNumpyro(*aux[:2], tuple(parts), aux[2]),
+    lambda aux, parts: _NumpyroNode(*aux[:2], tuple(parts), aux[2]),
 )
 jtu.register_pytree_node(
-    _OfTfp,
+    _TfpNode,
     lambda node: (node.parts, node.treedef),
-    lambda treedef, parts: _OfTfp(treedef, tuple(parts)),
+    lambda treedef, parts: _TfpNode(treedef, tuple(parts)),
 )
-_NODES = (_OfNumpyro, _OfTfp, _Whole)
+_NODES = (_NumpyroNode, _TfpNode, _OpaqueNode)
 
 
 def spell_out(tree: PyTree, *, digits: bool = True) -> PyTree:
@@ -80,9 +80,10 @@ def spell_out(tree: PyTree, *, digits: bool = True) -> PyTree:
     names alone.
 
     Args:
-        tree: what holds distributions.
+        tree: a tree that holds distributions.
         digits: whether numbers have all their digits: a Python float is a float64 leaf,
-            and what holds it must be cast to one dtype before it is put together.
+            and the numbers of a distribution must be cast to one dtype before it is put
+            together.
     """
     spelled_out = functools.partial(_spelled_out, digits=digits)
     return jax.tree.map(spelled_out, tree, is_leaf=_can_be_spelled_out)
@@ -107,13 +108,13 @@ def _can_be_spelled_out(x: Any) -> bool:
 
 def _spelled_out(x: Any, *, digits: bool) -> Any:
     if _is_of_numpyro(x):
-        return _of_numpyro(x, digits=digits)
+        return _numpyro_node(x, digits=digits)
     if digits and is_bijector(x):
         return castable(x)
-    return _of_tfp(x) if digits and isinstance(x, tfd.Distribution) else x
+    return _tfp_node(x) if digits and isinstance(x, tfd.Distribution) else x
 
 
-def _of_numpyro(x: Any, *, digits: bool) -> Any:
+def _numpyro_node(x: Any, *, digits: bool) -> Any:
     names, static_names = (
         type(x).gather_pytree_data_fields(),
         type(x).gather_pytree_aux_fields(),
@@ -124,7 +125,7 @@ def _of_numpyro(x: Any, *, digits: bool) -> Any:
     if digits:  # NumPyro keeps Python floats, which are numbers like others
         parts = _as_numbers(parts)
     by_name = sorted(zip(names, parts, strict=True), key=lambda pair: pair[0])
-    return _OfNumpyro(
+    return _NumpyroNode(
         type(x),
         tuple(name for name, _ in by_name),
         tuple(spell_out(part, digits=digits) for _, part in by_name),
@@ -140,11 +141,11 @@ def _as_numbers(tree: PyTree) -> PyTree:
     )
 
 
-def _of_tfp(x: Any) -> Any:
+def _tfp_node(x: Any) -> Any:
     try:
         parts, treedef = jtu.tree_flatten(x, is_leaf=lambda part: part is not x)
     except NotImplementedError:
-        return _Whole(x)
+        return _OpaqueNode(x)
     data = treedef.node_data()
     if data is None:
         return x  # no pytree at all
@@ -156,7 +157,7 @@ def _of_tfp(x: Any) -> Any:
     if len(given) != len(parts):
         given = [None] * len(parts)
     pairs = zip(given, parts, strict=True)
-    return _OfTfp(treedef, tuple(spell_out(_in_full(*pair)) for pair in pairs))
+    return _TfpNode(treedef, tuple(spell_out(_in_full(*pair)) for pair in pairs))
 
 
 def _in_full(given: Any, part: Any) -> Any:

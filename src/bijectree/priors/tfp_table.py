@@ -26,9 +26,9 @@ from .composed import (
     _concatenated,
     _mixture,
     _mixture_same_family,
-    _same,
     _sample,
     _sinh_arcsinh,
+    _support_of,
     _transformed,
     onto,
 )
@@ -42,8 +42,6 @@ from .lookup import (
     _wrong_density,
     bijector_for,
 )
-
-# TFP's distributions.
 
 
 def _between(lower: str, upper: str) -> Callable[[Any], tfb.Bijector]:
@@ -114,52 +112,41 @@ _group(
     VariationalGaussianProcess""",
 )
 
-
 _group(
     lambda prior: positive(),
     """Chi Chi2 Exponential Gamma GammaGamma HalfNormal InverseGamma
     InverseGaussian LogLogistic LogNormal NoncentralChi2 Weibull""",
 )
 
-
 _group(
     lambda prior: interval(0.0, 1.0),
     "Beta ContinuousBernoulli Kumaraswamy LogitNormal RelaxedBernoulli",
 )
-
 
 _group(
     _between("low", "high"),
     "PERT Triangular TruncatedCauchy TruncatedNormal Uniform",
 )
 
-
 _group(_above("loc"), "HalfCauchy HalfStudentT")
-
 
 _group(_above("scale"), "Pareto")
 
-
 _group(_extreme_value, "GeneralizedExtremeValue")
 
-
 _group(_generalized_pareto, "GeneralizedPareto")
-
 
 _group(
     lambda prior: simplex(),
     "Dirichlet FlatDirichlet RelaxedOneHotCategorical",
 )
 
-
 _group(
     _matrix(corr_matrix, "use tfd.CholeskyLKJ, which is the density of the factor"),
     "LKJ",
 )
 
-
 _group(lambda prior: corr_cholesky(), "CholeskyLKJ")
-
 
 _group(
     _matrix(
@@ -169,39 +156,29 @@ _group(
     "WishartLinearOperator WishartTriL",
 )
 
-
 _group(lambda prior: circular(), "VonMises")
-
 
 _group(lambda prior: sphere(), "PowerSpherical SphericalUniform VonMisesFisher")
 
-
-_group(_same("distribution"), "BatchBroadcast Independent Masked")
-
+_group(_support_of("distribution"), "BatchBroadcast Independent Masked")
 
 _group(_sample, "Sample")
 
-
 _group(_batch_reshape, "BatchReshape")
-
 
 _group(_mixture_same_family, "MixtureSameFamily")
 
-
 _group(lambda prior: _mixture(prior, list(prior.components)), "Mixture")
-
 
 _group(_transformed, "TransformedDistribution LambertWDistribution")
 
-
 _group(_concatenated, "BatchConcat")
-
 
 _group(_sinh_arcsinh, "SinhArcsinh")
 
 
 def _markov_chain(prior: Any) -> tfb.Bijector:
-    """What TFP proposes; its states are those of the first, which must have a density."""
+    """The bijector that TFP proposes, if the first state has a density."""
     bijector_for(prior.initial_state_prior)
     return _default(prior)
 
@@ -221,7 +198,6 @@ _group(
     "BetaQuotient",
 )
 
-
 _group(
     _wrong(
         "TFP's cannot be traced, so it has no gradient; give the leaf of each summand a "
@@ -230,12 +206,9 @@ _group(
     "Bates",
 )
 
-
 _group(_refuse(_POINT), "Deterministic VectorDeterministic")
 
-
 _group(_refuse(_POINT_MASS), "Inflated Empirical")
-
 
 _group(
     _refuse(
@@ -245,7 +218,6 @@ _group(
     "ExpRelaxedOneHotCategorical",
 )
 
-
 _group(
     _refuse("it is the prior of several leaves; give each leaf its own"),
     """Blockwise JointDistribution JointDistributionCoroutine
@@ -253,7 +225,6 @@ _group(
     JointDistributionNamedAutoBatched JointDistributionSequential
     JointDistributionSequentialAutoBatched""",
 )
-
 
 _group(
     _refuse(_DISCRETE),

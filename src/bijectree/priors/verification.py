@@ -22,13 +22,13 @@ from ..substrate import Recipe, tfb
 from . import facts
 from .composed import onto
 from .distribution import ERRORS, build, name, sample_in_numpy, sample_shape, split
-from .lookup import bijector_for, is_registered
+from .lookup import bijector_for, is_registered, known_bijector
 from .mass import POINTS, mass
 
 _DRAWS = 1000
 # How far from 1 an integral may be.
 _TOLERANCE = 1e-3
-# Batches with more elements, and events with more coordinates, are not looked at whole.
+# Of larger batches few draws are tried; larger events are not differentiated.
 _MOST_ELEMENTS = 1000
 _MOST_COORDINATES = 256
 # How far from 0 the free coordinates are at which a map is differentiated.
@@ -43,9 +43,9 @@ def why_wrong(
 
     Args:
         recipe: of the distribution.
-        numbers: its own. Where they are traced, nothing can be looked at.
-        chart: the bijector of its leaf, for a distribution whose support is not known;
-            without it, what such a one integrates to is not looked at.
+        numbers: of the distribution. Where they are traced, nothing can be tried.
+        chart: the bijector of the leaf, for a distribution whose support is not known;
+            without it, the density of such a one is not integrated.
     """
     if facts.has_traced_numbers((numbers, chart)):
         return ""
@@ -67,7 +67,7 @@ def why_wrong(
 
 
 def _of_any_shape(chart: tfb.Bijector | None) -> tfb.Bijector | None:
-    """A chart of single numbers, all of them alike, serves a part of another shape."""
+    """The chart, if it maps all numbers alike, so that it serves a part of any shape."""
     if chart is None or chart.forward_min_event_ndims:
         return None
     return None if any(map(np.ndim, jax.tree.leaves(chart))) else chart
@@ -82,10 +82,8 @@ def _why_wrong(
 ) -> str:
     with jax.enable_x64(True), substrate.exactly():
         distribution = build(recipe, numbers, _WIDE)
-        try:
-            chart = bijector_for(distribution)
-        except (TypeError, ValueError):
-            pass  # its support is not known
+        own = known_bijector(distribution)
+        chart = chart if own is None else own
         prior = _Prior(recipe, numbers, distribution, chart)
         try:
             return _fault(prior)
@@ -163,12 +161,12 @@ def _on_an_end(prior: _Prior, x: np.ndarray) -> np.ndarray:
 
 def _atoms(prior: _Prior, draws: np.ndarray) -> str:
     """Values that come again and again, which have a probability and no density."""
-    held = ~_on_an_end(prior, draws)
-    columns, held = draws.reshape(len(draws), -1), held.reshape(len(draws), -1)
-    for column, here in zip(columns.T, held.T, strict=True):
+    inside = ~_on_an_end(prior, draws)
+    columns, inside = draws.reshape(len(draws), -1), inside.reshape(len(draws), -1)
+    for column, here in zip(columns.T, inside.T, strict=True):
         values, counts = np.unique(column[here], return_counts=True)
         again = counts.sum() - len(values)
-        # Always the same, but for rounding, is what a triangle has above its diagonal. A
+        # Above its diagonal a triangle has always the same number, but for rounding. A
         # sampler that draws in float32 repeats one of a thousand once in sixteen times.
         varies = np.ptp(values) > 1e-6 * np.abs(values).max() if len(values) else False
         if varies and again > 2:
@@ -293,7 +291,7 @@ def _wrong_jacobian(prior: _Prior, parts: _Transformed) -> str:
         return ""
 
     def parts_again() -> _Transformed:
-        # Made within the trace, for TFP's bijectors remember what they have mapped.
+        # They are made within the trace, for TFP's bijectors remember what they mapped.
         made = _transformed(build(prior.recipe, prior.numbers, _WIDE))
         assert made is not None
         return made
@@ -328,7 +326,9 @@ def _wrong_jacobian(prior: _Prior, parts: _Transformed) -> str:
         point = int(
             np.argmax(np.nanmax(np.where(np.isnan(off), np.inf, off), axis=(1, 2)))
         )
-        return f"{what}: its map is not one to one {found.place(point)} of the base"
+        return (
+            f"{what}: its map is not one to one {found.describe_point(point)} of the base"
+        )
     expected = found.chart_log_det(rows).sum(axis=1)
     if prior.chart is not None and support(prior.chart).tag is SetTag.ZERO_SUM:
         expected = found.embedded_log_det().sum(axis=1)

@@ -1,4 +1,4 @@
-"""Binding a spec to a model: who maps what, and every fault of it at once."""
+"""Binding a spec to a model: the plan of it, or an error with every fault."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ from .masked import bind_masked
 from .plan import Plan, Row
 from .rebuilding import rebuilding_faults
 from .spec_items import Dependent, Joint, Masked, Tied, frozen, is_spec_leaf
-from .spec_leaves import spread_over, with_bijectors
+from .spec_leaves import match_to_model, with_bijectors
 
 
 def make_plan(
@@ -52,20 +52,20 @@ def make_plan(
         verify: whether bijectors that the table of facts does not know are verified.
 
     Returns:
-        The plan; the numbers of each distinct bijector or function of the spec; the
-        leaves that have no coordinates but a value, `None` for all others and where
-        the model gives but a shape.
+        The plan; the numbers of each distinct bijector or function of the spec, by slot;
+        and the held values by leaf: `None` at leaves with coordinates, and where the
+        model gives only a shape.
 
     Raises:
         ValueError: the spec does not fit the model; all faults are listed.
     """
-    groups, faults = spread_over(spec, model)
+    groups, faults = match_to_model(spec, model)
     if faults:
         raise_if_swapped(model, spec)
     raise_all("Reparam: the spec's structure is not the model's", faults)
     binding = _Binding(model, verify=verify)
     groups, binding.faults = with_bijectors(groups, binding.model.paths)
-    binding.place(groups)
+    binding.assign(groups)
     binding.fill()
     binding.order()
     if binding.faults or not any(row.role == "free" for row in binding.rows):
@@ -109,31 +109,33 @@ class _Binding:
         ]
         self.parts: list[tuple[Recipe, tuple[Any, ...]]] = []
         self.slots: dict[int, int] = {}
-        self.made: dict[Any, Any] = {}  # what the functions of dependents make
-        self.held_in: dict[tuple[int, Kind], str | None] = {}  # faults by slot and kind
+        self.made: dict[Any, Any] = {}  # bijectors that functions make, traced
+        self.dtype_faults: dict[
+            tuple[int, Kind], str | None
+        ] = {}  # faults by slot and kind
         self.proofs: dict[tuple[int, Kind], tuple[str, ...]] = {}
         self.faults: list[str] = []
         self.causes: list[Exception] = []
 
-    def place(self, groups: list[tuple[Any, list[int]]]) -> None:
+    def assign(self, groups: list[tuple[Any, list[int]]]) -> None:
         """Put the spec's leaves at the model's."""
-        stand: dict[int, Joint] = {}
+        distinct: dict[int, Joint] = {}
         for item, positions in groups:
             inexact = [i for i in positions if is_inexact(self.leaves[i])]
             if not inexact and item is not None and item is not frozen:
                 self._covers_nothing(item, positions)
             if isinstance(item, Joint):
-                stand[id(item)] = item
+                distinct[id(item)] = item
                 self.joints.setdefault(id(item), []).extend(inexact)
             if not isinstance(item, Joint) or not item.over:
                 for i in inexact:
                     self.items[i] = item
-        # Where it stands says nothing of a joint with `over`: that may be anywhere.
-        for joint in stand.values():
+        # A joint with `over` has the leaves that it names, wherever it stands.
+        for joint in distinct.values():
             if joint.over:
-                self._spread(joint)
+                self._assign_over(joint)
 
-    def _spread(self, joint: Joint) -> None:
+    def _assign_over(self, joint: Joint) -> None:
         """Give a joint the leaves that its `over` names, in that order."""
         where = self._paths(self.joints[id(joint)])
         named = self._resolve(f"at {where}: `over` of the joint", joint.over)
@@ -224,7 +226,7 @@ class _Binding:
         if dependent or mask is None:
             slot = self._slot(item.function if dependent else item)
             structure, numbers = self.parts[slot]
-        else:  # what is mapped has its own numbers
+        else:  # a masked bijector has the numbers of the picked entries alone
             slot, (structure, numbers) = len(self.parts), split(item)
         where = self._paths(more.get("members", (i,)))
         function, kind, known = None, None, True
@@ -247,43 +249,43 @@ class _Binding:
                 kind = bind(structure, numbers, shape, dtype)
         except BIND_ERRORS as error:
             what = describe(jax.ShapeDtypeStruct(shape, dtype))
-            self._raised(f"at {where}: {_item_name(item)} does not fit {what}", error)
+            self._note_error(f"at {where}: {_item_name(item)} does not fit {what}", error)
         if kind is not None:
-            whole = more.get("members") or ((i,) if "picked" in more else None)
-            self.faults += _split_events(item, kind, self.rows, self.leaves, i, whole)
+            together = more.get("members") or ((i,) if "picked" in more else None)
+            self.faults += _split_events(item, kind, self.rows, self.leaves, i, together)
             if function is None:
-                self._numbers_held(where, item, slot, kind)
+                self._check_dtype(where, item, slot, kind)
             if self.verify:
-                self._proven(where, item, slot, kind, numbers)
+                self._check_proof(where, item, slot, kind, numbers)
         self._free(i, row, kind=kind, slot=slot, on=tuple(on), function=function, **more)
 
-    def _numbers_held(self, where: str, item: Any, slot: int, kind: Kind) -> None:
+    def _check_dtype(self, where: str, item: Any, slot: int, kind: Kind) -> None:
         """Note bounds and other numbers that the leaf's dtype cannot hold."""
         key = slot, kind
-        if key not in self.held_in:
-            self.held_in[key] = dtype_fault(item, self.parts[slot][1], kind)
-        fault = self.held_in[key]
+        if key not in self.dtype_faults:
+            self.dtype_faults[key] = dtype_fault(item, self.parts[slot][1], kind)
+        fault = self.dtype_faults[key]
         if fault:
             self.faults.append(
                 f"at {where}: {_item_name(item)} does not fit {kind.dtype}: {fault}; "
                 "give a wider dtype or other numbers"
             )
 
-    def _proven(
+    def _check_proof(
         self, where: str, item: Any, slot: int, kind: Kind, numbers: tuple[Any, ...]
     ) -> None:
         """Note what is wrong with a bijector that the table of facts does not know."""
         key = slot, kind
         if key not in self.proofs:
             bijector = item.bijector if isinstance(item, Joint) else item
-            if not is_bijector(bijector):  # it is made of leaves: only shapes are known
+            if not is_bijector(bijector):  # a function makes it: only shapes are known
                 bijector = None
             self.proofs[key] = why_unproven(bijector, kind, numbers)
         self.faults += [
             f"at {where}: {_item_name(item)}: {fault}" for fault in self.proofs[key]
         ]
 
-    def _raised(self, what: str, error: Exception) -> None:
+    def _note_error(self, what: str, error: Exception) -> None:
         """Note what TFP, or a user's function, has raised."""
         self.causes.append(error)
         plain = type(error) in (ValueError, TypeError, NotImplementedError)
@@ -291,7 +293,7 @@ class _Binding:
         self.faults.append(f"{what}: {name}{error}")
 
     def _depend(self, slot: int, on: list[int]) -> tuple[Recipe, tuple[Any, ...]]:
-        """The structure and numbers' shapes of what a function makes of the leaves `on`.
+        """The recipe, and the numbers' shapes, of the bijector that a function makes.
 
         Arrays that are not inexact need not be named, and are added to `on`.
         """
@@ -311,7 +313,7 @@ class _Binding:
         return structure, shapes
 
     def _slot(self, item: Any) -> int:
-        """Where the numbers of a bijector or function are kept."""
+        """The slot of a bijector or function, in which its numbers are kept."""
         slot = self.slots.setdefault(id(item), len(self.parts))
         if slot == len(self.parts):
             self.parts.append(split(item))
@@ -352,7 +354,7 @@ class _Binding:
             if not hasattr(result, "shape") or result.shape != row.shape:
                 raise ValueError(f"its function gives {describe(result)}")
         except BIND_ERRORS as error:
-            self._raised(
+            self._note_error(
                 f"'{row.path}' ({describe(self.leaves[i])}) is tied to '{tie.source}' "
                 f"({describe(self.leaves[source])})",
                 error,
@@ -362,7 +364,7 @@ class _Binding:
         )
 
     def order(self) -> None:
-        """See that there is an order of dependencies, and freeze what follows frozen."""
+        """Check that dependencies have an order; freeze leaves tied to frozen ones."""
         order, cycles = in_order(self.rows)
         self.faults += cycles
         self.faults += _scale_faults(self.items, self.rows, self.leaves, self.model)
@@ -370,10 +372,10 @@ class _Binding:
             self.faults += rebuilding_faults(self.structure, self.rows, self.leaves)
         for i in order:
             if self.rows[i].role == "tied":
-                self._follow(i)
+                self._freeze_or_release(i)
 
-    def _follow(self, i: int) -> None:
-        """Freeze a tied leaf if its source is; otherwise its value is not its own."""
+    def _freeze_or_release(self, i: int) -> None:
+        """Freeze a tied leaf if its source is frozen; else hold no value of it."""
         row = self.rows[i]
         (source,) = row.on
         if self.rows[source].role != "frozen":

@@ -1,4 +1,4 @@
-"""What a spec and a model do not fit by, in words."""
+"""Why a spec does not fit a model, in words."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -117,23 +117,24 @@ def _split_events(
     rows: Sequence[Row],
     leaves: Sequence[Any],
     i: int,
-    whole: tuple[int, ...] | None,
+    together: tuple[int, ...] | None,
 ) -> list[str]:
     """Faults for axes of events that are split over devices, as far as leaves show.
 
     Args:
-        item: of the spec, at leaf `i`.
-        kind: what its bijector does.
+        item: the item of the spec at leaf `i`.
+        kind: of the item's bijector.
         rows: all rows.
         leaves: all leaves.
-        i: which leaf it is.
-        whole: the leaves that are mapped together, if no batch of events.
+        i: the position of the leaf.
+        together: the leaves that are mapped as one vector; `None` where events are
+            mapped apart.
     """
     faults = []
-    for m in whole or (i,):
+    for m in together or (i,):
         leaf = leaves[m]
-        ndims = leaf.ndim if whole else kind.event_ndims
-        axes = [] if kind.elementwise and not whole else split_axes(leaf, ndims)
+        ndims = leaf.ndim if together else kind.event_ndims
+        axes = [] if kind.elementwise and not together else split_axes(leaf, ndims)
         if axes:
             faults.append(
                 f"at '{rows[m].path}': {_item_name(item)} maps axis {axes[0]} "
@@ -166,7 +167,7 @@ def not_a_spec_leaf(value: Any) -> str:
 def _at_raw_numbers(
     items: Sequence[Any], rows: Sequence[Row], nodes: Mapping[int, str]
 ) -> list[str]:
-    """Faults for what would map a raw number that a node makes its value of."""
+    """Faults for bijectors at the raw numbers of nodes with a method `unwrap`."""
     return [
         f"at '{rows[i].path}': {_item_name(items[i])} would stand at the raw number of "
         f"{node}, which makes its value of that by `unwrap`. {UNWRAP_FIRST}"

@@ -1,4 +1,4 @@
-"""The rows of a plan with their numbers: what each maps, in which order, in words."""
+"""A plan with its numbers: the maps of its rows, and these in words for messages."""
 
 import dataclasses
 import functools
@@ -22,12 +22,12 @@ from .leaves import UNDER_VMAP
 from .location_scale import LocationScale
 from .plan import Plan, Row
 
-# What `substrate` needs to map a leaf.
+# What `substrate` needs to map a leaf: its kind and the numbers of its bijector.
 Call = tuple[Kind, tuple[Any, ...]]
 
 
-# Not an `eqx.Module`: that makes an object of each method that is looked up, on which
-# an eager `forward` of ten leaves would spend four fifths of its time.
+# This is no `eqx.Module`, which makes an object of each method that is looked up: an
+# eager `forward` of ten leaves would spend four fifths of its time on that.
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["numbers", "held"],
@@ -37,14 +37,14 @@ Call = tuple[Kind, tuple[Any, ...]]
 class Bound:
     """A plan, the numbers of its bijectors, and the values that have no coordinates.
 
-    `leaves` is here always a list of the model's leaves by position, which may hold
-    `None` where they are not needed or not yet known; `free` a list of the leaves of
-    free coordinates.
+    In all methods `leaves` is a list of the model's leaves by position, which may hold
+    `None` where they are not needed or not yet known; `free` is a list of the leaves of
+    free coordinates. A row's own coordinates lie beneath the outer bijectors.
 
     Attributes:
         plan: one row a leaf of the model.
-        numbers: of each distinct bijector or function, by slot.
-        held: by leaf, the value that was bound where it has no coordinates.
+        numbers: the numbers of each distinct bijector or function, by slot.
+        held: the value that was bound, by leaf, where the leaf has no coordinates.
     """
 
     plan: Plan
@@ -57,14 +57,14 @@ class Bound:
         """Fill in the leaves that come from free coordinates.
 
         Returns:
-            The coordinates of the rows, below what `then` put over them.
+            The rows' own coordinates.
         """
         return self._fill(free, leaves, _forward)[0]
 
     def fill_and_log_det(
         self, free: Sequence[Array], leaves: list[Any]
     ) -> tuple[list[Array], Float[Array, ""]]:
-        """`fill`, with the log-det of all of it."""
+        """As `fill`, with the log-det of the whole map."""
         wide = any(jnp.finfo(x.dtype).bits == 64 for x in free)
         dtype = np.dtype(np.float64 if wide else np.float32)
         own, terms = self._fill(free, leaves, substrate.forward_and_log_det)
@@ -76,7 +76,7 @@ class Bound:
         leaves: list[Any],
         function: Callable[..., tuple[Array, Array | None]],
     ) -> tuple[list[Array], list[Array]]:
-        """Fill in leaves by a map of the substrate; gives the log-dets it returned."""
+        """Fill in leaves by `function` of the substrate, and collect its log-dets."""
         own, terms = self.peel_outer(free, function)
         at = {i: x for (i, _), x in zip(self.plan.free, own, strict=True)}
         alone = [(i, row) for i, row in self.plan.free if row.kind and not row.on]
@@ -89,7 +89,7 @@ class Bound:
             if row.kind and row.on and y is not None:
                 y, term = function(*self.call(row, y.dtype, leaves), y)
                 terms += [] if term is None else [term]
-            self.place(i, row, y, leaves)
+            self.put(i, row, y, leaves)
         return own, terms
 
     def peel_outer(
@@ -97,7 +97,7 @@ class Bound:
         free: Sequence[Array],
         function: Callable[..., tuple[Array, Array | None]] | None = None,
     ) -> tuple[list[Array], list[Array]]:
-        """The coordinates of the rows, below what `then` put over them."""
+        """The rows' own coordinates, and the log-dets of the outer bijectors."""
         terms = []
         for kind, slot in reversed(self.plan.outer):
             vector = ravel(free)
@@ -121,7 +121,7 @@ class Bound:
         return list(free), masks
 
     def inverses(self, leaves: Sequence[Any]) -> list[Array]:
-        """The coordinates of the rows."""
+        """The rows' own coordinates, from leaves of the model."""
         found = [self.gather(i, row, leaves) for i, row in self.plan.free]
         mapped = [n for n, (_, row) in enumerate(self.plan.free) if row.kind]
         calls = [self.call(self.plan.free[n][1], found[n].dtype, leaves) for n in mapped]
@@ -147,12 +147,12 @@ class Bound:
 
     # One row.
 
-    def place(self, i: int, row: Row, y: Array | None, leaves: list[Any]) -> None:
-        """Put what a row maps to where it belongs."""
+    def put(self, i: int, row: Row, y: Array | None, leaves: list[Any]) -> None:
+        """Put the value `y` of a row's map into its leaf, or into its members."""
         if row.role == "tied":
-            leaves[i] = self.follow(row, leaves)
+            leaves[i] = self.tied_value(row, leaves)
         elif row.picked is not None:
-            # Without a value for what is held, there is none of the leaf.
+            # Without values of the held entries, the leaf has none.
             base = leaves[i]
             known = base is not None and not isinstance(base, jax.ShapeDtypeStruct)
             leaves[i] = row.picked.put(base, y) if known and y is not None else None
@@ -167,14 +167,14 @@ class Bound:
                 leaves[m] = part.reshape(member.shape).astype(dtype)
 
     def gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
-        """What a row maps: its leaf, or a part of it, or its members as one vector."""
+        """The value that a row maps: its leaf, the picked entries, or its members."""
         if row.picked is not None:
             return row.picked.take(leaves[i])
         if not row.members:
             return jnp.asarray(leaves[i])
         return ravel([jnp.ravel(jnp.asarray(leaves[m])) for m in row.members])
 
-    def follow(self, row: Row, leaves: Sequence[Any]) -> Array:
+    def tied_value(self, row: Row, leaves: Sequence[Any]) -> Array:
         """The value of a tied leaf."""
         assert row.function is not None
         function = row.function.build(self.numbers[row.slot])
@@ -206,7 +206,7 @@ class Bound:
         return build_bijector(self.plan, row, self.numbers[row.slot], leaves)
 
     def call(self, row: Row, dtype: Any, leaves: Sequence[Any]) -> Call:
-        """What `substrate` needs to map a row at a float dtype."""
+        """The kind and the numbers of a row's map at a float dtype."""
         assert row.kind is not None
         numbers = self.numbers[row.slot]
         if row.function is not None:
@@ -236,7 +236,7 @@ class Bound:
     # Words for messages and tables.
 
     def describe(self, row: Row) -> str:
-        """What is done with a leaf, in a few words."""
+        """The role of a row, or the name of its bijector, in a few words."""
         if row.role in ("frozen", "static"):
             return row.role
         rows = self.plan.rows
@@ -274,9 +274,9 @@ class Bound:
         )
 
     def map_words(self, row: Row) -> str:
-        """What tells the map of a row from others, but for its numbers.
+        """Words that differ where the maps of two rows do, by more than their numbers.
 
-        The words are the same in every process, and do not name a function.
+        They are the same in every process, so they do not name a function.
         """
         if row.kind is None or row.function is not None:
             return f"{row.role} on {row.on}"
@@ -296,10 +296,10 @@ class Bound:
         return "finite" if bijector is None else support(bijector).description
 
     def mend_of(self, row: Row, leaves: Sequence[Any]) -> str:
-        """What to do about a value outside the support of a row, "" if that is plain."""
+        """How to mend a value outside the support of a row, "" if that is plain."""
         try:
             bijector = self.bijector(row, leaves)
-        except ValueError:  # The support says that it cannot be made.
+        except ValueError:  # `support_of` says that the bijector cannot be made
             return ""
         return "" if bijector is None else support(bijector).mend
 
@@ -326,8 +326,8 @@ def _inverse(*call_and_leaf: Any) -> tuple[Array, None]:
 def _total(terms: list[Array], dtype: Any) -> Array:
     """The sum of scalars, by sixteens.
 
-    One chain of additions would be one fusion to XLA, whose CPU compiler takes time
-    more than in proportion: 1,000 leaves compile in a third of the time so.
+    A chain of additions is one fusion to XLA, whose CPU compiler takes time more than in
+    proportion to its length: by sixteens, 1,000 leaves compile in a third of the time.
     """
     while len(terms) > 1:
         terms = [sum(terms[i + 1 : i + 16], terms[i]) for i in range(0, len(terms), 16)]
@@ -337,7 +337,7 @@ def _total(terms: list[Array], dtype: Any) -> Array:
 
 
 def _plain_arguments(bijector: Any) -> list[tuple[str, Any]]:
-    """What a bijector was made with, but for arrays, functions and other bijectors."""
+    """The arguments of a bijector that are no arrays, functions or other bijectors."""
     plain = (bool, int, str, tuple, type(None))
     found = dict(bijector.parameters).items()
     return sorted((name, repr(x)) for name, x in found if isinstance(x, plain))

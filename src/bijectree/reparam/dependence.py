@@ -20,7 +20,7 @@ from .plan import Plan, Row, owner
 def build_bijector(
     plan: Plan, row: Row, numbers: tuple[Any, ...], leaves: Sequence[Any]
 ) -> Any:
-    """The bijector of a row: from its numbers, and what it depends on in `leaves`."""
+    """The bijector of a row, of its numbers and the leaves that it depends on."""
     if row.function is None:
         assert row.kind is not None
         return row.kind.recipe.build(numbers)
@@ -48,8 +48,8 @@ def dependent_numbers(
     on = [leaves[i] for i in row.on]
     if any(isinstance(x, Tracer) for x in jax.tree_util.tree_leaves((numbers, on))):
         return make(numbers, on)
-    # A bound that has run into another must not raise here, in a function that looks at
-    # concrete values, where the same map under `jit` goes on. `vmap` hides them.
+    # A user's function may raise at concrete values, such as a bound that has run into
+    # another, where the same map under `jit` goes on. Under `vmap` it sees tracers.
     many = jax.tree_util.tree_map(lambda x: jnp.asarray(x)[None], (numbers, on))
     return tuple(x[0] for x in jax.vmap(make)(*many))
 
@@ -64,7 +64,7 @@ def view(
             shown.append(row.value.value)
         elif i in seen:
             shown.append(seen[i])
-        elif isinstance(row.dtype, np.dtype):  # never used, as was seen when bound
+        elif isinstance(row.dtype, np.dtype):  # not read, as tracing has shown
             shown.append(np.broadcast_to(np.zeros((), row.dtype), row.shape))
         else:  # nor is a PRNG key
             shown.append(None)
@@ -80,12 +80,12 @@ def trace(
     """Find what the function of a dependent bijector makes, from shapes alone.
 
     Returns:
-        The structure of its bijector, the shapes of that one's numbers, and the arrays
-        of the model that it reads.
+        The recipe of the bijector, the shapes of its numbers, and the arrays of the
+        model that the function reads.
 
     Raises:
-        TypeError: it makes no bijector, or one that cannot be split, or another at
-            each call.
+        TypeError: the function makes no bijector, or one that cannot be split, or another
+            one at each call.
     """
     avals = {
         i: jax.ShapeDtypeStruct(row.shape, row.dtype)
@@ -115,7 +115,7 @@ def trace(
         return result
 
     jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, avals)
-    # What is left after dead code is what is read, within nested functions too.
+    # An array is read if it is left after the removal of dead code.
     _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
     pairs = zip(sorted(avals), used[-len(avals) :], strict=True)
     return made[0], shapes, [i for i, read in pairs if read]

@@ -75,9 +75,7 @@ def from_paramax(
         try:
             values.append(_unwrapped(node))
         except BIND_ERRORS as error:
-            faults.append(
-                f"{_place(keys)}: unwrap raised {type(error).__name__}: {error}"
-            )
+            faults.append(f"{_at(keys)}: unwrap raised {type(error).__name__}: {error}")
     raise_all("from_paramax: some wrappers have no value", faults)
     model = treedef.unflatten(values)
     given = _Given(model, bijectors or {})
@@ -94,7 +92,7 @@ def from_paramax(
                 except ValueError as error:
                     where = path_string(keys)
                     faults.append(
-                        f"{_place(keys)}: {error}; say what its value may be: "
+                        f"{_at(keys)}: {error}; say what its value may be: "
                         f"from_paramax(tree, bijectors={{{where!r}: ...}})"
                     )
         items.append(item)
@@ -146,7 +144,7 @@ class _Given:
         return False, None
 
     def without_effect(self) -> list[str]:
-        """What is wrong with what was given."""
+        """Faults of the given bijectors, those that stand for no wrapper included."""
         return self.faults + [
             f"{name!r} in `bijectors` stands for no wrapper; leave it out"
             for name, key in (
@@ -157,7 +155,7 @@ class _Given:
         ]
 
 
-def _place(keys: Any) -> str:
+def _at(keys: Any) -> str:
     return f"at '{path_string(keys)}'"
 
 
@@ -190,7 +188,7 @@ def _item(node: Any, given: _Given) -> Any:
     """What stands in the spec for a wrapper, or for an array within one.
 
     Raises:
-        ValueError: no bijector is known; the message lacks where.
+        ValueError: no bijector is known; the message lacks the path.
     """
     if not _is_trained(node):
         return frozen
@@ -198,20 +196,22 @@ def _item(node: Any, given: _Given) -> Any:
         return None
     name = type(node).__name__
     if name == "Parameterize":
-        return _of_function(node, given)
+        return _item_of_function(node, given)
     if name == "WeightNormalization":
-        return _of_directions(node, given)
+        return _item_of_directions(node, given)
     raise ValueError(f"no bijector is known for a {name}")
 
 
-def _of_function(node: Any, given: _Given) -> Any:
+def _item_of_function(node: Any, given: _Given) -> Any:
     function = node.fn
     if function is jnp.where and len(node.args) == 3 and not node.kwargs:
-        return _of_mask(node, given)
+        return _item_of_mask(node, given)
     what = f"Parameterize of {getattr(function, '__name__', describe(function))}"
     found, outer = given.of(function)
     if not found:
-        outer = next((make() for known, make in _KNOWN if _is_one(function, known)), None)
+        outer = next(
+            (make() for known, make in _KNOWN if _is_any_of(function, known)), None
+        )
         if outer is None:
             raise ValueError(f"no bijector is known for {what}")
     if len(node.args) != 1 or node.kwargs:
@@ -225,11 +225,11 @@ def _of_function(node: Any, given: _Given) -> Any:
     return tfb.Chain([outer, below])
 
 
-def _is_one(function: Any, known: tuple[Any, ...]) -> bool:
+def _is_any_of(function: Any, known: tuple[Any, ...]) -> bool:
     return isinstance(function, Hashable) and any(function is other for other in known)
 
 
-def _of_mask(node: Any, given: _Given) -> Any:
+def _item_of_mask(node: Any, given: _Given) -> Any:
     """An array that is trained where a mask says so, or where it does not."""
     mask, *parts = node.args
     at_true, at_false = (_is_trained(part) for part in parts)
@@ -244,7 +244,7 @@ def _of_mask(node: Any, given: _Given) -> Any:
     return masked(_item(parts[1], given), ~array)
 
 
-def _of_directions(node: Any, given: _Given) -> Any:
+def _item_of_directions(node: Any, given: _Given) -> Any:
     """The rows scale · weight / |weight|: all but 0, if both parts are free."""
     weight, scale = _unwrapped(node.weight), _unwrapped(node.scale)
     parts = {"weight": node.weight, "scale": node.scale}

@@ -1,4 +1,4 @@
-"""Leaves in and out of a Reparam: what fits it, and what is wrong with what does not."""
+"""The leaves of a model or of free coordinates, compared with what a Reparam expects."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from jaxtyping import Array, PyTree
 from ..substrate import ROUND_TRIP_TOLERANCE
 from ..trees import (
     StaticLeaf,
-    at_hand,
     broadcast,
     describe,
     differences,
     fields_only,
+    gather,
     is_array,
     is_spread,
     path_string,
@@ -33,8 +33,8 @@ def model_leaves(plan: Plan, model: PyTree, held: Sequence[Any] = ()) -> list[An
 
     Args:
         plan: of the model.
-        model: one like that which was bound; what has no coordinates may be `None`.
-        held: the values that were bound, which stand where the model has `None`.
+        model: one like that which was bound; leaves without coordinates may be `None`.
+        held: the values that were bound, for leaves where the model has `None`.
     """
     treedef = plan.structure.treedef
     leaves, got = jtu.tree_flatten(model)
@@ -61,14 +61,14 @@ def model_leaves(plan: Plan, model: PyTree, held: Sequence[Any] = ()) -> list[An
             for row, leaf in wrong
         ]
         faults += _one_axis_more((row.shape, leaf) for row, leaf in wrong)
-    if faults and got == plan.free_treedef and _all_of_shape(plan, leaves):
+    if faults and got == plan.free_treedef and _have_free_shapes(plan, leaves):
         faults.append("these look like free coordinates, which `forward` maps to a model")
     raise_all("the model is not like the one that this Reparam was bound to", faults)
     return leaves
 
 
 def without_none(plan: Plan, model: PyTree, leaves: Sequence[Any]) -> list[Any]:
-    """Those of a plan's leaves that a model has, in which others may be `None`."""
+    """The leaves of a plan without those at which a model has `None`."""
     if jtu.tree_structure(model).num_leaves == len(leaves):
         return list(leaves)
     here = plan.structure.treedef.flatten_up_to(fields_only(model))
@@ -76,10 +76,10 @@ def without_none(plan: Plan, model: PyTree, leaves: Sequence[Any]) -> list[Any]:
 
 
 def _filled(plan: Plan, model: PyTree, held: Sequence[Any]) -> list[Any] | None:
-    """The leaves of a model, those that were bound where it has `None` in their place.
+    """The leaves of a model, with the values that were bound where it has `None`.
 
-    The answer is `None` where the model is of another structure. Where there are
-    coordinates, or no value was bound, `None` stays in the list.
+    The result is `None` where the model is of another structure. At leaves that have
+    coordinates, or of which no value was bound, `None` stays in the list.
     """
     try:
         leaves = plan.structure.treedef.flatten_up_to(model)
@@ -93,7 +93,7 @@ def _filled(plan: Plan, model: PyTree, held: Sequence[Any]) -> list[Any] | None:
 
 
 def _one_axis_more(pairs: Iterable[tuple[tuple[int, ...], Any]]) -> list[str]:
-    """What to do where arrays have one more axis than they should, each as long."""
+    """A hint at `vmap`, where all arrays have one more axis than they should."""
     shapes = [(due, tuple(np.shape(x))) for due, x in pairs]
     sizes = {got[:1] for _, got in shapes}
     if len(sizes) != 1 or any(got[1:] != due or not got for due, got in shapes):
@@ -104,14 +104,14 @@ def _one_axis_more(pairs: Iterable[tuple[tuple[int, ...], Any]]) -> list[str]:
     ]
 
 
-def _all_of_shape(plan: Plan, leaves: Sequence[Any]) -> bool:
+def _have_free_shapes(plan: Plan, leaves: Sequence[Any]) -> bool:
     """Whether leaves have the shapes of free coordinates."""
     shapes = [row.free_shape for _, row in plan.free]
     return [np.shape(x) for x in leaves] == shapes
 
 
 def _due(row: Row) -> str:
-    """What a model has at a leaf, in words."""
+    """What is expected at a leaf, in words."""
     return f"a {row.dtype} array of shape {row.shape}" if row.dtype else "a leaf"
 
 
@@ -180,14 +180,14 @@ def _other_structure(plan: Plan, free: PyTree) -> list[str]:
     return faults or differences(plan.free_treedef.unflatten(words), free)
 
 
-# What a Reparam is that has an axis more than it was bound with.
+# A hint, for a Reparam whose arrays have an axis more than they were bound with.
 UNDER_VMAP = (
     "If this Reparam was made under vmap, it is one for each member: call its maps under "
     "vmap too, as in eqx.filter_vmap(lambda reparam, free: reparam.forward(free))"
 )
 
 
-def kept_leaves(
+def held_leaves(
     plan: Plan, held: Sequence[Any], like: PyTree | None, *, needed: bool = True
 ) -> list[Any]:
     """All leaves, with values where there are no coordinates and `None` elsewhere.
@@ -227,7 +227,7 @@ def kept_leaves(
     return leaves
 
 
-def compare_kept(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None:
+def compare_held(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None:
     """Raise if leaves without coordinates have other values than bound."""
     faults = []
     for row, leaf, value in zip(plan.rows, leaves, held, strict=True):
@@ -255,7 +255,7 @@ def _role(row: Row) -> str:
 
 
 def _held_faults(plan: Plan, leaves: Sequence[Any]) -> list[str]:
-    """What is wrong with values that are held beside those that are mapped."""
+    """Faults of the values that masked leaves hold."""
     found = [
         (row, row.picked.held_fault(leaf))
         for row, leaf in zip(plan.rows, leaves, strict=True)
@@ -267,7 +267,7 @@ def _held_faults(plan: Plan, leaves: Sequence[Any]) -> list[str]:
 def same_array(a: Any, b: Any) -> bool:
     """Whether two arrays hold the same values; `True` if one cannot be looked at.
 
-    What is split over processes is compared where it lies, if both lie alike.
+    Arrays that are split over processes alike are compared where they lie.
     """
     abstract = (Tracer, jax.ShapeDtypeStruct)
     if isinstance(a, abstract) or isinstance(b, abstract):
@@ -277,7 +277,7 @@ def same_array(a: Any, b: Any) -> bool:
     inexact = bool(jnp.issubdtype(a.dtype, jnp.inexact))
     if _lie_alike(a, b):
         return bool(_equal(a, b, equal_nan=inexact))
-    a, b = at_hand((a, b))
+    a, b = gather((a, b))
     return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=inexact)
 
 
@@ -301,7 +301,7 @@ def tie_fault(row: Row, source: Row, expected: Any, got: Any) -> str:
     tolerance = ROUND_TRIP_TOLERANCE[jnp.finfo(row.dtype).bits // 8]
     xp: Any = jnp if _lie_alike(expected, got) else np
     if xp is np:
-        expected, got = at_hand((expected, got))
+        expected, got = gather((expected, got))
     a, b = (xp.asarray(x).astype(exact) for x in (expected, got))
     size = float(xp.max(xp.abs(a), initial=0.0, where=xp.isfinite(a)))
     if xp.allclose(a, b, rtol=tolerance, atol=tolerance * size, equal_nan=True):

@@ -16,14 +16,14 @@ from .spec_items import Dependent
 
 
 class LocationScale(eqx.Module):
-    """Makes the affine map of `location_scale` from the model."""
+    """The function of `location_scale`, from the model to an affine map."""
 
     loc: str | Array
     scale: str | Array
     centeredness: Array
 
     def for_match(self, paths: Mapping[str, str]) -> "LocationScale":
-        """The same of other paths, where some had wildcards."""
+        """A `LocationScale` with other paths for those with wildcards."""
         loc, scale = (
             paths.get(x, x) if isinstance(x, str) else x for x in (self.loc, self.scale)
         )

@@ -74,14 +74,14 @@ class Picked:
     """Which entries of a leaf a bijector maps.
 
     Attributes:
-        static_entries: the place of each in the raveled leaf, in the shape of what is
-            mapped.
+        static_entries: the position of each picked entry in the raveled leaf, in the
+            shape that the bijector maps.
         static_labels: the index of each free coordinate, one a row.
         shape: of the leaf.
-        cuts: whether numbers with axes have the leaf's, so that those of the mapped
-            entries are taken.
-        zero_axis: the axis along which what is mapped sums to 1, so that what is held
-            beside it must be 0.
+        cuts: whether the bijector's numbers, if they have axes, have the leaf's, so that
+            those of the picked entries are taken.
+        zero_axis: the axis along which the picked entries sum to 1, so that the others
+            must be 0.
     """
 
     static_entries: StaticLeaf
@@ -92,7 +92,7 @@ class Picked:
 
     @property
     def entries(self) -> Int[np.ndarray, "..."]:
-        """The places of the mapped entries."""
+        """The positions of the picked entries."""
         return self.static_entries.value
 
     @property
@@ -108,26 +108,26 @@ class Picked:
         return mask
 
     def take(self, leaf: Any) -> Array:
-        """What is mapped of a leaf."""
+        """The picked entries of a leaf."""
         return jnp.ravel(jnp.asarray(leaf))[self.entries]
 
     def put(self, leaf: Any, mapped: Array) -> Array:
-        """A leaf with other values where it is mapped, of their dtype."""
+        """A leaf with other values at the picked entries, in the dtype of these."""
         flat = jnp.ravel(jnp.asarray(leaf).astype(mapped.dtype))
         changed = flat.at[self.entries].set(mapped, unique_indices=True)
         return changed.reshape(self.shape)
 
     def only_held(self, leaf: Any, other: Any) -> Array:
-        """A leaf with the values of another where it is mapped."""
+        """A leaf with the values of another at the picked entries."""
         return jnp.where(self.mask, jnp.asarray(other), jnp.asarray(leaf))
 
     def index(self, index: tuple[int, ...]) -> tuple[int, ...]:
         """Where in the leaf an entry, or the first entry of an event, lies."""
-        place = int(np.ravel(self.entries[index])[0])
-        return tuple(int(n) for n in np.unravel_index(place, self.shape))
+        entry = int(np.ravel(self.entries[index])[0])
+        return tuple(int(n) for n in np.unravel_index(entry, self.shape))
 
     def cut(self, numbers: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What belongs to the mapped entries of a bijector's numbers."""
+        """The numbers of a bijector that belong to the picked entries."""
         return tuple(map(self._cut, numbers)) if self.cuts else numbers
 
     def _cut(self, number: Any) -> Any:
@@ -138,16 +138,16 @@ class Picked:
         xp: Any = np if isinstance(number, np.ndarray) else jnp
         return xp.ravel(xp.broadcast_to(number, self.shape))[self.entries]
 
-    def spread(self, number: Any) -> Any:
-        """Undo `cut` of one number; what is held gets that of the first mapped entry."""
+    def undo_cut(self, number: Any) -> Any:
+        """Undo `cut` of one number; held entries get that of the first picked one."""
         if np.ndim(number) == 0:
             return number
-        whole = np.full(self.shape, np.asarray(number)[0])
-        whole.flat[self.entries] = np.asarray(number)
-        return whole if isinstance(number, np.ndarray) else jnp.asarray(whole)
+        full = np.full(self.shape, np.asarray(number)[0])
+        full.flat[self.entries] = np.asarray(number)
+        return full if isinstance(number, np.ndarray) else jnp.asarray(full)
 
     def held_fault(self, leaf: Any) -> str:
-        """Why what is held of a leaf may not be so; "" if it may, or cannot be seen."""
+        """Why held entries may not have their values; "" if they may, or are traced."""
         unseen = leaf is None or isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
         if self.zero_axis is None or unseen:
             return ""
@@ -173,7 +173,7 @@ def bind_masked(
     """Bind a bijector to the entries of a leaf where a mask is True.
 
     Returns:
-        The kind of what is mapped, the numbers of it, and which entries that are.
+        The kind of the picked entries, the numbers for them, and which entries they are.
 
     Raises:
         ValueError: as `bind`; or the mask does not fit the events of the bijector.
@@ -181,10 +181,10 @@ def bind_masked(
     kind = bind(recipe, numbers, shape, dtype)
     lead = shape[: len(shape) - kind.event_ndims]
     if mask.shape == lead:
-        return _of_events(kind, numbers, mask)
+        return _bind_events(kind, numbers, mask)
     bijector = None if numbers else recipe.build(())
     if mask.shape == shape and type(bijector) is Simplex:
-        return _of_parts(kind, bijector, mask)
+        return _bind_parts(kind, bijector, mask)
     per = "an event" if kind.event_ndims else "an element"
     only = (
         "; only bt.simplex takes one an element and then maps a part of each event"
@@ -196,13 +196,13 @@ def bind_masked(
     )
 
 
-def _of_events(
+def _bind_events(
     kind: Kind, numbers: tuple[Any, ...], mask: Bool[np.ndarray, "..."]
 ) -> tuple[Kind, tuple[Any, ...], Picked]:
-    """Whole events, or single elements."""
+    """Bind to whole events, or to single elements."""
     shape = kind.shape
     entries = np.arange(math.prod(shape)).reshape(shape)[mask]
-    cuts = not _fits(kind, numbers, shape[mask.ndim :])
+    cuts = not _maps_one_event(kind, numbers, shape[mask.ndim :])
     if cuts and not _elements_alike(kind, numbers):
         raise ValueError(
             "it has numbers for single events, and which belong to those that are mapped "
@@ -219,7 +219,7 @@ def _of_events(
     return kind, numbers, dataclasses.replace(picked, static_labels=StaticLeaf(array))
 
 
-def _fits(kind: Kind, numbers: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+def _maps_one_event(kind: Kind, numbers: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     """Whether a bijector maps one event alone, so that it maps all alike."""
     try:
         bind(kind.recipe, numbers, shape, kind.dtype)
@@ -237,12 +237,12 @@ def _elements_alike(kind: Kind, numbers: tuple[Any, ...]) -> bool:
         return False
 
 
-def _of_parts(
+def _bind_parts(
     kind: Kind, simplex: Simplex, mask: Bool[np.ndarray, "..."]
 ) -> tuple[Kind, tuple[Any, ...], Picked]:
-    """The parts of simplexes that are free, as simplexes of their own."""
+    """Bind to the free parts of simplexes, as simplexes of their own."""
     shape, axis = kind.shape, simplex.axis
-    # As the free coordinates lie: the axis of the parts is last.
+    # The axis of the parts is last, as in the free coordinates.
     by_part = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), axis, -1)
     free = np.moveaxis(mask, axis, -1)
     counts = free.sum(axis=-1)

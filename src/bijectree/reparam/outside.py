@@ -20,10 +20,10 @@ class SupportError(ValueError):
 
 
 def _error_if(leaf: Array, mask: Array, message: str) -> Array:
-    """A leaf, or an error; where there are several devices, NaN for it.
+    """A leaf, or an error if some of a mask is true; NaN where there are several devices.
 
-    What one of them raised would leave the others waiting for it. And `eqx.error_if`
-    brings all that it is given to one device, so it gets a scalar.
+    If one device raised, the others would wait for it for ever. `eqx.error_if` brings
+    all that it is given to one device, so it gets a scalar.
     """
     wrong = mask.any()
     if jax.device_count() == 1:
@@ -32,7 +32,7 @@ def _error_if(leaf: Array, mask: Array, message: str) -> Array:
 
 
 def raise_off_then(bound: Bound, masks: Sequence[tuple[Any, int, Array]]) -> None:
-    """Raise for coordinates that `then` does not map onto, as far as they show."""
+    """Raise for coordinates that an outer bijector does not map onto, unless traced."""
     for kind, slot, mask in masks:
         if isinstance(mask, Tracer) or not mask.any():
             continue

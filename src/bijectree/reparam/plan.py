@@ -25,13 +25,13 @@ class Row:
         shape: its shape in the model, `()` if it is no array.
         dtype: its dtype, `None` if it is no array.
         kind: what its bijector does to it; `None` is the identity.
-        slot: which numbers of the spec its bijector, or its function, has.
+        slot: where `Bound.numbers` has those of its bijector or function.
         value: a static leaf that is no array.
-        members: the leaves that its bijector maps together, in order, itself the first
-            in the tree's order; empty where it maps this leaf alone.
-        owner: for the other leaves of a joint, where the first one is.
+        members: the leaves of its joint, in order, where it is their owner; empty where
+            its bijector maps this leaf alone.
+        owner: the position of the owner, for the other leaves of a joint.
         on: the leaves that it depends on.
-        function: what makes its bijector, or its value if it is tied, of those.
+        function: what makes its bijector of these, or its value if it is tied.
         picked: which of its entries its bijector maps; `None` for all.
     """
 
@@ -67,9 +67,9 @@ class Plan(HashedOnce):
 
     Attributes:
         structure: the model's.
-        rows: one for each of its leaves.
-        outer: bijectors over the whole vector of free coordinates, the first of them
-            next to the rows, with the slots of their numbers.
+        rows: one for each of the model's leaves.
+        outer: the outer bijectors, that next to the rows first, with the slots of their
+            numbers.
     """
 
     structure: PicklableTreedef
@@ -104,7 +104,7 @@ class Plan(HashedOnce):
 
     @functools.cached_property
     def free_treedef(self) -> Any:
-        """The treedef of `free`: the model's with `None` where a leaf is not there."""
+        """The structure of free coordinates: the model's, with `None` at other leaves."""
         leaves: list[Any] = [None] * len(self.rows)
         for i, _ in self.free:
             leaves[i] = 0

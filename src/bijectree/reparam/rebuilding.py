@@ -1,4 +1,4 @@
-"""Classes of the user that do not take all values that free coordinates may have."""
+"""Users' classes whose constructor changes the values that JAX rebuilds them with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,8 @@ def rebuilding_faults(
 ) -> list[str]:
     """Faults for classes whose constructor changes values whenever JAX unflattens them.
 
-    The free coordinates and the model are in the same classes: one that normalises its
-    weights would do so with free coordinates too.
+    Free coordinates are held by the classes of the model: one that normalises its
+    weights would normalise free coordinates too.
     """
     classes = _with_code_of_their_own(structure.treedef)
     if not classes:
@@ -71,7 +71,7 @@ def _with_code_of_their_own(treedef: Any) -> list[str]:
 
 
 def _probe(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Numbers that no constructor would leave as they are if it changed any."""
+    """Numbers that a constructor which changes values is very likely to change."""
     last = shape[-1] if shape else 1
     row = np.resize(np.cos(7.0 * np.arange(1, 100)) * 123.0, last).astype(dtype)
     return np.broadcast_to(row if shape else row[0], shape)

@@ -18,13 +18,13 @@ from ..constraints import why_unproven
 from ..foreign import as_bijector
 from ..numerics import ravel, widest
 from ..substrate import BIND_ERRORS
-from ..trees import describe, raise_all, short, whole
+from ..trees import describe, on_host, raise_all, short
 from .binding import make_plan
 from .bound import Bound
 from .leaves import (
-    compare_kept,
+    compare_held,
     free_leaves,
-    kept_leaves,
+    held_leaves,
     model_leaves,
     tie_fault,
     without_none,
@@ -99,7 +99,7 @@ class Reparam(eqx.Module):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    # Between the model and its free coordinates.
+    # The methods below map between the model and its free coordinates.
 
     def forward(self, free: PyTree, *, like: PyTree | None = None) -> PyTree:
         """Map free coordinates to the model.
@@ -120,7 +120,7 @@ class Reparam(eqx.Module):
             ValueError: `free` does not have the structure or shapes of this Reparam, or
                 values are missing.
         """
-        leaves = kept_leaves(self.bound.plan, self.bound.held, like)
+        leaves = held_leaves(self.bound.plan, self.bound.held, like)
         self.bound.fill(free_leaves(self.bound.plan, free), leaves)
         return self.bound.plan.structure.treedef.unflatten(leaves)
 
@@ -142,7 +142,7 @@ class Reparam(eqx.Module):
         Raises:
             ValueError: as `forward`.
         """
-        leaves = kept_leaves(self.bound.plan, self.bound.held, like)
+        leaves = held_leaves(self.bound.plan, self.bound.held, like)
         free = free_leaves(self.bound.plan, free)
         _, log_det = self.bound.fill_and_log_det(free, leaves)
         return self.bound.plan.structure.treedef.unflatten(leaves), log_det
@@ -151,7 +151,7 @@ class Reparam(eqx.Module):
         self, free: PyTree, *, like: PyTree | None = None
     ) -> Float[Array, ""]:
         """The log-det of `forward` at free coordinates, a scalar."""
-        leaves = kept_leaves(self.bound.plan, self.bound.held, like, needed=False)
+        leaves = held_leaves(self.bound.plan, self.bound.held, like, needed=False)
         free = free_leaves(self.bound.plan, free)
         return self.bound.fill_and_log_det(free, leaves)[1]
 
@@ -176,12 +176,12 @@ class Reparam(eqx.Module):
                 leaf that differs from what it is tied to.
         """
         leaves = model_leaves(self.bound.plan, model, self.bound.held)
-        compare_kept(self.bound.plan, self.bound.held, leaves)
+        compare_held(self.bound.plan, self.bound.held, leaves)
         self._compare_tied(leaves)
         if any(isinstance(x, Tracer) for x in jtu.tree_leaves((leaves, self.bound))):
             found = self.bound.inverses(leaves)
         else:
-            found = [x for x, _ in self._look(leaves)]
+            found = [x for x, _ in self._inverse_inside(leaves)]
         free, masks = self.bound.wrap_outer(found)
         raise_off_then(self.bound, masks)
         return self.bound.free_tree(free)
@@ -208,7 +208,7 @@ class Reparam(eqx.Module):
         """
         leaves = model_leaves(self.bound.plan, model, self.bound.held)
         self._compare_tied(leaves)
-        pairs = self._look(leaves)
+        pairs = self._inverse_inside(leaves)
         for (i, row), (_, mask) in zip(self.bound.plan.free, pairs, strict=True):
             if isinstance(mask, Tracer):
                 expected = self.bound.support_of(row, leaves)
@@ -228,7 +228,7 @@ class Reparam(eqx.Module):
     def then(self, bijector: Any, *, verify: bool = True) -> "Reparam":
         """Put one more bijector over the whole vector of free coordinates.
 
-        Such as a preconditioner: the new free coordinates are those that `bijector`
+        The new free coordinates are those that `bijector`, such as a preconditioner,
         maps to the present ones, in the order of `ravel`.
 
         Args:
@@ -301,7 +301,7 @@ class Reparam(eqx.Module):
 
         return composed
 
-    # The free coordinates as one vector.
+    # The methods below have the free coordinates as one vector.
 
     @property
     def dim(self) -> int:
@@ -337,11 +337,11 @@ class Reparam(eqx.Module):
         dtypes = [row.free_dtype for _, row in self.bound.plan.free]
         return self.bound.free_tree(self.bound.split(vector, dtypes))
 
-    # What is wrong with a model's values.
+    # The methods below raise errors for a model's values.
 
     def _compare_tied(self, leaves: Sequence[Any]) -> None:
         """Raise if a tied leaf is not what it is tied to, as far as it can be seen."""
-        plan, follow = self.bound.plan, self.bound.follow
+        plan, follow = self.bound.plan, self.bound.tied_value
         faults = (
             tie_fault(row, plan.rows[row.on[0]], follow(row, leaves), leaves[i])
             for i, row in plan.tied
@@ -351,11 +351,11 @@ class Reparam(eqx.Module):
             filter(None, faults),
         )
 
-    def _look(self, leaves: Sequence[Any]) -> list[tuple[Array, Array]]:
-        """The coordinates of the rows, and which of their events are outside.
+    def _inverse_inside(self, leaves: Sequence[Any]) -> list[tuple[Array, Array]]:
+        """The rows' own coordinates, and which of their events are outside.
 
         Raises:
-            SupportError: some are, as far as they can be looked at.
+            SupportError: some concrete values are outside.
         """
         bound = self.bound
         pairs = [bound.inverse_and_outside(i, row, leaves) for i, row in bound.plan.free]
@@ -369,13 +369,13 @@ class Reparam(eqx.Module):
         for (i, row, x, mask), count in zip(seen, counts, strict=True):
             if not count:
                 continue
-            index = tuple(int(n) for n in np.argwhere(whole(mask))[0])
-            value = short(whole(bound.gather(i, row, leaves))[index])
+            index = tuple(int(n) for n in np.argwhere(on_host(mask))[0])
+            value = short(on_host(bound.gather(i, row, leaves))[index])
             shown = index if row.picked is None else row.picked.index(index)
             where = f", index {list(shown)}" if shown else ""
             text = f"at {bound.name(row)}{where}: got {value}, expected "
             text += bound.support_of(row, leaves)
-            if row.kind is not None and np.isinf(whole(x)[index]).any():
+            if row.kind is not None and np.isinf(on_host(x)[index]).any():
                 text += "; on the boundary, where the free value is infinite"
             if count > 1:
                 text += f"; and {count - 1} more in this leaf"
@@ -386,7 +386,7 @@ class Reparam(eqx.Module):
 
 
 def of_bound(bound: Bound) -> Reparam:
-    """A Reparam from what is bound."""
+    """A Reparam of a `Bound` that is given."""
     reparam = object.__new__(Reparam)
     object.__setattr__(reparam, "bound", bound)
     return reparam

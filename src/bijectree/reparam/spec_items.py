@@ -54,7 +54,7 @@ class Dependent:
     on: tuple[str, ...]
 
     def for_match(self, match: Match) -> tuple[Any, "Dependent"]:
-        """The item for a leaf of a rule with wildcards, and what tells it from others."""
+        """What names are filled in with at a match of a rule; the filled-in item."""
         globs = tuple(path for path in self.on if "*" in path)
         paths, stars = match.fill(globs)
         on = tuple(paths.get(path, path) for path in self.on)
@@ -80,7 +80,7 @@ class Tied:
         return isinstance(self.function, _Identity)
 
     def for_match(self, match: Match) -> tuple[Any, "Tied"]:
-        """The item for a leaf of a rule with wildcards, and what tells it from others."""
+        """What the name is filled in with at a match of a rule; the filled-in item."""
         if "*" not in self.source:
             return self.source, self
         paths, _ = match.fill((self.source,))
@@ -106,7 +106,7 @@ class Masked:
 class Then:
     """A spec, and the bijectors that `Reparam.then` puts over all its coordinates.
 
-    What `load_spec` gives where the file has such bijectors; `Reparam` takes it.
+    `load_spec` returns it for a file that has such bijectors, and `Reparam` takes it.
 
     Attributes:
         spec: a spec.

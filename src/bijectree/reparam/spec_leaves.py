@@ -1,4 +1,4 @@
-"""The leaves of a spec: what stands there, also in the wrong place."""
+"""The leaves of a spec beside a model, things that do not belong there included."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from .spec_items import is_spec_leaf
 
 
 def is_distribution(x: Any) -> bool:
-    """Whether `x` is TFP's, NumPyro's or distrax's, not a model with `log_prob`."""
+    """Whether `x` is a distribution of a package, not a model with `log_prob`."""
     return any(
         cls.__name__ == "Distribution"
         and cls.__module__.partition(".")[0] in _OF_DISTRIBUTIONS
@@ -24,12 +24,11 @@ _OF_DISTRIBUTIONS = ("tensorflow_probability", "numpyro", "distrax", "distreqx")
 
 
 def leaf_of_spec(nodes: set[type]) -> Callable[[Any], bool]:
-    """What counts as a leaf of a spec beside a model.
+    """A function that says what counts as a leaf of a spec beside a model.
 
-    A distribution is a tree to JAX; in a spec it is one thing, in the wrong place. A
-    transform or a constraint of another package is a leaf, the latter in the wrong place
-    too, but for those that the model itself is made of: there the spec is a tree as the
-    model is.
+    A distribution, a transform and a constraint may be trees to JAX, and are leaves of a
+    spec (the first and the last by mistake, for a message). But a transform or constraint
+    of a class that the model has nodes of is a node of the spec too.
 
     Args:
         nodes: the types of the model's nodes.
@@ -43,10 +42,10 @@ def leaf_of_spec(nodes: set[type]) -> Callable[[Any], bool]:
     return is_leaf
 
 
-def spread_over(
+def match_to_model(
     spec: PyTree, model: PyTree
 ) -> tuple[list[tuple[Any, list[int]]], list[str]]:
-    """The leaves of a spec, and what of the model is beneath each; and faults."""
+    """The leaves of a spec, each with the leaves of the model beneath it; and faults."""
     nodes = node_types(jax.tree.structure(model))
     groups, faults = broadcast(spec, model, leaf_of_spec(nodes))
     of_both = nodes & node_types(jax.tree.structure(spec)) if faults else set()
@@ -62,9 +61,9 @@ def spread_over(
 def with_bijectors(
     groups: Sequence[tuple[Any, list[int]]], paths: Sequence[str]
 ) -> tuple[list[tuple[Any, list[int]]], list[str]]:
-    """The leaves of a spec with the bijectors of other packages' transforms, and faults.
+    """The leaves of a spec, with bijectors in place of other packages' transforms.
 
-    One transform at several places is one bijector.
+    One transform at several leaves becomes one bijector.
     """
     made: dict[int, Any] = {}
     faults = []

@@ -15,7 +15,7 @@ from .spec_items import Dependent, Joint, Masked, Then, Tied, frozen
 def spec_of(reparam: Reparam) -> PyTree:
     """A spec that makes the same Reparam of the same model, with an item at each leaf.
 
-    Globs and prefixes that it was bound with are spelled out.
+    Globs and prefixes of the spec that it was bound with are spelled out.
 
     Returns:
         A pytree of the model's structure; within a `Then`, if `then` put maps on.
@@ -65,7 +65,7 @@ def _masked(bound: Bound, row: Row) -> Masked:
     events = np.asarray(picked.mask.reshape(*picked.shape[:lead], -1).all(axis=-1))
     if row.function is not None or not picked.cuts:
         return Masked(_alone(bound, row), events)
-    numbers = tuple(map(picked.spread, bound.numbers[row.slot]))
+    numbers = tuple(map(picked.undo_cut, bound.numbers[row.slot]))
     return Masked(row.kind.recipe.build(numbers), events)
 
 

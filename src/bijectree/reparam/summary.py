@@ -84,7 +84,7 @@ def _cells(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> tuple[s
 def _support(reparam: Reparam, row: Row, leaves: Sequence[Any]) -> str:
     if row.kind is None:
         return "all real numbers"
-    if any(_is_shape(leaves[i]) for i in row.on):
+    if any(_has_no_value(leaves[i]) for i in row.on):
         return "-"  # its bijector depends on values that are not here
     return reparam.bound.support_of(row, leaves)
 
@@ -106,13 +106,13 @@ def _totals(reparam: Reparam) -> str:
 
 
 def _outer(reparam: Reparam) -> str:
-    """What `then` has put on top."""
+    """The lines for the outer bijectors."""
     names = reparam.bound.outer_names()
     return "".join(f"\nthen: {name}, over all free coordinates" for name in names)
 
 
-def _is_shape(leaf: Any) -> bool:
-    """Whether there is no value to look at, without asking other processes for it."""
+def _has_no_value(leaf: Any) -> bool:
+    """Whether this process has no value of a leaf."""
     return isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) or is_spread(leaf)
 
 
@@ -120,7 +120,7 @@ def _value(leaf: Any) -> str:
     """A leaf's value in one short line; its ends if it has many elements."""
     if not is_array(leaf):
         return getattr(leaf, "__name__", None) or repr(leaf)
-    if _is_shape(leaf):
+    if _has_no_value(leaf):
         return "-"
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return str(leaf.dtype)

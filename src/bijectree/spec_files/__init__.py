@@ -1,7 +1,8 @@
 """Specs as text: what each parameter may be, in a file that outlives the script.
 
 *Data* are what TOML holds: words, numbers, lists and tables. *Plain* numbers are written
-without their dtype. What a file only names is *given* by the caller.
+without their dtype. Functions and classes are *named* in a file, and *given* by the
+caller who reads it.
 """
 
 from .load import load_spec

@@ -1,4 +1,4 @@
-"""Bijectors as data: what each is called, and what it was made with."""
+"""Bijectors as data: the name of each, and the arguments that it was made with."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ from .given import Reading, Writing
 from .numbers import array_of_data, array_to_data, is_array_data, require_numbers
 from .vocabulary import OURS, TFP, made_with, name_of, parameters_of
 
-# The dtypes of plain numbers: ours hold float64 whatever the setting of x64, and TFP
-# makes float32 of Python's numbers.
+# The dtypes of plain numbers: bijectors of this package hold float64 whatever the setting
+# of x64, and TFP makes float32 of Python's numbers.
 _PLAIN_OF_OURS = ("float64", "bool")
 _PLAIN_OF_TFP = ("float32", "int32", "bool")
 
@@ -25,28 +25,28 @@ _OF_BIJECTORS = ("bijector", "bijectors", "diag_bijector")
 
 _ARRAYS = (np.ndarray, np.generic, jax.Array)
 _SIMPLE = (bool, int, float, str)
-_NONE = {"is": "None"}  # TOML has none; where it is the default, nothing is written
+_NONE = {"is": "None"}  # TOML has no None; a default of None is not written
 
 
-# To data.
+# The functions below write bijectors as data.
 
 
 def bijector_to_data(bijector: Any, writing: Writing) -> str | dict[str, Any]:
     """A bijector as data: its name, or a table of its name and its arguments.
 
     Raises:
-        ValueError: it, or a part of it, cannot be written.
+        ValueError: the bijector, or a part of it, cannot be written.
     """
     recipe, numbers = split(bijector)
     if any(isinstance(n, Tracer) for n in numbers):
         raise ValueError(f"{bijector.name} holds traced numbers; save it outside of jit")
-    # TFP's parameters are as they were given; those of one that is made again are what
-    # it computes with.
+    # TFP's bijectors keep their parameters as they were given; one that is built again
+    # keeps what it computes with.
     again = bijector if recipe.opaque else recipe.build(numbers)
     return _to_data(bijector, again, writing)
 
 
-def what_to_name(foreign: Foreign) -> str:
+def why_not_text(foreign: Foreign) -> str:
     """Why a transform of another package cannot be written, and how to mend that."""
     return (
         f"{foreign.name} is a transform of another package, which text cannot hold; give "
@@ -57,7 +57,7 @@ def what_to_name(foreign: Foreign) -> str:
 
 def _to_data(bijector: Any, again: Any, writing: Writing) -> Any:
     if isinstance(bijector, Foreign):
-        raise ValueError(what_to_name(bijector))
+        raise ValueError(why_not_text(bijector))
     name = name_of(bijector)
     alike = is_bijector(again) and name_of(again) == name
     if name is None:
@@ -112,7 +112,7 @@ def _argument(
     )
 
 
-# From data.
+# The functions below make bijectors of data.
 
 
 def bijector_of_data(data: Any, reading: Reading) -> Any:
@@ -136,10 +136,10 @@ def bijector_of_data(data: Any, reading: Reading) -> Any:
 
 
 def name_and_arguments(data: Any) -> tuple[str, dict[str, Any]]:
-    """What an entry is, and with which arguments.
+    """The name of an entry's item, and its arguments.
 
     Raises:
-        ValueError: it does not say.
+        ValueError: the entry has no name.
     """
     if isinstance(data, str):
         return data, {}
@@ -154,10 +154,10 @@ def name_and_arguments(data: Any) -> tuple[str, dict[str, Any]]:
 def check_arguments(
     name: str, make: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> None:
-    """See that arguments are those of a function.
+    """Raise if arguments are not those of a function.
 
     Raises:
-        ValueError: one is not known, or one is missing.
+        ValueError: an argument is not known, or is missing.
     """
     known = parameters_of(make)
     takes = ", ".join(known) or "none"

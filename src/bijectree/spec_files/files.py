@@ -9,7 +9,7 @@ import numpy as np
 from .numbers import arrays_of_bytes, arrays_to_bytes
 
 
-def beside(path: Path) -> Path:
+def arrays_path(path: Path) -> Path:
     """Where the arrays of a spec's file lie."""
     return path.with_name(path.stem + ".arrays.npz")
 
@@ -20,16 +20,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file is damaged.
     """
-    place = beside(path)
+    file = arrays_path(path)
     try:
-        content = place.read_bytes()
+        content = file.read_bytes()
     except FileNotFoundError:
         return {}
     try:
         return arrays_of_bytes(content)
     except ValueError as error:
         raise ValueError(
-            f"{place}: {error}; save the spec again, or take the file from where it was "
+            f"{file}: {error}; save the spec again, or take the file from where it was "
             "whole"
         ) from None
 
@@ -43,22 +43,22 @@ def replace_both(path: Path, text: str, arrays: Mapping[str, np.ndarray]) -> Non
     Raises:
         ValueError: a file that is not of a spec has the name of the arrays.
     """
-    place = beside(path)
+    file = arrays_path(path)
     try:
         old = read_arrays(path)
     except ValueError as error:
         raise ValueError(f"{error}; or save under another name") from None
     if any(len(key) != 16 for key in old):
         raise ValueError(
-            f"{place} is there and not of a spec; save the spec under another name"
+            f"{file} is there and not of a spec; save the spec under another name"
         )
     if arrays and not arrays.keys() <= old.keys():
-        _replace(place, arrays_to_bytes({**old, **arrays}))
+        _replace(file, arrays_to_bytes({**old, **arrays}))
     _replace(path, text.encode())
     if arrays:
-        _replace(place, arrays_to_bytes(arrays))
+        _replace(file, arrays_to_bytes(arrays))
     elif old:
-        place.unlink()
+        file.unlink()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a file only names and the caller gives: functions, classes, items of a spec."""
+"""The functions, classes and items that a file only names and the caller gives."""
 
 import dataclasses
 import difflib
@@ -10,14 +10,14 @@ import numpy as np
 
 @dataclasses.dataclass
 class Writing:
-    """What is gathered while a spec is written.
+    """The state of writing a spec.
 
     Attributes:
-        given: the caller's own names.
+        given: what the caller gives, by name.
         path: of the leaf that is being written.
         named: what the file names, by name.
-        arrays: what goes beside the text, by what it is called there.
-        joints: where each joint stands first, by its id.
+        arrays: the arrays that go beside the text, by their digest.
+        joints: the path where each joint stands first, by its id.
     """
 
     given: Mapping[str, Any]
@@ -29,7 +29,7 @@ class Writing:
     def name(self, value: Any) -> str:
         """The name of a function or class: the caller's, or its own.
 
-        A lambda has none, and is called by the path of its leaf.
+        A lambda has no name of its own, and gets the path of its leaf.
         """
         for name, other in (*self.given.items(), *self.named.items()):
             if other is value:
@@ -47,12 +47,12 @@ class Writing:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a spec is read with.
+    """The state of reading a spec.
 
     Attributes:
-        given: the caller's, by name.
-        arrays: what lies beside the text.
-        joints: those that were read, by where they stand.
+        given: what the caller gives, by name.
+        arrays: the arrays that lie beside the text, by their digest.
+        joints: the joints that were read, by path.
     """
 
     given: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Reading:
         """What the caller gives under a name.
 
         Raises:
-            ValueError: nothing.
+            ValueError: the caller gives nothing under that name.
         """
         if not isinstance(name, str):
             raise ValueError(f"a name is due, got {name!r}")

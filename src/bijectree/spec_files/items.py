@@ -1,4 +1,4 @@
-"""What stands in a spec, as data: one entry of a file for each place."""
+"""The items of a spec as data, one entry of a file each."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ from .bijectors import (
     bijector_to_data,
     check_arguments,
     name_and_arguments,
-    what_to_name,
+    why_not_text,
 )
 from .given import Reading, Writing
 from .numbers import array_of_data, array_to_data, is_array_data, require_numbers
@@ -35,7 +35,7 @@ from .same import same_item
 _PLAIN = ("float64", "bool")
 
 
-# To data.
+# The functions below write items as data.
 
 
 def item_to_data(item: Any, writing: Writing) -> Any:
@@ -43,21 +43,21 @@ def item_to_data(item: Any, writing: Writing) -> Any:
 
     Args:
         item: of a spec, not `None`.
-        writing: what is gathered.
+        writing: what is gathered while the spec is written.
 
     Raises:
-        ValueError: it cannot be written.
+        ValueError: the item cannot be written.
     """
     foreign = is_transform(item) or isinstance(item, Foreign)
     for name, value in writing.given.items():
-        # A Reparam holds such a transform as a bijector that it has made of it.
+        # A Reparam holds a transform of another package as a bijector made of it.
         if value is item or (foreign and same_item(value, item)):
             writing.named[name] = value
             return {"is": "given", "name": name}
     if item is frozen:
         return "frozen"
     if foreign:
-        raise ValueError(what_to_name(as_bijector(item)))
+        raise ValueError(why_not_text(as_bijector(item)))
     if is_bijector(item):
         return bijector_to_data(item, writing)
     for cls, to_data in _TO_DATA.items():
@@ -113,14 +113,14 @@ _TO_DATA: dict[type, Callable[[Any, Writing], dict[str, Any]]] = {
 }
 
 
-# From data.
+# The functions below make items of data.
 
 
 def item_of_data(data: Any, reading: Reading) -> Any:
     """Undo `item_to_data`; `None` for the identity.
 
     Raises:
-        ValueError: it stands for no item; the message lacks where it is.
+        ValueError: data stand for no item; the message lacks the path.
     """
     name, arguments = name_and_arguments(data)
     if name not in _OF_DATA:

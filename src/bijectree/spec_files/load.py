@@ -88,7 +88,7 @@ class _Loading:
         self.faults: dict[tuple[str, ...], str] = {}
 
     def spec(self, model: PyTree) -> PyTree:
-        self.look_at_the_top()
+        self.check_top_level()
         items = self.items()
         maps = self.maps()
         broken = set(self.faults)
@@ -102,8 +102,8 @@ class _Loading:
         self.bind(model, spec, items)
         return spec
 
-    def look_at_the_top(self) -> None:
-        """The keys of the document, and its format."""
+    def check_top_level(self) -> None:
+        """Check the keys of the document, and its format."""
         known = {"format", "spec", "then"}
         for key in self.data.keys() - known:
             self.faults[key,] = (
@@ -160,7 +160,7 @@ class _Loading:
         return tuple(found)
 
     def bind(self, model: PyTree, spec: PyTree, items: Mapping[Any, Any]) -> None:
-        """See that the spec fits the model; if not, which entry does not."""
+        """Bind the spec to the model; raise for the entries that do not fit."""
         tree, maps = (spec.spec, spec.maps) if isinstance(spec, Then) else (spec, ())
         try:
             reparam = Reparam(model, tree)
@@ -174,8 +174,8 @@ class _Loading:
                 self.faults["then", str(number)] = str(error)
                 self.raise_faults()
 
-    def find_misfit(self, model: PyTree, items: Mapping[Any, Any], whole: str) -> None:
-        """Raise what is wrong with a spec, at the entries that are wrong by themselves.
+    def find_misfit(self, model: PyTree, items: Mapping[Any, Any], message: str) -> None:
+        """Raise for the entries of a spec that are wrong by themselves.
 
         What an entry lacks alone, such as the scale of a `location_scale`, another may
         give: only what is wrong with the whole counts. If it is none of them alone, as
@@ -188,14 +188,14 @@ class _Loading:
                 Reparam(model, alone)
             except (ValueError, TypeError) as error:
                 headline, *faults = str(error).split("\n  - ")
-                same = [fault for fault in faults or [headline] if fault in whole]
+                same = [fault for fault in faults or [headline] if fault in message]
                 if same:
-                    message = "\n  - ".join([headline, *same])
-                    self.faults["spec", path] = _without_headline(message, path)
+                    text = "\n  - ".join([headline, *same])
+                    self.faults["spec", path] = _without_headline(text, path)
         if not self.faults:
-            words = set(re.split(r"[\s,()']+", whole))
+            words = set(re.split(r"[\s,()']+", message))
             named = [path for path in items if path in words] or [*items]
-            self.faults["spec", named[0]] = _without_headline(whole, named[0])
+            self.faults["spec", named[0]] = _without_headline(message, named[0])
         self.raise_faults()
 
     def where(self, *keys: str) -> str:
@@ -207,16 +207,16 @@ class _Loading:
         places = sorted(self.faults, key=lambda keys: lines.get(keys, 0))
         raise_all(
             f"load_spec: {self.file} is no spec of this model",
-            (f"{_place(keys, lines)}: {self.faults[keys]}" for keys in places),
+            (f"{_line_and_path(keys, lines)}: {self.faults[keys]}" for keys in places),
         )
 
 
 def _without_headline(message: str, path: str) -> str:
-    """The faults that an error lists, without what stands before them anyway."""
+    """The faults that an error lists, without its headline and the path."""
     _, *faults = message.split("\n  - ")
     return "; ".join(fault.removeprefix(f"at '{path}': ") for fault in faults) or message
 
 
-def _place(keys: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
+def _line_and_path(keys: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
     line = f"line {lines[keys]}" if keys in lines else "a line"
     return f"{line}, at '{keys[1]}'" if keys[0] == "spec" and len(keys) > 1 else line

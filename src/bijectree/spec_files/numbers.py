@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-# As many entries stand in the text; a longer array would hide the rest of it.
+# An array with more entries does not stand in the text, the rest of which it would hide.
 MOST_IN_TEXT = 16
 
 DTYPES: dict[str, np.dtype] = {
@@ -31,7 +31,7 @@ def array_to_data(
     Args:
         value: an array with a value, of NumPy or JAX.
         plain: the dtypes of numbers that are written without their dtype.
-        arrays: gets the array, as it is stored, if it is too long for the text.
+        arrays: the array is added to these, as it is stored, if it is too long for text.
 
     Returns:
         A number, or lists of them; a table of them under the name of their dtype; or a
@@ -50,7 +50,7 @@ def array_to_data(
             if array.size == 0 and array.ndim != 1:
                 return {name: data, "shape": list(array.shape)}
             return data if name in plain else {name: data}
-    key = _fingerprint(array)
+    key = _digest(array)
     arrays[key] = array.view(_stored_as(array.dtype))
     return {"dtype": name, "shape": list(array.shape), "array": key}
 
@@ -66,7 +66,7 @@ def array_of_data(
     """Undo `array_to_data`, for a table.
 
     Raises:
-        ValueError: it is no such table, or the array is not there, or another one.
+        ValueError: data are no such table, or the array is missing, or another one.
     """
     if "array" in data:
         return _looked_up(data, arrays)
@@ -95,7 +95,7 @@ def _looked_up(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.
     stored, dtype = arrays[key], DTYPES[name]
     fits = stored.dtype == _stored_as(dtype) and stored.shape == tuple(shape)
     array = stored.view(dtype) if fits else stored
-    if not fits or _fingerprint(array) != key:
+    if not fits or _digest(array) != key:
         raise ValueError(
             f"the array {key!r} in the .npz file is another one than was saved; write "
             "the numbers here as a list, or save the spec again"
@@ -108,7 +108,7 @@ def _is_shape(shape: Any) -> bool:
 
 
 def require_numbers(data: Any) -> None:
-    """See that lists of TOML are numbers in the shape of an array.
+    """Raise if lists of TOML are not numbers in the shape of an array.
 
     Raises:
         ValueError: they are not.
@@ -167,15 +167,15 @@ def _bits(array: np.ndarray) -> tuple[Any, ...]:
     return array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes()
 
 
-def _fingerprint(array: np.ndarray) -> str:
-    """What an array is called: a digest of its bits, so that another is not taken."""
+def _digest(array: np.ndarray) -> str:
+    """The name of an array in the `.npz` file: a digest of its bits."""
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     words = f"{array.dtype.name} {array.shape} ".encode()
     return hashlib.sha256(words + np.ascontiguousarray(little).tobytes()).hexdigest()[:16]
 
 
 def _stored_as(dtype: np.dtype) -> np.dtype:
-    """NumPy's files know no bfloat16."""
+    """The dtype that an array is stored with: NumPy's files know no bfloat16."""
     return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..foreign import as_bijector
 from ..reparam import AtStars, Dependent, Joint, LocationScale, Masked, Tied
 from ..substrate import is_bijector, split
+from ..trees import same_bits
 
 
 def same_item(a: Any, b: Any) -> bool:
@@ -16,7 +17,7 @@ def same_item(a: Any, b: Any) -> bool:
     a, b = as_bijector(a), as_bijector(b)
     if is_bijector(a) and is_bijector(b):
         (recipe, numbers), (other, others) = split(a), split(b)
-        return recipe == other and _same_bits(numbers, others)
+        return recipe == other and same_bits(numbers, others)
     if type(a) is not type(b):
         return False
     if isinstance(a, Joint):
@@ -39,14 +40,4 @@ def _same_function(a: Any, b: Any) -> bool:
     pairs = [(getattr(a, key), getattr(b, key)) for key in vars(a)]
     words = [pair for pair in pairs if any(isinstance(x, str) for x in pair)]
     numbers = [pair for pair in pairs if not any(isinstance(x, str) for x in pair)]
-    return all(x == y for x, y in words) and _same_bits(*zip(*numbers, strict=True))
-
-
-def _same_bits(numbers: Any, others: Any) -> bool:
-    arrays = [[np.asarray(x) for x in side] for side in (numbers, others)]
-    if len(arrays[0]) != len(arrays[1]):
-        return False
-    return all(
-        (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
-        for x, y in zip(*arrays, strict=True)
-    )
+    return all(x == y for x, y in words) and same_bits(*zip(*numbers, strict=True))

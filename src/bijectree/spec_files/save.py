@@ -101,8 +101,8 @@ def save_spec(
 def _is_leaf(x: Any) -> bool:
     """What counts as a leaf of a spec, without the model.
 
-    A transform of another package is one, but where it holds items of a spec: then the
-    model is made of its class.
+    A transform of another package is a leaf, unless it holds items of a spec: then the
+    model is made of its class, and it is a node.
     """
     if not leaf_of_spec(set())(x):
         return False
@@ -113,7 +113,7 @@ def _is_leaf(x: Any) -> bool:
 def _entries(
     spec: PyTree, is_leaf: Callable[[Any], bool]
 ) -> tuple[list[tuple[str, Any]], list[str]]:
-    """The items of a spec by path, and what is none."""
+    """The items of a spec by path, and faults for leaves that are no items."""
     pairs, _ = jtu.tree_flatten_with_path(spec, is_leaf=is_leaf)
     found: dict[str, Any] = {}
     faults = []
@@ -131,7 +131,7 @@ def _entries(
 
 
 def _data(what: str, path: str, item: Any, writing: Writing, faults: list[str]) -> Any:
-    """An item as data that is read as the same, numbers to the bit."""
+    """An item as data, which are read back to see that they give the same item."""
     writing.path = path
     try:
         data = item_to_data(item, writing)

@@ -54,8 +54,8 @@ def from_text(text: str) -> dict[str, Any]:
 def lines_of(text: str) -> dict[tuple[str, ...], int]:
     """The line in which each table and each entry of a TOML document begins.
 
-    TOML's parser does not tell. Statements are whole lines, and what is read alone is a
-    whole statement, so the document is cut there. Looked for only to report a fault.
+    TOML's parser does not tell lines. A statement is some lines that can be parsed by
+    themselves, so the document is cut into such. This is done only to report a fault.
 
     Args:
         text: a document that can be parsed.

@@ -1,4 +1,4 @@
-"""What a bijector is called in a file: a fixed list, so that a file can name no other."""
+"""The names of bijectors in files: a fixed list, so that a file can name no other."""
 
 import inspect
 from collections.abc import Callable
@@ -44,11 +44,11 @@ _PACKAGE = __name__.partition(".")[0] + "."
 
 
 def name_of(bijector: Any) -> str | None:
-    """What a bijector is called in a file, `None` if it is not in the lists."""
+    """The name of a bijector in a file, `None` if it is not in the lists."""
     cls = type(bijector)
     if not cls.__module__.startswith(_PACKAGE):
         return _NAMES.get(cls)
-    # TFP's own, made again so that all its numbers can be cast.
+    # A subclass of TFP's class, of which `substrate` can cast all numbers.
     if cls.__base__ in _NAMES:
         return _NAMES[cls.__base__]
     return bijector.name if bijector.name in OURS else None
@@ -58,7 +58,7 @@ def made_with(bijector: Any, make: Callable[..., Any]) -> list[tuple[str, Any, A
     """What a bijector was made with: name, value and default of each argument.
 
     Args:
-        bijector: one that keeps it, as TFP's do.
+        bijector: one that keeps its arguments, as TFP's bijectors do.
         make: the function or class that makes such bijectors.
     """
     given = dict(bijector.parameters)

@@ -24,10 +24,10 @@ def cast_numbers(numbers: tuple[Any, ...], dtype: Any) -> tuple[Array, ...]:
     )
 
 
-def _pin(bijector: Any, x: Array) -> Array:
-    """Cast to the dtype that a bijector still insists on, if it does.
+def _cast_to_own_dtype(bijector: Any, x: Array) -> Array:
+    """Cast values to the dtype of a bijector, if it still has one.
 
-    Numbers that TFP keeps as Python lists are out of reach of `cast_numbers`.
+    `cast_numbers` does not reach numbers that TFP keeps as Python lists.
     """
     dtype = bijector.dtype
     if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
@@ -48,22 +48,22 @@ def _narrowest(bijector: Any, dtype: Any) -> np.dtype:
     return min((np.dtype(d) for d in (dtype, *parts)), key=lambda d: d.itemsize)
 
 
-def _map_inverse(bijector: Any, y: Array) -> Array:
+def _invert_links(bijector: Any, y: Array) -> Array:
     for link in reversed(_links(bijector)):
-        y = link.inverse(_pin(link, y))
+        y = link.inverse(_cast_to_own_dtype(link, y))
     return y
 
 
-def _pair(bijector: Any, x: Array) -> tuple[Array, Array]:
-    """Value and log-det, the latter summed over the whole of `x`."""
+def _map_links(bijector: Any, x: Array) -> tuple[Array, Array]:
+    """Map by all links: the value, and the log-det summed over all events of `x`."""
     total = jnp.zeros((), x.dtype)
     coordinates = x.size
     for link in _links(bijector):
         size = x.size
         lost = _auxiliary_coordinates(link, x.shape)
-        x, log_det = _pair_of_link(link, x)
+        x, log_det = _map_link(link, x)
         if coordinates < size and _counts_entries(link):
-            log_det = log_det * _share(link, coordinates, size)
+            log_det = log_det * _minimal_fraction(link, coordinates, size)
         coordinates = min(coordinates - lost, x.size)
         total = total + log_det.astype(total.dtype)
     return x, total
@@ -75,8 +75,8 @@ def _auxiliary_coordinates(link: Any, shape: tuple[int, ...]) -> int:
     return lost and lost * math.prod(shape[: len(shape) - link.forward_min_event_ndims])
 
 
-def _share(link: Any, coordinates: int, entries: int) -> float:
-    """What of a log-det, counted over all entries, is that in minimal coordinates."""
+def _minimal_fraction(link: Any, coordinates: int, entries: int) -> float:
+    """The fraction of a log-det over all entries that is that in minimal coordinates."""
     if not scales_evenly(link):
         raise ValueError(
             f"{link.name} comes after a map onto a set with fewer free coordinates than "
@@ -87,14 +87,14 @@ def _share(link: Any, coordinates: int, entries: int) -> float:
     return coordinates / entries
 
 
-def _pair_of_link(bijector: Any, x: Array) -> tuple[Array, Array]:
+def _map_link(bijector: Any, x: Array) -> tuple[Array, Array]:
     if isinstance(bijector, FusedBijector):
         y, log_det = bijector._forward_and_log_det(x)
         return y, jnp.sum(log_det)
     if type(bijector) in _fused:
         y, log_det = _fused[type(bijector)](bijector, x)
         return y, jnp.sum(log_det)
-    x = _pin(bijector, x)
+    x = _cast_to_own_dtype(bijector, x)
     y = bijector.forward(x)
     return y, bijector.forward_log_det_jacobian(x, event_ndims=jnp.ndim(x))
 
@@ -113,7 +113,7 @@ def forward_and_log_det(
         return jnp.zeros(kind.shape, kind.dtype), jnp.zeros((), kind.compute_dtype)
     with exactly(), at_once(kind):
         bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
-        y, log_det = _pair(bijector, free.astype(kind.compute_dtype))
+        y, log_det = _map_links(bijector, free.astype(kind.compute_dtype))
         return y.astype(kind.dtype), log_det.astype(kind.compute_dtype)
 
 
@@ -130,7 +130,7 @@ def inverse(kind: Kind, numbers: tuple[Any, ...], leaf: Inexact[Array, "..."]) -
         return jnp.zeros(kind.free_shape, kind.dtype)
     with exactly(), at_once(kind):
         bijector = kind.recipe.build(cast_numbers(numbers, kind.compute_dtype))
-        return _map_inverse(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
+        return _invert_links(bijector, leaf.astype(kind.compute_dtype)).astype(kind.dtype)
 
 
 # How far a value may be from the one it maps back to, by the bytes of its dtype: a

@@ -1,4 +1,4 @@
-"""Small leaves of one kind, mapped together: what they share is compiled once."""
+"""Small leaves of one kind, mapped together so that their map is compiled once."""
 
 import functools
 import math
@@ -15,26 +15,24 @@ from jaxtyping import Array
 from .bind import bind
 from .kind import Kind
 
-# What is done with a leaf: of its kind, the numbers of its bijector, and arrays. Gives an
-# array of the leaf's size and a scalar that is summed over leaves, or `None` for it.
+# A function of a leaf: it takes the leaf's kind, the numbers of its bijector and arrays,
+# and returns an array of the leaf's size, and a scalar or `None`, which is summed over
+# leaves.
 Map = Callable[..., tuple[Array, Array | None]]
-
 
 # For each leaf an array, in a list; or a scalar, in one vector.
 Column = list[Array] | Array
 
-
 # Larger leaves are mapped by themselves: to copy them costs more than to call once more.
 _LARGEST = 1024
 
-
-# As many are concatenated. XLA's CPU compiler takes time more than in proportion to the
-# parts of one concatenation or split, and to the parts of one fusion, which the barriers
-# end. Measured with 100, 400 and 1,000 leaves against 16, 64 and two levels of each.
+# How many leaves are joined at the most. XLA's CPU compiler takes time more than in
+# proportion to the parts of one concatenation or split, and to the parts of one fusion,
+# which the barriers end. The number was measured with 100, 400 and 1,000 leaves, against
+# 16, 64 and two levels of each.
 _TOGETHER = 32
 
-
-# Fewer of a kind are mapped one by one.
+# Fewer leaves of a kind are mapped one by one.
 _FEWEST = 4
 
 
@@ -43,12 +41,12 @@ def map_batched(
     calls: Sequence[tuple[Kind, tuple[Any, ...]]],
     *columns: Column,
 ) -> tuple[list[Array], list[Array]]:
-    """Map leaves, those that are small and alike together.
+    """Map leaves, small ones of one kind together.
 
-    Elements that one bijector maps all alike are concatenated; leaves of one kind
-    are stacked, under `vmap`, with their numbers where these differ. Eager arrays are
-    mapped one by one: there is nothing to compile that is not compiled already. So are
-    all arrays where there are several devices.
+    Leaves whose elements one bijector maps all alike are concatenated; other leaves of
+    one kind are stacked, under `vmap`, with their numbers where these differ. Outside of
+    a trace leaves are mapped one by one, by what is compiled for each already; so are
+    they where there are several devices.
 
     Args:
         function: of a kind, numbers and one array of each column.
@@ -68,7 +66,7 @@ def map_batched(
         if len(these) == 1:
             found, scalar = function(kind, numbers, *(c[these[0]] for c in columns))
             results = [found]
-        elif all(calls[i][1] is numbers for i in these) and _is_flat(kind, numbers):
+        elif all(calls[i][1] is numbers for i in these) and kind.maps_alike(numbers):
             results, scalar = _concatenated(function, kind, numbers, these, columns)
         else:
             of_each = [calls[i][1] for i in these]
@@ -87,7 +85,7 @@ def map_to_scalars(
     calls: Sequence[tuple[Hashable, tuple[Any, ...]]],
     arrays: list[Array],
 ) -> Array:
-    """A scalar for each array, those that are small and alike mapped together.
+    """A scalar for each array; small ones with equal static parts are mapped together.
 
     Args:
         function: of what is static, numbers and an array; its scalars have one dtype.
@@ -98,13 +96,13 @@ def map_to_scalars(
         The scalars, as one vector.
     """
     join = _may_join(arrays)
-    by_sort: dict[Any, list[int]] = {}
+    by_key: dict[Any, list[int]] = {}
     for i, ((static, numbers), x) in enumerate(zip(calls, arrays, strict=True)):
         key: Any = i
         if join and _is_small(x):
             key = (static, x.shape, x.dtype, tuple(map(np.shape, numbers)))
-        by_sort.setdefault(key, []).append(i)
-    chunks = _chunks(by_sort.values())
+        by_key.setdefault(key, []).append(i)
+    chunks = _chunks(by_key.values())
     found = []
     for these in chunks:
         static, numbers = calls[these[0]]
@@ -115,12 +113,12 @@ def map_to_scalars(
             found.append(_stacked(function, static, of_each, these, [arrays]))
     places = [i for these in chunks for i in these]
     scalars = jnp.concatenate(found)
-    # XLA would gather, one by one, and scatter for the gradient, what is in order.
+    # Scalars in order need no index, which XLA would turn into a gather one by one.
     return scalars if places == sorted(places) else scalars[np.argsort(places)]
 
 
 def _may_join(arrays: Any) -> bool:
-    """Whether anything is gained by it, and nothing has to be moved for it.
+    """Whether to join arrays saves compilation and moves nothing between devices.
 
     Where there are several devices, arrays may be sharded in ways that are not known
     while tracing; to concatenate them would gather them.
@@ -134,7 +132,7 @@ def _is_small(x: Array) -> bool:
 
 
 def _chunks(groups: Iterable[list[int]]) -> list[list[int]]:
-    """Groups cut to what goes together; those that are too small taken apart."""
+    """Groups cut into chunks; those that are too small are taken apart."""
     return [
         these[i : i + size]
         for these in groups
@@ -155,8 +153,8 @@ def _groups(
     for i, ((kind, numbers), leaf) in enumerate(zip(calls, leaves, strict=True)):
         key: Any = i
         if _is_small(leaf):
-            alike = (kind.recipe, kind.dtype) if _is_flat(kind, numbers) else kind
-            key = alike, id(numbers)
+            key = (kind.recipe, kind.dtype) if kind.maps_alike(numbers) else kind
+            key = key, id(numbers)
         by_bijector.setdefault(key, []).append(i)
     groups = []
     by_kind: dict[Any, list[int]] = {}
@@ -169,11 +167,6 @@ def _groups(
     return _chunks([*groups, *by_kind.values()])
 
 
-def _is_flat(kind: Kind, numbers: tuple[Any, ...]) -> bool:
-    """Whether the elements of several leaves may be mapped as one vector."""
-    return kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
-
-
 def _concatenated(
     function: Map,
     kind: Kind,
@@ -183,14 +176,14 @@ def _concatenated(
 ) -> tuple[list[Array], Array | None]:
     shapes = [columns[0][i].shape for i in these]
     sizes = [math.prod(shape) for shape in shapes]
-    whole = bind(kind.recipe, numbers, (sum(sizes),), kind.dtype)
+    joined = bind(kind.recipe, numbers, (sum(sizes),), kind.dtype)
     vectors = [
         jnp.concatenate([jnp.ravel(column[i]) for i in these])
         if isinstance(column, list)
         else jnp.asarray(column)[np.repeat(these, sizes)]
         for column in columns
     ]
-    found, scalar = function(whole, numbers, *jax.lax.optimization_barrier(vectors))
+    found, scalar = function(joined, numbers, *jax.lax.optimization_barrier(vectors))
     parts = jax.lax.split(jax.lax.optimization_barrier(found), sizes)
     parts = jax.lax.optimization_barrier(list(parts))
     return [x.reshape(shape) for x, shape in zip(parts, shapes, strict=True)], scalar
@@ -203,7 +196,7 @@ def _stacked(
     these: list[int],
     columns: Sequence[Column],
 ) -> Any:
-    """What a function gives, with an axis for the leaves in front."""
+    """The results of a function, with an axis for the leaves in front."""
     of_one = all(n is numbers[0] for n in numbers)
     shared = numbers[0]
     if not of_one:

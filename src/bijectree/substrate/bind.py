@@ -1,4 +1,4 @@
-"""A bijector held against a leaf's shape and dtype, before any value is known."""
+"""Whether a bijector fits a leaf, found from shapes and dtypes alone."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> K
     compute_dtype = np.dtype(np.float32) if half else np.dtype(dtype)
 
     def look(attribute: Callable[[Any], Any]) -> Any:
-        # Made of tracers, so that a constructor does not check numbers of ours.
+        # The bijector is built of tracers, whose values its constructor cannot check.
         seen: list[Any] = []
 
         def build(*numbers: Any) -> None:
@@ -91,7 +91,7 @@ def _bind(recipe: Recipe, avals: tuple, shape: tuple[int, ...], dtype: Any) -> K
     try:
         found = _shapes(kind, numbers)
     except (TypeError, ValueError, IndexError) as error:
-        # Some of TFP's compute shapes as arrays, and then ask for their values.
+        # Some of TFP's bijectors compute shapes as arrays, and then ask for their values.
         kind = dataclasses.replace(kind, eager=True)
         try:
             found = _shapes(kind, numbers)
@@ -121,7 +121,7 @@ _interned = functools.lru_cache(maxsize=4096)(_bind)
 
 
 def _shapes(kind: Kind, numbers: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-    """The shapes of a leaf's free value, of what that maps to, and of its log-det."""
+    """The shapes of a leaf's free value, of the value it maps to, and of the log-det."""
     leaf = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
     try:
         free = jax.eval_shape(functools.partial(inverse, kind), numbers, leaf)

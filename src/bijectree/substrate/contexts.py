@@ -15,7 +15,7 @@ from .tfp import tfb
 
 
 def at_once(kind: Kind) -> contextlib.AbstractContextManager[None]:
-    """Let a map of a kind see values of what does not depend on a leaf."""
+    """Let the map of an eager kind see values of what does not depend on a leaf."""
     return jax.ensure_compile_time_eval() if kind.eager else contextlib.nullcontext()
 
 
@@ -28,10 +28,10 @@ def standard_promotion() -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_cache() -> Iterator[None]:
-    """Let what TFP's bijectors remember of a call be forgotten after it.
+    """Let TFP's bijectors forget after a call what they remember of it.
 
-    All bijectors share one dictionary. What is traced stays there, with the trace that it
-    belongs to and the bijectors, for as long as a log-det refers to what it is of.
+    All bijectors share one dictionary of inputs and outputs. Traced ones would stay in
+    it, together with their trace and the bijectors.
     """
     cache = vars(tfb.Bijector)["_cache"]
     kept, cache.storage = cache.storage, type(cache.storage)()
@@ -46,7 +46,7 @@ def exactly() -> Iterator[None]:
     """Standard promotion, a cache of its own, and products in the precision of a dtype.
 
     GPUs and TPUs round the float32 factors of a matrix product to TF32 or bfloat16 unless
-    they are asked not to: a map would keep three digits, and its log-det be another's.
+    they are asked not to: a map would keep three digits, and no longer fit its log-det.
     """
     with standard_promotion(), own_cache(), jax.default_matmul_precision("highest"):
         yield
@@ -55,20 +55,23 @@ def exactly() -> Iterator[None]:
 def in_auto_axes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Leave it to XLA how arrays are sharded within a function, and fix what comes out.
 
-    Where shardings are part of the type, JAX asks for that of each gather and scatter,
-    and that operands have the same one. Events are whole, so what comes out is sharded
-    along the axes before them, as the leaf is.
+    Where shardings are part of an array's type, JAX demands one for the result of each
+    gather and scatter, and equal ones of operands. No device has a part of an event, so
+    what comes out is sharded along the axes before the event's, as the leaf is.
 
     Args:
-        function: of a kind, numbers, the model's leaf and arrays beside it. They are
-            arguments, for what is closed over keeps its explicit axes.
+        function: of a kind, numbers, the model's leaf and further arrays. All arrays
+            are arguments, since one that is closed over keeps its explicit axes.
     """
 
     @functools.wraps(function)
     def call(kind: Kind, numbers: tuple[Any, ...], leaf: Any, *more: Any) -> Any:
         sharding = getattr(jax.typeof(leaf), "sharding", None)
-        alone = kind.uniform and all(jnp.ndim(n) == 0 for n in numbers)
-        if alone or sharding is None or not sharding.mesh.explicit_axes:
+        if (
+            kind.maps_alike(numbers)
+            or sharding is None
+            or not sharding.mesh.explicit_axes
+        ):
             return function(kind, numbers, leaf, *more)
         batch = len(kind.shape) - kind.event_ndims
         axes = sharding.spec[:batch]
@@ -76,15 +79,15 @@ def in_auto_axes(function: Callable[..., Any]) -> Callable[..., Any]:
         shapes = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), arguments
         )
-        whole = functools.partial(function, kind)
+        mapped = functools.partial(function, kind)
         shardings = jax.tree.map(
             lambda x: NamedSharding(
                 sharding.mesh, PartitionSpec(*axes if x.ndim >= batch else ())
             ),
-            jax.eval_shape(whole, *shapes),
+            jax.eval_shape(mapped, *shapes),
         )
-        mapped: Callable[..., Any] = jax.sharding.auto_axes(whole, out_sharding=shardings)
-        return mapped(*arguments)
+        auto: Callable[..., Any] = jax.sharding.auto_axes(mapped, out_sharding=shardings)
+        return auto(*arguments)
 
     return call
 
@@ -92,8 +95,8 @@ def in_auto_axes(function: Callable[..., Any]) -> Callable[..., Any]:
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.jit` of a function of a kind, numbers and a leaf.
 
-    Numbers of NumPy become JAX's first, in the precision of the moment: JAX remembers
-    what one was compiled to, and would hand a float64 one to float32 code.
+    Numbers of NumPy become JAX's first, in the precision that is set now. JAX remembers
+    what a NumPy number was compiled to, and would hand float64 to float32 code.
     """
     shared = jax.jit(function, static_argnums=0)
 

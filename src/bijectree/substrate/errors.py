@@ -1,6 +1,6 @@
 """What a bijector or a function of a user may raise where it is called."""
 
-# When shapes or dtypes do not suit.
+# What is raised where shapes or dtypes do not suit.
 BIND_ERRORS = (
     ValueError,
     TypeError,
@@ -12,5 +12,5 @@ BIND_ERRORS = (
     ZeroDivisionError,
 )
 
-# At values.
+# What is raised at values as well.
 CALL_ERRORS = (*BIND_ERRORS, ArithmeticError, LookupError, RuntimeError)

@@ -37,8 +37,8 @@ class FusedBijector(tfb.AutoCompositeTensorBijector):
         return self._forward_and_log_det(x)[1]
 
 
-# Fused pairs for classes that are not ours, by exact class: a user's subclass of
-# `tfb.Exp` may mean something else.
+# Functions that make a bijector of another package fused, by exact class: a user's
+# subclass of `tfb.Exp` may mean something else.
 _fused: dict[type, Callable[[Any, Array], tuple[Array, Array]]] = {}
 
 

@@ -69,7 +69,7 @@ class Linearised:
         """Numbers of one event in the model."""
         return self.model.shape[2]
 
-    def place(self, point: int) -> str:
+    def describe_point(self, point: int) -> str:
         """A point in words."""
         if point in self.names:
             return self.names[point]
@@ -79,7 +79,7 @@ class Linearised:
 
     @functools.cached_property
     def singular_values(self) -> Float[np.ndarray, "points events inputs"]:
-        """Of the Jacobian of each event; NaN where it is not finite."""
+        """The singular values of each event's Jacobian; NaN where it is not finite."""
         finite = np.asarray(np.isfinite(self.jacobian).all(axis=(2, 3), keepdims=True))
         values = np.linalg.svd(np.where(finite, self.jacobian, 0), compute_uv=False)
         return np.where(finite[..., 0], values, np.nan)
@@ -158,7 +158,8 @@ def linearise(
     """
     kind = with_dtype(kind, points.dtype, numbers)
     events, _ = event_sizes(kind)
-    # As arrays of this precision: JAX remembers a NumPy number in the one it met before.
+    # Numbers become JAX's, in this precision: JAX remembers what a NumPy number was
+    # compiled to.
     numbers = cast_numbers(numbers, points.dtype)
     map_ = _Map(
         functools.partial(forward_and_log_det, kind),

@@ -42,7 +42,11 @@ class Kind(HashedOnce):
     number_shapes: tuple[tuple[int, ...], ...]
     eager: bool
 
+    def maps_alike(self, numbers: tuple[Any, ...]) -> bool:
+        """Whether every element of every leaf with these numbers is mapped alike."""
+        return self.uniform and all(np.ndim(n) == 0 for n in numbers)
+
     @functools.cached_property
     def programs(self) -> dict[Any, Any]:
-        """What is compiled for an opaque bijector alone, by the function."""
+        """Compiled functions that an opaque bijector keeps, by the function."""
         return {}

@@ -1,4 +1,4 @@
-"""What chains and inverted bijectors are made of, and what is known of a part."""
+"""The links of chains and inverted bijectors, and how a link changes volume."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _SCALE_MATVEC = (*_MATVECS, tfb.ScaleMatvecLinearOperator, tfb.ScaleMatvecLU)
 
 
 def _links(bijector: Any) -> list[Any]:
-    """What a chain, or an inverted one, is made of: the first to be applied first.
+    """The links of `all_links`, of which each maps one array to one array.
 
     A chain that takes a leaf apart and joins it again is one link.
     """
@@ -27,7 +27,10 @@ def _of_one_part(bijector: Any) -> bool:
 
 
 def all_links(bijector: Any) -> list[Any]:
-    """The same, whatever they take apart; each of an inverted chain is inverted."""
+    """The links of a chain, the first to be applied first; `[bijector]` if it is none.
+
+    An inverted chain has its inverted links, in reverse. A link may take a leaf apart.
+    """
     inner: Any = bijector.bijector if type(bijector) is tfb.Invert else None
     if type(bijector) is tfb.Chain:
         parts = reversed(bijector.bijectors)

@@ -1,4 +1,4 @@
-"""A bound or a scale as a leaf of a bijector."""
+"""A number, such as a bound or a scale, as a leaf of a bijector."""
 
 from typing import Any
 

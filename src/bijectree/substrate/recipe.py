@@ -1,4 +1,4 @@
-"""A bijector taken apart: what is made of numbers, and the numbers."""
+"""A bijector taken apart: its structure, and its numbers."""
 
 import dataclasses
 import functools
@@ -24,8 +24,8 @@ class Recipe:
 
     treedef: Any
     fixed: tuple[StaticLeaf | None, ...]
-    # Shapes and dtypes of the numbers that it was first seen with, which TFP's
-    # constructors look at.
+    # The shapes and dtypes of the numbers of the bijector that was split, which TFP's
+    # constructors look at when it is built for pickling.
     avals: tuple[tuple[Any, Any], ...] = dataclasses.field(compare=False, repr=False)
 
     def build(self, numbers: tuple[Any, ...]) -> Any:
@@ -50,7 +50,7 @@ class Recipe:
 
     @functools.cached_property
     def kinds(self) -> dict[Any, Any]:
-        """The kinds of an opaque one, by what they were bound to."""
+        """The kinds of an opaque recipe, by the shapes and dtypes it was bound to."""
         return {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,14 +93,14 @@ _OF_NUMBERS = frozenset(
 
 
 class _ScaleMatvecDiag(tfb.ScaleMatvecDiag):
-    """TFP's, without `dtype`: that would stay what it was when its numbers are cast."""
+    """TFP's class without `dtype`, which would stay what it was when numbers are cast."""
 
     def __init__(self, scale_diag: Any, *, adjoint: bool, validate_args: bool, name: str):
         super().__init__(scale_diag, adjoint, validate_args, name)
 
 
 class _ScaleMatvecTriL(tfb.ScaleMatvecTriL):
-    """TFP's, without `dtype`."""
+    """TFP's class without `dtype`, for the same reason as `_ScaleMatvecDiag`."""
 
     def __init__(self, scale_tril: Any, *, adjoint: bool, validate_args: bool, name: str):
         super().__init__(scale_tril, adjoint, validate_args, name)
@@ -113,7 +113,7 @@ _MATVECS = {
 
 
 def _as_float(number: Any) -> Any:
-    """Integers as floats, where they are meant as numbers."""
+    """A number of a bijector as an inexact array; integers become floats."""
     array = jnp.asarray(number)
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
 

@@ -48,9 +48,7 @@ def _import_tfp() -> Any:
 
 tfp = _import_tfp()
 
-
 tfb = tfp.bijectors
-
 
 tfd = tfp.distributions
 

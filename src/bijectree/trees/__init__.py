@@ -2,18 +2,19 @@
 
 A *path* is written as users do: `layers.0.weight`. A *rule* picks leaves by a path, a
 glob or a function of the model. An array is *spread* where it is split over processes, so
-that none of them has it whole; `whole` and `at_hand` gather it. A *static* leaf is
-compared by value, as a part of the structure.
+that none of them has it whole. A *static* leaf is compared by value, as a part of the
+structure.
 """
 
 from .arrays import (
-    at_hand,
+    gather,
     is_array,
     is_inexact,
     is_spread,
+    on_host,
+    same_bits,
     shape_and_dtype,
     split_axes,
-    whole,
 )
 from .by_path import apply_rules, by_path
 from .differences import differences

@@ -1,5 +1,6 @@
 """Arrays, wherever they lie."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -36,12 +37,12 @@ def is_spread(x: Any) -> bool:
     return not (unplaced or x.is_fully_addressable or x.is_fully_replicated)
 
 
-def at_hand(tree: PyTree) -> PyTree:
-    """Gather what is split over processes to every host, and leave the rest as it is."""
-    return jax.tree.map(lambda x: whole(x) if is_spread(x) else x, tree)
+def gather(tree: PyTree) -> PyTree:
+    """A tree whose spread arrays are gathered to every host; all else is as it was."""
+    return jax.tree.map(lambda x: on_host(x) if is_spread(x) else x, tree)
 
 
-def whole(x: Any) -> np.ndarray:
+def on_host(x: Any) -> np.ndarray:
     """An array on the host, from whatever devices and processes it lies on.
 
     Where it is split over processes, all of them have to ask for it.
@@ -49,6 +50,15 @@ def whole(x: Any) -> np.ndarray:
     if is_spread(x):
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
     return np.asarray(x)
+
+
+def same_bits(a: Iterable[Any], b: Iterable[Any]) -> bool:
+    """Whether arrays are the same to the bit, NaN and the sign of zero included."""
+    bits = [
+        [(x.dtype, x.shape, x.tobytes()) for x in map(np.asarray, arrays)]
+        for arrays in (a, b)
+    ]
+    return bits[0] == bits[1]
 
 
 def split_axes(x: Any, last: int) -> list[int]:

@@ -73,7 +73,7 @@ def apply_rules(
     rules: Mapping[str | Callable[[PyTree], Any], Any],
     default: Any = None,
 ) -> tuple[PyTree, dict[int, str]]:
-    """The tree of `by_path`, and what is wrong with which rules, by their number."""
+    """The tree of `by_path`, and the faults of rules, by the number of the rule."""
     tree = Paths(model)
     winner: dict[int, int] = {}
     faults: dict[int, str] = {}
@@ -115,8 +115,9 @@ def _values(
 ) -> dict[int, Any]:
     """The values of the rules that win, by leaf.
 
-    One with a method `for_match`, as an item of a spec that names other leaves, gives
-    that for each leaf of a rule with wildcards, and what tells it from that of others.
+    A value with a method `for_match`, such as an item of a spec that names other leaves,
+    is filled in for each leaf that a rule with wildcards matches. The method also returns
+    the names that it filled in, so that leaves with equal names share one value.
     """
     keys = list(rules)
     values: dict[int, Any] = {}

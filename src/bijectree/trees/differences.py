@@ -15,7 +15,7 @@ def differences(expected: PyTree, got: PyTree) -> list[str]:
     """Name the nodes in which two trees differ, each with both sides.
 
     Args:
-        expected: a tree with words in place of its leaves, such as what is due there.
+        expected: a tree whose leaves are words that say what is due there.
         got: a tree of the same keys.
 
     Returns:
@@ -39,7 +39,7 @@ def _compare(expected: Any, got: Any, path: Sequence[Any]) -> list[str]:
         for fault in _compare(child, other, (*path, key))
     ]
     if _shell(expected) != _shell(got):
-        found += _of_the_node(expected, got, where)
+        found += _node_faults(expected, got, where)
     return found
 
 
@@ -48,7 +48,7 @@ def _shell(node: Any) -> Any:
     return jtu.tree_structure(node, is_leaf=lambda x: x is not node)
 
 
-def _of_the_node(expected: Any, got: Any, where: str) -> list[str]:
+def _node_faults(expected: Any, got: Any, where: str) -> list[str]:
     """How two nodes with equal children differ: in their class or a static field."""
     if type(expected) is not type(got):
         return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
@@ -67,7 +67,7 @@ def _of_the_node(expected: Any, got: Any, where: str) -> list[str]:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Whether two static values are equal; arrays, which give no answer, are not."""
+    """Whether two values are equal, or one object where `==` has no truth value."""
     try:
         return bool(a == b)
     except (ValueError, TypeError):
@@ -75,7 +75,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _name(node: Any) -> str:
-    """What a node or a leaf is; of a leaf that is due, the words that stand for it."""
+    """A node or a leaf in words; a leaf of the expected tree is words already."""
     if node is None or isinstance(node, str):
         return str(node)
     return describe(node) if children(node) is None else type(node).__name__

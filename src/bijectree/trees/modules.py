@@ -17,33 +17,33 @@ def fields_only(tree: PyTree) -> PyTree:
     Equinox flattens a module that holds more than its fields to another structure. The
     leaves are the tree's own, and the tree is not touched.
     """
-    return jtu.tree_map(_bare, tree, is_leaf=_is_module)
+    return jtu.tree_map(_with_fields_only, tree, is_leaf=_is_module)
 
 
 def _is_module(node: Any) -> bool:
     return isinstance(node, eqx.Module)
 
 
-def _bare(node: Any) -> Any:
-    """A node or leaf; a module with its fields, and the name of what it wraps."""
+def _with_fields_only(node: Any) -> Any:
+    """A node or leaf as it is; of a module, a copy with its fields alone."""
     if not _is_module(node):
         return node
     static = {f.name: f.metadata.get("static", False) for f in dataclasses.fields(node)}
     copy = object.__new__(type(node))
     for name, value in vars(node).items():
         if name in static:
-            value = _bare(value) if static[name] else fields_only(value)
-        elif not _of_what_is_wrapped(name, value):
+            value = _with_fields_only(value) if static[name] else fields_only(value)
+        elif not _is_of_wrapped_function(name, value):
             continue
         vars(copy)[name] = value
     return copy
 
 
-def _of_what_is_wrapped(name: str, value: Any) -> bool:
-    """Whether an entry is such as `__name__`, which Equinox keeps of a function.
+def _is_of_wrapped_function(name: str, value: Any) -> bool:
+    """Whether a module that wraps a function has this entry of it, such as `__name__`.
 
-    Where a module holds more than its fields, Equinox's own copies of it have a sentinel
-    under those names.
+    Where a module holds more than its fields, Equinox's own copies of the module have a
+    sentinel in place of such an entry.
     """
     return name.startswith("__") and type(value).__name__ != "_Missing"
 

@@ -116,7 +116,7 @@ class Paths:
         pairs, self.treedef = jtu.tree_flatten_with_path(model)
         self.paths = [path_string(path) for path, _ in pairs]
         self.leaves = [leaf for _, leaf in pairs]
-        # Every node has the leaves below it here, the root ("") and the leaves too.
+        # The leaves below each node by the node's path; the root ("") and leaves count.
         self.below: dict[str, list[int]] = {"": list(range(len(pairs)))}
         for position, (path, _) in enumerate(pairs):
             for depth in range(1, len(path) + 1):
@@ -143,17 +143,17 @@ class Paths:
                 if pattern.fullmatch(f".{path}" if path else "")
                 for position in positions
             }
-        return picked, "" if picked else self._nothing(glob)
+        return picked, "" if picked else self._why_nothing(glob)
 
-    def _nothing(self, glob: str) -> str:
+    def _why_nothing(self, glob: str) -> str:
         """Why a path or a glob names nothing."""
-        whole, _, index = glob.rpartition(".")
-        while index.isdecimal() and whole not in self.below:
-            whole, _, index = whole.rpartition(".")
-        if index.isdecimal() and whole in self.paths:
-            leaf = self.leaves[self.paths.index(whole)]
+        parent, _, index = glob.rpartition(".")
+        while index.isdecimal() and parent not in self.below:
+            parent, _, index = parent.rpartition(".")
+        if index.isdecimal() and parent in self.paths:
+            leaf = self.leaves[self.paths.index(parent)]
             return (
-                f"names an element of '{whole}' ({describe(leaf)}), and paths end at "
+                f"names an element of '{parent}' ({describe(leaf)}), and paths end at "
                 "leaves; bt.masked(bijector, mask) there holds some of its elements"
             )
         pattern = _pattern(glob)

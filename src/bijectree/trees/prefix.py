@@ -94,7 +94,9 @@ def _walk(
     mine = {path_string((key,)): child for key, child in above}
     theirs = {path_string((key,)): (key, child) for key, child in below}
     # A field that is `None` on either side has no children there.
-    place = {path_string((key,)): child for key, child in children(positions) or []}
+    inner_positions = {
+        path_string((key,)): child for key, child in children(positions) or []
+    }
     for name in mine.keys() - theirs.keys():
         faults.append(f"at {where}: '{name}' is not in the model, which has {[*theirs]}")
     for name in theirs.keys() - mine.keys():
@@ -102,7 +104,8 @@ def _walk(
     for name, (key, child) in theirs.items():
         if name in mine:
             inner = (*path, key)
-            _walk(mine[name], child, place[name], inner, stop, assign, faults)
+            below = inner_positions[name]
+            _walk(mine[name], child, below, inner, stop, assign, faults)
 
 
 def _node(x: Any) -> str:

@@ -1,4 +1,4 @@
-"""What is no array, as a part of a structure: compared by value, and pickled."""
+"""Parts of a structure that are no arrays: compared by value, hashed and pickled."""
 
 import dataclasses
 import functools
@@ -73,9 +73,10 @@ def _structure_of(skeleton: PyTree) -> PicklableTreedef:
 
 
 class HashedOnce:
-    """Common to frozen dataclasses, made with `eq=False`, that many traces compare.
+    """A base for frozen dataclasses with `eq=False` that are static arguments of `jit`.
 
-    They are interned, or nearly always identical, so a call's dispatch is fast.
+    JAX hashes and compares static arguments at each call. Instances are nearly always
+    the same object, and their hash is computed once, so a call's dispatch is fast.
     """
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""Nodes that stand for a value which they make of their leaves, as paramax's do."""
+"""Nodes that make a value of their leaves when they are unwrapped, as paramax's do."""
 
 import inspect
 from typing import Any

@@ -1,10 +1,10 @@
-"""What the wildcards of a rule stand for at a leaf, for other paths to say the same."""
+"""What the wildcards of a rule stand for at a leaf, to fill them in in other paths."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from .paths import nearest
 
-# A wildcard and what it stands for.
+# A wildcard, `*` or `**`, and the text that it stands for.
 Star = tuple[str, str]
 
 
@@ -12,7 +12,7 @@ class Match:
     """A leaf that a rule with wildcards matches.
 
     A rule such as `groups.*.theta` may have a value that names other leaves, as
-    `groups.*.mu`: there each `*` stands for what it does in the rule.
+    `groups.*.mu`, where each `*` stands for what it stands for in the rule.
 
     Args:
         glob: the rule's key.
@@ -61,7 +61,7 @@ class Match:
         raise ValueError(f"{named} names {lacks}, which the model lacks; {near}")
 
     def _filled(self, glob: str, way: list[Star]) -> str:
-        """A path, each of whose wildcards stands for that of the rule at its place."""
+        """A path whose wildcards, in order, are filled in with those of the rule."""
         rest = iter(way)
         parts = []
         for part in glob.split("."):

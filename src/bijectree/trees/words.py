@@ -58,7 +58,7 @@ def short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-# A cell of a table is cut here, so that a row stays one line.
+# A cell of a table is cut to so many characters, so that a row stays one line.
 _WIDEST = 40
 
 
@@ -68,10 +68,10 @@ def cut_cell(text: str) -> str:
 
 
 def cut_paths(paths: Sequence[str]) -> list[str]:
-    """Paths for a table, long ones cut in the middle, of which no two read alike."""
+    """Paths for a table, long ones cut in the middle, but so that no two look alike."""
     width = _WIDEST
     shown = [_cut_middle(path, width) for path in paths]
-    while alike := _alike(shown, paths):
+    while alike := _ambiguous(shown, paths):
         width += 8
         shown = [
             _cut_middle(path, width) if text in alike else text
@@ -88,7 +88,7 @@ def _cut_middle(path: str, width: int) -> str:
     return f"{path[: width - end - 1]}…{path[len(path) - end :]}"
 
 
-def _alike(shown: Sequence[str], paths: Sequence[str]) -> set[str]:
+def _ambiguous(shown: Sequence[str], paths: Sequence[str]) -> set[str]:
     """The texts that stand for more than one path."""
     pairs = set(zip(shown, paths, strict=True))
     return {text for text, n in Counter(text for text, _ in pairs).items() if n > 1}
