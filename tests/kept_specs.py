@@ -151,6 +151,7 @@ def _items() -> tuple[Any, Any]:
         "high": bt.dependent(above_low, "low"),
         "long": bt.masked(bt.positive(), np.arange(20) % 3 > 0),
         "matrix": bt.masked(bt.simplex(), matrix > 0),
+        "low": bt.positive(),
         "partly": bt.location_scale(0.5, "low", [0.0, 0.3, 1.0]),
         "first": bt.joint(tfb.Ascending(), over=("first", "second")),
         "theta": bt.location_scale("low", 2.0, 0.5),

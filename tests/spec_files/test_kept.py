@@ -20,7 +20,7 @@ pytestmark = [
 DIGESTS = {
     "constraints_1": "6feff28dd2cc4542",
     "tfp_1": "d96d4dbbd7ab3991",
-    "items_1": "55f3064aef54c085",
+    "items_1": "0527f5392bae4379",
     "numbers_1": "1bf9e57a5222f49c",
     "fitted_1": "67b505e6ee14c5a0",
 }
