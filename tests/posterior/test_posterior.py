@@ -539,7 +539,8 @@ def test_leaves_that_belong_together_are_counted_once_each(getkey):
             },
         )
         reparam = bt.Reparam(model, spec)
-        posterior = bt.Posterior(reparam, None, tfd.Normal(0.0, 2.0))
+        with pytest.warns(UserWarning, match=r"'pair.high', 'pair.low' hold .* 1/3!"):
+            posterior = bt.Posterior(reparam, None, tfd.Normal(0.0, 2.0))
         paths = ["below", "bound", "pair.high", "pair.low"]
         assert list(posterior.prior_terms(model)) == paths
         assert "'copy' is tied" in posterior.notes[0]

@@ -98,3 +98,27 @@ def test_what_lies_over_all_leaves_is_in_the_last_lines():
         "then: scale, over all free coordinates",
         "then: shift, over all free coordinates",
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda r, m: bt.summary(m, r), "summary: expected a bt.Reparam, got dict"),
+        (lambda r, m: bt.check(m, r), r"the arguments are check\(reparam, model\)"),
+        (lambda r, m: bt.check(bt.Posterior(r, None), m), "Give its `reparam`"),
+        (lambda r, m: bt.summary(bt.Posterior(r, None), m), "Give its `reparam`"),
+        (lambda r, m: bt.check({"a": bt.positive()}, m), "check: expected a bt.Reparam"),
+        (lambda r, m: bt.dependent("a", bt.affine), r"are dependent\(function, on\)"),
+    ],
+)
+def test_arguments_in_the_wrong_place(call, words):
+    model = {"a": jnp.ones(2), "f": jnp.sin}
+    with pytest.raises(TypeError, match=words):
+        call(bt.Reparam(model, {"a": bt.positive(), "f": None}), model)
+
+
+def test_a_model_with_functions_in_place_of_its_coordinates():
+    model = {"a": jnp.ones(2), "f": jnp.sin}
+    posterior = bt.Posterior(bt.Reparam(model, {"a": bt.positive(), "f": None}), None)
+    with pytest.raises(ValueError, match="these are not free coordinates"):
+        posterior.log_density(model)

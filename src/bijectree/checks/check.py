@@ -11,7 +11,14 @@ from jaxtyping import PyTree
 
 from .. import substrate
 from ..constraints import is_augmented, support, verdict_of_error
-from ..reparam import Reparam, Row, model_leaves, same_array, tie_fault
+from ..reparam import (
+    Reparam,
+    Row,
+    expect_reparam,
+    model_leaves,
+    same_array,
+    tie_fault,
+)
 from ..substrate import CALL_ERRORS, Kind
 from ..trees import StaticLeaf, describe, gather, raise_all, short
 from .dtypes import check_dtypes
@@ -63,6 +70,7 @@ def check(reparam: Reparam, model: PyTree) -> Report:
         >>> [row.path for row in report.rows if row.failures]
         ['parts']
     """
+    expect_reparam("check", reparam)
     plan = reparam.bound.plan
     leaves = model_leaves(plan, model, reparam.bound.held)
     raise_all(

@@ -1,5 +1,6 @@
 """Numbers that tell the maps of one Reparam from those of another."""
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,7 @@ def _digest(numbers: Sequence[Any]) -> int:
     for n in numbers:
         dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(n))
         found = zlib.crc32(f"{jnp.shape(n)} {dtype}".encode(), found)
-        if not isinstance(n, Tracer) and jnp.size(n) <= _LARGE and not is_spread(n):
+        unknown = isinstance(n, (Tracer, jax.ShapeDtypeStruct)) or is_spread(n)
+        if not unknown and math.prod(jnp.shape(n)) <= _LARGE:
             found = zlib.crc32(np.asarray(n).astype(dtype).tobytes(), found)
     return found

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
@@ -165,10 +164,10 @@ class Posterior(eqx.Module):
             where a leaf has saturated onto the edge, and where an infinite density
             remains (a pole within the support) it is −∞.
         """
-        dtype = _dtype(jtu.tree_leaves(free))
         bound = self.reparam.bound
-        leaves = held_leaves(bound.plan, bound.held, None)
         coordinates = free_leaves(bound.plan, free)
+        dtype = _dtype(coordinates)
+        leaves = held_leaves(bound.plan, bound.held, None)
         if jacobian:
             coordinates, log_det = bound.fill_and_log_det(coordinates, leaves)
         else:

@@ -35,4 +35,4 @@ from .spec_items import (
 )
 from .spec_leaves import is_distribution, leaf_of_spec
 from .spec_of import spec_of
-from .summary import summary
+from .summary import expect_reparam, summary

@@ -194,9 +194,10 @@ def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> D
         >>> print(f"{reparam.inverse(model)['beta']:.5f}")  # logit(0.5 / 0.7)
         0.91629
     """
-    on = (on,) if isinstance(on, str) else tuple(on)
     if not callable(function) or is_bijector(function) or is_transform(function):
-        raise TypeError(f"dependent takes a function, got {describe(function)}")
+        swapped = "; the arguments are dependent(function, on)" if callable(on) else ""
+        raise TypeError(f"dependent takes a function, got {describe(function)}{swapped}")
+    on = (on,) if isinstance(on, str) else tuple(on)
     if not on:
         raise ValueError("dependent: `on` must name the leaves that the function reads")
     return Dependent(function, on)

@@ -10,10 +10,21 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from ..trees import as_text, cut_cell, cut_paths, is_array, is_spread
+from ..trees import as_text, cut_cell, cut_paths, describe, is_array, is_spread
 from .leaves import model_leaves
 from .plan import Row
 from .reparam import Reparam
+
+
+def expect_reparam(function: str, got: Any) -> None:
+    """Raise a TypeError if what a function of a Reparam and a model was given is none."""
+    if isinstance(got, Reparam):
+        return
+    inner = isinstance(getattr(got, "reparam", None), Reparam)
+    raise TypeError(
+        f"{function}: expected a bt.Reparam, got {describe(got)}; the arguments are "
+        f"{function}(reparam, model)" + (". Give its `reparam`" if inner else "")
+    )
 
 
 def summary(reparam: Reparam, model: PyTree) -> str:
@@ -35,6 +46,7 @@ def summary(reparam: Reparam, model: PyTree) -> str:
 
     Raises:
         ValueError: the model has another structure or other shapes than bound.
+        TypeError: `reparam` is no Reparam.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -49,6 +61,7 @@ def summary(reparam: Reparam, model: PyTree) -> str:
         <BLANKLINE>
         3 leaves: 1 free, 1 frozen, 1 static; 2 free coordinates for 3 parameters
     """
+    expect_reparam("summary", reparam)
     leaves = model_leaves(reparam.bound.plan, model, reparam.bound.held)
     rows = reparam.bound.plan.rows
     from rich.box import SIMPLE_HEAD  # loaded where a table is made
