@@ -157,7 +157,6 @@ def _schools(scale, **changes):
         (bt.location_scale("s", 1.0, 0.5), {}, "may be any number"),
         (bt.masked(bt.location_scale(0.0, "s"), [True]), {"t": ONE}, "may be any number"),
     ],
-    ids=range(13),
 )
 def test_scales_that_may_be_negative_are_refused(scale, changes, why):
     with pytest.raises(ValueError, match=f"at 'x': location_scale .*'t' {why}; give it"):
@@ -189,7 +188,6 @@ def test_a_scale_that_is_a_copy_of_any_number_is_refused_by_the_name_of_that(tie
         (bt.tied("s"), {}),
         (bt.dependent(lambda m: bt.tfb.Scale(m["s"]), on=("s",)), {}),
     ],
-    ids=range(9),
 )
 def test_scales_that_are_positive_are_taken(scale, changes):
     assert _schools(scale, **changes).dim >= 4
