@@ -132,7 +132,7 @@ def test_shapes_that_do_not_fit(prior, shape, words):
         (bt.positive(), "A bijector goes into the spec"),
         (bt.positive, "the function bt.positive"),
         (nd.constraints.positive, "bt.bijector_for makes a bijector of a constraint"),
-        (nd.transforms.ExpTransform(), "the constraint or transform"),
+        (nd.transforms.ExpTransform(), "A transform goes into the spec"),
         (lambda model: 0.0, "takes the whole model"),
         (3.0, "expected a distribution"),
     ],
@@ -146,7 +146,7 @@ def test_what_is_no_distribution_says_what_to_write(value, words):
 def test_constraints_are_told_from_distributions():
     assert is_constraint(nd.constraints.unit_interval)
     assert is_constraint(nd.constraints.interval(0.0, 1.0))
-    assert is_constraint(nd.transforms.AffineTransform(0.0, 1.0))
+    assert not is_constraint(nd.transforms.AffineTransform(0.0, 1.0))
     assert not is_constraint(nd.Normal(0.0, 1.0))
     assert not is_constraint(_NORMAL)
 
