@@ -226,6 +226,32 @@ def test_a_reparam_made_under_vmap_is_refused_outside(count):
             function(free)
 
 
+MEMBERS = {
+    "interval": lambda u: bt.interval(0.0, u),
+    "greater_than": lambda u: bt.greater_than(-u),
+    "affine": lambda u: bt.affine(0.0, u),
+    "scale": tfb.Scale,
+    "chain": lambda u: tfb.Chain([tfb.Shift(u), tfb.Exp()]),
+    "scaled softplus": lambda u: bt.positive(via="softplus", scale=u),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_an_ensemble_called_alone_is_refused_whatever_fits_its_numbers(name, shape):
+    """The numbers of three members would broadcast against a leaf of three elements."""
+    leaf = jax.ShapeDtypeStruct(shape, jnp.float32)
+    make = eqx.filter_vmap(lambda number: bt.Reparam(leaf, MEMBERS[name](number)))
+    reparam = make(jnp.array([1.0, 2.0, 3.0]))
+    for call, value in (
+        (reparam.forward, 0.0),
+        (reparam.forward_and_log_det, 0.0),
+        (reparam.inverse, 5.5),
+    ):
+        with pytest.raises(ValueError, match="made under vmap"):
+            call(jnp.full(shape, value, jnp.float32))
+
+
 def test_a_nan_stays_in_its_leaf():
     model = [jnp.arange(1.0, 4.0) for _ in range(COUNT)]
     for bijector in (bt.positive(), bt.ordered_vector()):
