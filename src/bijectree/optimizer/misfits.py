@@ -5,9 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..reparam import Reparam, free_leaves
+from ..reparam import Plan, Reparam, free_leaves
 from ..trees import describe, raise_all
-from .steps import Steps
 
 
 def check_arguments(optimizer: Any, reparam: Any) -> None:
@@ -37,18 +36,25 @@ def no_state(got: Any) -> str:
     return f"update: expected the state that `init` gives, got {name}. {_MEND}"
 
 
-def check_fit(free: PyTree, fingerprints: Array, steps: Steps) -> None:
-    """Raise a ValueError if a state's contents are not those of an optimizer's steps."""
+def leaves_of_state(
+    plan: Plan, free: PyTree, fingerprints: Array, watched: int
+) -> list[Array]:
+    """The free coordinates in a state, of a plan of which so many rows are watched.
+
+    Raises:
+        ValueError: the state is not that of an optimizer of this plan.
+    """
     try:
-        free_leaves(steps.reparam.bound.plan, free)
+        leaves = free_leaves(plan, free)
     except ValueError as error:
         raise ValueError(f"update: the state does not fit. {error}\n{_MEND}") from None
-    due, got = max(len(steps.watched), 1), jnp.shape(fingerprints)
+    due, got = max(watched, 1), jnp.shape(fingerprints)
     if got != (due,):
         raise ValueError(
             f"update: the state does not fit. It has {got} fingerprints of leaves, "
             f"expected ({due},)\n{_MEND}"
         )
+    return leaves
 
 
 def is_placeholder(params: Any) -> bool:

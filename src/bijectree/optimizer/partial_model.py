@@ -116,7 +116,7 @@ def _leaves(reparam: Reparam, tree: PyTree, name: str) -> tuple[list[Any], bool]
         except (ValueError, TypeError, KeyError):
             pass
         try:
-            model_leaves(plan, tree)
+            model_leaves(plan, tree, reparam.bound.held)
         except ValueError as fault:
             raise ValueError(f"{name}: {fault}") from error
         raise

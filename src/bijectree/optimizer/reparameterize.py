@@ -15,7 +15,7 @@ from ..reparam import Plan, Reparam
 from ..trees import is_array
 from .extra_arguments import ToFree
 from .line_searches import filled_like, forget_searches
-from .misfits import check_arguments, check_fit, is_placeholder, no_state
+from .misfits import check_arguments, is_placeholder, no_state
 from .partial_model import absent, arrays_of, put
 from .steps import Steps
 
@@ -140,7 +140,6 @@ def reparameterize(
         steps = part_of(absent(arrays))
         if not isinstance(state, ReparameterizedState):
             raise TypeError(no_state(state))
-        check_fit(state.free, state.fingerprints, steps)
         free = steps.refresh(state.free, state.fingerprints, arrays)
         to_free = ToFree(steps, params, arrays)
         before, gradient = to_free.pull_back(updates, free)

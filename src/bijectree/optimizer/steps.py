@@ -19,6 +19,7 @@ from ..substrate import map_batched, map_to_scalars
 from .gradients import bounded, bounded_by_all
 from .landing import step_of_leaf, step_with, sum_of
 from .map_salts import salts_of_maps
+from .misfits import leaves_of_state
 from .outside_changes import inverse_if_moved
 from .partial_model import Arrays, with_frozen
 
@@ -188,7 +189,7 @@ class Steps:
 
     def _refresh(self, free: PyTree, fingerprints: Array, arrays: Arrays) -> PyTree:
         """Invert again where parameters are not those that `fingerprints` are of."""
-        found = free_leaves(self._plan, free)
+        found = leaves_of_state(self._plan, free, fingerprints, len(self.watched))
         found = [
             _get(arrays, i) if i in self._own else x
             for (i, _), x in zip(self._plan.free, found, strict=True)

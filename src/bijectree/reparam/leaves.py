@@ -28,7 +28,7 @@ from ..trees import (
 from .plan import Plan, Row
 
 
-def model_leaves(plan: Plan, model: PyTree, held: Sequence[Any] = ()) -> list[Any]:
+def model_leaves(plan: Plan, model: PyTree, held: Sequence[Any]) -> list[Any]:
     """The leaves of a model that has the structure and shapes of a plan.
 
     Args:
@@ -85,7 +85,7 @@ def _filled(plan: Plan, model: PyTree, held: Sequence[Any]) -> list[Any] | None:
         leaves = plan.structure.treedef.flatten_up_to(model)
     except (ValueError, TypeError, KeyError):
         return None
-    for i, (row, value) in enumerate(zip(plan.rows, held, strict=bool(held))):
+    for i, (row, value) in enumerate(zip(plan.rows, held, strict=True)):
         if leaves[i] is None and row.role in ("frozen", "static"):
             leaves[i] = value if row.value is None else row.value.value
     alone = jtu.all_leaves([x for x in leaves if x is not None])

@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from ..substrate import BIND_ERRORS
-from ..trees import PicklableTreedef, is_array, short
+from ..trees import PicklableTreedef, is_array, node_types, short
 from .plan import Row
 
 
@@ -56,18 +56,10 @@ def rebuilding_faults(
 
 def _with_code_of_their_own(treedef: Any) -> list[str]:
     """The classes in a tree that may run code of theirs when they are unflattened."""
-    found: dict[str, None] = {}
-    stack = [treedef]
-    while stack:
-        node = stack.pop()
-        data = node.node_data()
-        if data is None:
-            continue
-        stack += node.children()
-        plain = issubclass(data[0], (dict, list, tuple, eqx.Module, type(None)))
-        if not plain:
-            found[data[0].__name__] = None
-    return list(found)
+    plain = (dict, list, tuple, eqx.Module, type(None))
+    return sorted(
+        cls.__name__ for cls in node_types(treedef) if not issubclass(cls, plain)
+    )
 
 
 def _probe(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

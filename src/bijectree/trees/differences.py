@@ -7,7 +7,7 @@ from typing import Any
 import jax.tree_util as jtu
 from jaxtyping import PyTree
 
-from .paths import children, path_string
+from .paths import children, path_string, static_fields
 from .words import describe
 
 
@@ -54,9 +54,10 @@ def _node_faults(expected: Any, got: Any, where: str) -> list[str]:
         return [f"{where}: got {_name(got)}, expected {_name(expected)}"]
     if not dataclasses.is_dataclass(expected):
         return [f"{where}: got {_shell(got)}, expected {_shell(expected)}"]
-    names = {str(getattr(key, "name", key)) for key, _ in children(expected) or []}
-    names = [f.name for f in dataclasses.fields(expected) if f.name not in names]
-    pairs = [(n, getattr(expected, n, None), getattr(got, n, None)) for n in names]
+    pairs = [
+        (name, getattr(expected, name, None), getattr(got, name, None))
+        for name in static_fields(expected)
+    ]
     faults = [
         f"{where}: the static field '{name}' is {describe(mine)}, expected "
         f"{describe(due)}"

@@ -45,17 +45,21 @@ def children(node: Any) -> list[tuple[Any, Any]] | None:
     return [(path[0], child) for path, child in pairs]
 
 
-def _static_fields(node: Any, path: Sequence[Any]) -> Iterator[tuple[str, str]]:
+def static_fields(node: Any) -> list[str]:
+    """The names of a dataclass's fields that JAX keeps in the structure."""
+    if not dataclasses.is_dataclass(node):
+        return []
+    leaves = {str(getattr(key, "name", key)) for key, _ in children(node) or []}
+    return [field.name for field in dataclasses.fields(node) if field.name not in leaves]
+
+
+def _static_paths(node: Any, path: Sequence[Any]) -> Iterator[tuple[str, str]]:
     """The paths of fields that JAX keeps in the structure, each with its class."""
-    below = children(node) or []
-    if dataclasses.is_dataclass(node):
-        leaves = {str(getattr(key, "name", key)) for key, _ in below}
-        for field in dataclasses.fields(node):
-            if field.name not in leaves:
-                name = ".".join([*([path_string(path)] if path else []), field.name])
-                yield name, type(node).__name__
-    for key, child in below:
-        yield from _static_fields(child, (*path, key))
+    for field in static_fields(node):
+        name = ".".join([*([path_string(path)] if path else []), field])
+        yield name, type(node).__name__
+    for key, child in children(node) or []:
+        yield from _static_paths(child, (*path, key))
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
@@ -157,7 +161,7 @@ class Paths:
                 "leaves; bt.masked(bijector, mask) there holds some of its elements"
             )
         pattern = _pattern(glob)
-        for path, owner in _static_fields(self._model, ()):
+        for path, owner in _static_paths(self._model, ()):
             if pattern.fullmatch(f".{path}"):
                 return (
                     f"names the static field '{path}' of {owner}, which is no leaf; "
