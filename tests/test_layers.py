@@ -17,6 +17,7 @@ LAYERS = (
     ("checks", "optimizer", "posterior"),
     ("inference",),
     ("learned", "plots"),
+    ("sampling",),
     ("spec_files",),
 )
 LAYER = {folder: i for i, folders in enumerate(LAYERS) for folder in folders}

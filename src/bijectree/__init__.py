@@ -35,7 +35,6 @@ from .inference import (
     find_map,
     laplace,
     potential_fn,
-    sample_blackjax,
     target_log_prob_fn,
 )
 from .optimizer import (
@@ -89,6 +88,7 @@ if TYPE_CHECKING:
         plot_geometry,
         plot_prior,
     )
+    from .sampling import sample
 
 __version__ = _version("bijectree")
 
@@ -100,6 +100,7 @@ _ON_FIRST_USE = {
     "fit_flow": "learned",
     "plot_geometry": "plots",
     "plot_prior": "plots",
+    "sample": "sampling",
 }
 
 __all__ = [
@@ -149,7 +150,7 @@ __all__ = [
     "real",
     "register",
     "reparameterize",
-    "sample_blackjax",
+    "sample",
     "save_spec",
     "simplex",
     "spec_from_fields",

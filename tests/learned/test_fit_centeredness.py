@@ -11,7 +11,7 @@ from fitted import assert_same_density, assert_stored
 
 import bijectree as bt
 from bijectree import tfb, tfd
-from bijectree.learned.fit_centeredness import _least_divergent
+from bijectree.learned.centeredness import _least_divergent
 
 # Samplers and the likelihoods below promote as users' code does.
 pytestmark = pytest.mark.jax_defaults

@@ -5,11 +5,11 @@ A *bridge* gives a Posterior to a sampler of another package as the function it 
 
 from .arguments import listed, require_counts, require_free_posterior
 from .bridges import potential_fn, target_log_prob_fn
-from .diagnostics import condition_number
+from .diagnostics import condition_number, load_statistics
 from .draws import Draws
 from .find_map import Mode, find_map
 from .laplace import Laplace, laplace
-from .nuts import take_steps
+from .nuts import first_tuning, take_steps
 from .optional import optional_import
 from .progress import bar
-from .sample import sample_blackjax
+from .sampling_report import SamplingReport

@@ -1,6 +1,7 @@
 """R-hat, effective sample sizes and condition numbers."""
 
 import importlib.util
+import threading
 
 import numpy as np
 from jaxtyping import Float
@@ -28,6 +29,15 @@ def diagnose(
             r_hat[known] = stats.rhat(x[..., known], method="rank", **axes)
         ess[known] = stats.ess(x[..., known], method="bulk", **axes)
     return r_hat, ess
+
+
+def load_statistics() -> None:
+    """Begin to import the package of the statistics, which takes seconds, in a thread."""
+    if has_arviz_stats():
+        name = "arviz_stats.base"
+        threading.Thread(
+            target=importlib.import_module, args=(name,), daemon=True
+        ).start()
 
 
 def has_arviz_stats() -> bool:

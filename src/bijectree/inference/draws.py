@@ -13,6 +13,7 @@ from ..posterior import Posterior
 from ..trees import describe
 from .diagnostics import diagnose, has_arviz_stats
 from .optional import optional_import
+from .sampling_report import SamplingReport
 
 # The limit is that of Vehtari et al. 2021, section 2.
 R_HAT_LIMIT = 1.01
@@ -50,6 +51,7 @@ class Draws(eqx.Module):
         vectors: free coordinates, of shape (chains, draws, dim).
         stats: what the sampler says of each draw, arrays of shape (chains, draws), under
             the names that ArviZ gives them ("diverging", "acceptance_rate", "lp").
+        report: what sampling cost and learned, from `sample`; `None` from elsewhere.
 
     Example:
         >>> import bijectree as bt, jax, jax.numpy as jnp
@@ -66,12 +68,14 @@ class Draws(eqx.Module):
     posterior: Posterior
     vectors: Float[Array, "chains draws dim"]
     stats: dict[str, Array]
+    report: SamplingReport | None = eqx.field(static=True)
 
     def __init__(
         self,
         posterior: Posterior,
         vectors: Float[Array, "chains draws dim"],
         stats: Mapping[str, Any] | None = None,
+        report: SamplingReport | None = None,
     ):
         vectors = jnp.asarray(vectors)
         stats = {name: jnp.asarray(value) for name, value in (stats or {}).items()}
@@ -87,11 +91,49 @@ class Draws(eqx.Module):
                     f"{describe(value)}"
                 )
         self.posterior, self.vectors, self.stats = posterior, vectors, stats
+        self.report = report
 
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    @property
+    def gradients(self) -> int | None:
+        """How many gradients were spent in all, from `sample`; `None` from elsewhere."""
+        return None if self.report is None else sum(self.report.gradients.values())
+
+    def join(self, more: "Draws") -> "Draws":
+        """Put draws that go on from these behind them, chain by chain.
+
+        Args:
+            more: what `sample` gave with `resume=` these draws.
+
+        Returns:
+            All draws, with what both cost.
+
+        Raises:
+            ValueError: there are other chains, or other coordinates.
+        """
+        if more.vectors.shape[::2] != self.vectors.shape[::2]:
+            raise ValueError(
+                f"join: expected draws of shape {self.vectors.shape}, but for their "
+                f"number, got {more.vectors.shape}"
+            )
+        if self.report is None or more.report is None:
+            raise ValueError("join: both must come from bt.sample")
+        if self.report.tuned is not more.report.tuned:
+            raise ValueError(
+                "join: these draws do not go on from the others; give `resume=` to "
+                "bt.sample"
+            )
+        vectors = jnp.concatenate([self.vectors, more.vectors], axis=1)
+        stats = {
+            name: jnp.concatenate([value, more.stats[name]], axis=1)
+            for name, value in self.stats.items()
+        }
+        report = self.report.plus(more.report)
+        return Draws(self.posterior, vectors, stats, report)
 
     @property
     def models(self) -> PyTree:
@@ -243,6 +285,11 @@ class Draws(eqx.Module):
         ]
         if len(summary) > len(shown):
             lines.append(f"... and {len(summary) - len(shown)} more")
+        if self.report is not None:
+            ess = min(
+                (s.ess for s in summary.values() if s.ess > 0), default=float("nan")
+            )
+            lines += self.report.lines(ess)
         lines += [f"warning: {text}" for text in self._warnings(summary)]
         return "\n".join(lines)
 

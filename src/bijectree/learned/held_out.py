@@ -49,8 +49,7 @@ def sample_from(
     if not np.isfinite(start).all():
         return None
     found = short_chains.run(after, key, start, _STEPS)
-    stuck = (found.vectors == found.vectors[:, :1]).all(axis=(1, 2))
-    return None if stuck.any() else found.later(_KEPT)
+    return None if found.stuck.any() else found.later(_KEPT)
 
 
 def compare(

@@ -1,6 +1,8 @@
 """Affine maps of a vector, low rank plus diagonal, and their closed-form fits."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,12 @@ from ..substrate import FusedBijector, Number
 
 # An eigenvalue below this share of the largest one is rounding.
 _RIDGE = 1e-10
+
+# A map is not fitted to fewer draws.
+_FEWEST = 8
+
+# By how much the variance along a direction must differ from the diagonal's to count.
+_FACTORS = (1.05, 1.2, 1.5, 2.0, 3.0, 5.0, np.inf)
 
 
 class LowRankAffine(FusedBijector):
@@ -73,6 +81,11 @@ class AffineMap:
         numbers = (self.loc, self.scale, self.directions, self.root)
         loc, scale, directions, root = (Number(np.asarray(x, float)) for x in numbers)
         return LowRankAffine(loc, scale, directions, root)
+
+    @property
+    def log_det(self) -> float:
+        """The log of the volume of the image of a unit cube."""
+        return float(np.sum(np.log(self.scale)) + np.sum(np.log(self.root)))
 
     def forward(self, z: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
         """The points that `z` is mapped to."""
@@ -155,29 +168,123 @@ def from_scores(
         gradients: of the log-density there.
         rank: 0 is diagonal, `None` dense.
     """
+    found = _stretches(
+        x, gradients, 0 if rank == 0 else directions_needed(rank, x.shape[1])
+    )
+    return found.map(columns_of(rank, x.shape[1]))
+
+
+def from_scores_of_chains(
+    chains: Sequence[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n dim"]]],
+    columns: int,
+) -> AffineMap | None:
+    """`from_scores` with as many directions as pay on draws that a fit has not seen.
+
+    A direction is kept if the draws are wider along it than the diagonal says, or
+    narrower, by a factor: that with the least Fisher divergence on the chains that are
+    left out in turn (a quarter of the draws, where one chain has any).
+
+    Args:
+        chains: the draws of each, and the gradients of the log-density there. A
+            coordinate that does not vary, or whose gradient does not, keeps its scale.
+        columns: the most directions that are kept.
+
+    Returns:
+        The map; `None` if there are too few draws.
+    """
+    groups = [_finite(*chain) for chain in chains]
+    groups = [group for group in groups if len(group[0])]
+    if sum(len(draws) for draws, _ in groups) < _FEWEST:
+        return None
+    if len(groups) == 1:
+        parts = (np.array_split(part, 4) for part in groups[0])
+        groups = list(zip(*parts, strict=True))
+    held = np.zeros(len(_FACTORS))
+    for out in range(len(groups)) if columns else ():
+        rest = [group for i, group in enumerate(groups) if i != out]
+        found = _stretches_of_groups(rest, columns)
+        for i, factor in enumerate(_FACTORS):
+            fitted = found.map(columns, factor)
+            z, score = fitted.inverse(groups[out][0]), fitted.pull(groups[out][1])
+            held[i] += np.sum((z + score) ** 2)
+    best = _FACTORS[int(np.argmin(held))]
+    return _stretches_of_groups(groups, columns).map(columns, best)
+
+
+class _Stretches(NamedTuple):
+    """How wide draws are along directions, next to what the diagonal map says.
+
+    Attributes:
+        loc: the mean of the draws.
+        scale: of the diagonal map.
+        root: the width along each direction, the most unlike 1 first.
+        directions: orthonormal columns.
+        mean_gradient: by which the origin is moved.
+    """
+
+    loc: Float[np.ndarray, " dim"]
+    scale: Float[np.ndarray, " dim"]
+    root: Float[np.ndarray, " n"]
+    directions: Float[np.ndarray, "dim n"]
+    mean_gradient: Float[np.ndarray, " dim"]
+
+    def map(self, columns: int, factor: float = 1.0) -> AffineMap:
+        """The map with the directions whose variance is off by more than a factor."""
+        n = min(columns, int(np.sum(2 * np.abs(np.log(self.root)) >= np.log(factor))))
+        fitted = AffineMap(self.loc, self.scale, self.directions[:, :n], self.root[:n])
+        # S mean(∇) is A applied to Aᵀ mean(∇).
+        loc = fitted.forward(fitted.pull(self.mean_gradient))
+        return dataclasses.replace(fitted, loc=loc)
+
+
+def _stretches(x: np.ndarray, gradients: np.ndarray, needed: int) -> _Stretches:
+    """Fit the diagonal, then S in a space of `needed` dimensions, or in all."""
     x, gradients = x.astype(np.float64), gradients.astype(np.float64)
     mean, mean_gradient = x.mean(axis=0), gradients.mean(axis=0)
-    scale = (x.var(axis=0) / gradients.var(axis=0)) ** 0.25
+    with np.errstate(all="ignore"):
+        scale = (x.var(axis=0) / gradients.var(axis=0)) ** 0.25
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
     dim = mean.size
-    fitted = diagonal(mean, scale)
-    if rank != 0:
-        draws = (x - mean) / scale
-        scores = (gradients - mean_gradient) * scale
-        needed = directions_needed(rank, dim)
-        basis = np.eye(dim)
-        if needed < dim:
-            parts = [
-                np.linalg.svd(part, full_matrices=False)[2][: needed // 2].T
-                for part in (draws, scores)
-            ]
-            basis = np.linalg.qr(np.concatenate(parts, axis=1))[0]
-        values, vectors = np.linalg.eigh(
-            geometric_mean(_covariance(draws @ basis), _covariance(scores @ basis))
-        )
-        root, directions = _strongest(np.sqrt(values), basis @ vectors, rank, dim)
-        fitted = AffineMap(mean, scale, directions, root)
-    # S mean(∇) is A applied to Aᵀ mean(∇).
-    return dataclasses.replace(fitted, loc=fitted.forward(fitted.pull(mean_gradient)))
+    if needed == 0:
+        return _Stretches(mean, scale, np.ones(0), np.zeros((dim, 0)), mean_gradient)
+    draws = (x - mean) / scale
+    scores = (gradients - mean_gradient) * scale
+    basis = np.eye(dim)
+    if needed < dim:
+        parts = [_principal(part, needed // 2) for part in (draws, scores)]
+        basis = np.linalg.qr(np.concatenate(parts, axis=1))[0]
+    values, vectors = np.linalg.eigh(
+        geometric_mean(_covariance(draws @ basis), _covariance(scores @ basis))
+    )
+    root = np.sqrt(values)
+    order = np.argsort(-np.abs(np.log(root)), kind="stable")
+    directions = (basis @ vectors)[:, order]
+    return _Stretches(mean, scale, root[order], directions, mean_gradient)
+
+
+def _stretches_of_groups(
+    groups: list[tuple[np.ndarray, np.ndarray]], columns: int
+) -> _Stretches:
+    """Look for no more directions than a quarter of the draws can tell apart."""
+    x, gradients = (np.concatenate(part) for part in zip(*groups, strict=True))
+    return _stretches(x, gradients, 2 * min(columns, len(x) // 4))
+
+
+def _principal(x: np.ndarray, n: int) -> Float[np.ndarray, "dim n"]:
+    """The first principal directions of centred draws, as columns."""
+    if 2 * len(x) >= x.shape[1]:
+        return np.linalg.svd(x, full_matrices=False)[2][:n].T
+    # The products of few long rows are cheaper, and exact enough for the widest.
+    values, mixtures = np.linalg.eigh(x @ x.T)
+    return x.T @ (
+        mixtures[:, ::-1][:, :n] / np.sqrt(np.maximum(values[::-1][:n], 1e-300))
+    )
+
+
+def _finite(draws: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The draws that can be learnt from."""
+    known = np.isfinite(draws).all(axis=1) & np.isfinite(scores).all(axis=1)
+    return draws[known].astype(np.float64), scores[known].astype(np.float64)
 
 
 def from_covariance(

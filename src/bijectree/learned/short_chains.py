@@ -47,6 +47,11 @@ class Window(NamedTuple):
     diverged: np.ndarray
     spent: int
 
+    @property
+    def stuck(self) -> np.ndarray:
+        """Which chains never moved, of shape (chains,)."""
+        return (self.vectors == self.vectors[:, :1]).all(axis=(1, 2))
+
     def later(self, steps: int) -> "Window":
         """The last steps alone; what was spent stays."""
         return self._replace(
@@ -91,7 +96,7 @@ def run(
 def require_finite(
     target: Target, guide: AffineMap, window: Window, key: PRNGKeyArray
 ) -> Window:
-    """Raise if chains cannot be learnt from; name coordinates without a finite gradient.
+    """Raise if chains cannot be learnt from.
 
     Args:
         target: the density, in the coordinates that have the labels.
@@ -105,11 +110,38 @@ def require_finite(
     Raises:
         ValueError: a gradient is not finite, or a chain stands still.
     """
-    stuck = (window.vectors == window.vectors[:, :1]).all(axis=(1, 2))
+    probes = probe_gradients(target, guide, window, key)
+    stuck = window.stuck
+    if not stuck.any():
+        return window._replace(spent=window.spent + probes)
+    raise ValueError(
+        f"in warm-up, {int(stuck.sum())} of {len(stuck)} chains did not move from where "
+        f"they started ({int(window.diverged.sum())} of {window.diverged.size} steps "
+        "diverged): give another `start`, or more `warm_up`"
+    )
+
+
+def probe_gradients(
+    target: Target, guide: AffineMap, window: Window, key: PRNGKeyArray
+) -> int:
+    """Look for coordinates without a finite gradient around chains in trouble.
+
+    Args:
+        target: the density, in the coordinates that have the labels.
+        guide: maps the coordinates of the chains to those of `target`.
+        window: what the chains did.
+        key: a PRNG key.
+
+    Returns:
+        How many gradients that cost, none if no chain is in trouble.
+
+    Raises:
+        ValueError: a gradient is not finite at many places.
+    """
     lost = ~np.isfinite(window.gradients).all(axis=(1, 2))
-    troubled = stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
+    troubled = window.stuck | lost | (window.diverged.mean(axis=1) > _TROUBLED)
     if not troubled.any():
-        return window
+        return 0
     # A trajectory into where there is no gradient is given up, and leaves no trace: the
     # probes lie as far around the chains' draws as these lie apart.
     draws = window.vectors[troubled].astype(np.float64).reshape(-1, guide.loc.size)
@@ -126,13 +158,7 @@ def require_finite(
             "there (a square root or a norm at zero, a logarithm of what may be "
             "negative), or bound the coordinate"
         )
-    if not stuck.any():
-        return window._replace(spent=window.spent + _PROBES)
-    raise ValueError(
-        f"in warm-up, {int(stuck.sum())} of {len(stuck)} chains did not move from where "
-        f"they started ({int(window.diverged.sum())} of {window.diverged.size} steps "
-        "diverged): give another `start`, or more `warm_up`"
-    )
+    return _PROBES
 
 
 def gradients(
@@ -158,12 +184,11 @@ def windows(total: int) -> Iterator[int]:
 @eqx.filter_jit
 def _start(blackjax: Any, target: Target, start: Array) -> Any:
     with substrate.standard_promotion():
-        init, _, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(_ACCEPTANCE)
 
         def one(vector: Array) -> Any:
             # This step size suits a standard normal density.
-            first = 0.5 * vector.size**-0.25
-            tuning = jax.tree.map(jnp.asarray, init(jnp.asarray(first, vector.dtype)))
+            first = jnp.asarray(0.5 * vector.size**-0.25, vector.dtype)
+            tuning = inference.first_tuning(blackjax, first)
             return blackjax.nuts.init(vector, target), tuning
 
         return jax.vmap(one)(start)
@@ -176,18 +201,19 @@ def _advance(
     with substrate.standard_promotion():
 
         def one(key: PRNGKeyArray, carry: Any) -> Any:
-            state, step_size = carry
+            state, tuning = carry
             return inference.take_steps(
                 blackjax,
                 target,
                 key,
                 state,
-                step_size,
-                jnp.ones_like(state.position),
+                tuning,
                 _draw_and_gradient,
                 n=CHUNK,
-                max_tree_depth=_DEPTH,
+                room=CHUNK,
+                adapt=True,
                 acceptance=_ACCEPTANCE,
+                max_tree_depth=_DEPTH,
             )
 
         return jax.vmap(one)(keys, carry)

@@ -1,0 +1,88 @@
+"""`Run`: a sampler after its warm-up, with the draws so far."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..inference import Draws
+from ..posterior import Target
+from .chains import Standing, Steps, evaluate
+from .warm_up import Tuned
+
+
+@dataclasses.dataclass
+class Run:
+    """A sampler after its warm-up, with the draws so far.
+
+    Attributes:
+        tuned: what the warm-up found.
+        standing: where the chains stand, in the coordinates of `tuned.target`.
+        gradients: that were spent, by what they were spent on.
+        seconds: that went by, in the same way.
+        moved: how many chains the warm-up moved.
+        kept: the draws, in parts.
+    """
+
+    tuned: Tuned
+    standing: Standing
+    gradients: dict[str, int]
+    seconds: dict[str, float]
+    moved: int = 0
+    kept: list[Steps] = dataclasses.field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        """How many draws of each chain there are."""
+        return sum(part.vectors.shape[1] for part in self.kept)
+
+    @property
+    def diverged(self) -> int:
+        """How many of the draws diverged."""
+        return sum(int(part.diverging.sum()) for part in self.kept)
+
+    @property
+    def steps(self) -> Steps:
+        """All draws."""
+        joined = (np.concatenate(part, axis=1) for part in zip(*self.kept, strict=True))
+        return Steps(*joined)
+
+    def add(self, steps: Steps, seconds: float) -> None:
+        """Keep more draws, but not their gradients."""
+        self.standing = steps.end
+        self.gradients["draws"] += steps.spent
+        self.seconds["draws"] += seconds
+        self.kept.append(steps._replace(gradients=steps.gradients[:, :, :0]))
+
+
+def again(draws: Draws, given: Target) -> Run:
+    """A run that goes on from the last of earlier draws.
+
+    Raises:
+        ValueError: the density is another one.
+    """
+    assert draws.report is not None
+    tuned: Tuned = draws.report.tuned
+    last, density = draws.vectors[:, -1], np.asarray(draws.stats["lp"][:, -1])
+    vectors = np.asarray(last)
+    if not tuned.learned:
+        base = tuned.map.inverse(vectors.astype(np.float64))
+        vectors = base.astype(vectors.dtype)
+        density = density + tuned.map.log_det
+    found = jax.device_get(evaluate(tuned.target(given), jnp.asarray(vectors)))
+    if differ(found[0], density):
+        raise ValueError(
+            "sample: `resume` has draws of another posterior, or of other data: the "
+            f"log-density of their last ones was {density}, and is {found[0]} here"
+        )
+    spent = {"starts": len(vectors), "warm-up": 0, "draws": 0}
+    seconds = {"starts": 0.0, "compiling": 0.0, "warm-up": 0.0, "draws": 0.0}
+    standing = Standing(vectors, found[0], found[1])
+    return Run(tuned, standing, spent, seconds, draws.report.moved)
+
+
+def differ(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether log-densities differ by more than rounding."""
+    tolerance = 1e3 * np.finfo(found.dtype).eps
+    return not np.allclose(found, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)

@@ -1,0 +1,337 @@
+"""`sample`: learn coordinates, tune and draw, by BlackJAX's NUTS."""
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from ..inference import (
+    Draws,
+    SamplingReport,
+    bar,
+    condition_number,
+    load_statistics,
+    optional_import,
+    require_counts,
+    require_free_posterior,
+)
+from ..posterior import Posterior, Target, dtype_of
+from . import checkpoint as checkpoints, warm_up as warming
+from .chains import ROOM, Chains, Standing, Steps, evaluate
+from .run import Run, again
+from .warm_up import Tuned
+
+# Four chains of so many steps learn coordinates; fewer chains take more steps, up to the
+# most.
+_WARM_UP, _MOST_WARM_UP = 300, 1000
+
+# The condition number of more coordinates is not told.
+_WIDEST = 1000
+
+
+def sample(
+    posterior: Posterior,
+    key: PRNGKeyArray,
+    *data: Any,
+    start: Literal["uniform", "prior"] | PyTree = "uniform",
+    jitter: float = 0.0,
+    chains: int = 4,
+    draws: int = 1000,
+    warm_up: int | None = None,
+    coordinates: Literal["learned", "given"] = "learned",
+    target_acceptance: float = 0.7,
+    max_tree_depth: int = 10,
+    checkpoint: str | Path | None = None,
+    resume: Draws | None = None,
+    progress: bool = True,
+) -> Draws:
+    """Learn coordinates, tune and draw with NUTS, in one call.
+
+    The density has the Jacobian, so the draws of the model have the posterior.
+
+    The warm-up learns from the draws of all chains together: λ of every
+    `location_scale` leaf, and an affine map of the free vector with the least Fisher
+    divergence to a standard normal density (Seyboldt, Carlson & Carpenter 2026, arXiv
+    2603.18845), with as many directions as pay on chains that they were not fitted to.
+    Nothing changes any more while draws are kept. The step size is one for all chains,
+    with the mean acceptance `target_acceptance` where it stays as it is; where steps of
+    the warm-up diverge, a higher one is aimed at. A chain that has stopped in a mode at
+    least e^30 times lighter than the best is moved, and the report says so.
+
+    On a CPU each chain has a thread, and its draws do not depend on how many threads run
+    at once. Several devices, of all processes where there are several, share the chains;
+    if the model or the data are sharded, they are left so and the chains are not. Every
+    process gets all draws; the first alone shows progress, warns and writes.
+
+    Ctrl-C while draws are kept gives back those so far, with a warning.
+
+    Args:
+        posterior: a Posterior.
+        key: a PRNG key.
+        *data: what its log-likelihood takes after the model.
+        start: where the chains start, the `start` of `Posterior.initial`.
+        jitter: as in `Posterior.initial`; give some where `start` is a model.
+        chains: how many chains.
+        draws: how many draws to keep of each chain.
+        warm_up: how many steps each chain takes to learn; they are not kept. 300 for
+            four chains or more, 1,200 shared by fewer, at most 1,000 each.
+        coordinates: "learned", or "given" for those of `posterior`, where no more than
+            the scales of a diagonal mass matrix are learned.
+        target_acceptance: the mean acceptance that is aimed at.
+        max_tree_depth: a trajectory has at most 2 to this power steps.
+        checkpoint: a file that is written after the warm-up, and then about twenty
+            times. The same call goes on from it, to the same draws as a run that nothing
+            stopped. It is not deleted at the end.
+        resume: draws of this function, from whose last ones each chain goes on, tuned as
+            it was. Only the new draws are returned; `Draws.join` puts them together.
+        progress: whether to show a progress bar, on the standard error.
+
+    Returns:
+        The draws, with the sampler's statistics and its report. They are vectors of the
+        coordinates that were learned, and `draws.posterior.reparam` is the map from them
+        to the model.
+
+    Raises:
+        ImportError: BlackJAX is not installed.
+        TypeError: `posterior` or `resume` is something else.
+        ValueError: no start with a finite density and gradient, see `initial`; a
+            gradient that is not finite in the warm-up, by path; numbers out of range;
+            chains that several processes cannot share evenly; a model without free
+            coordinates, or with complex ones; a checkpoint of another call, or one that
+            was cut off.
+
+    Warns:
+        UserWarning: each of `Draws.warnings`, such as divergences or a large R-hat; and
+            where draws were stopped, or a checkpoint could not be written.
+
+    Example:
+        >>> import bijectree as bt, jax, jax.numpy as jnp
+        >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+        >>> posterior = bt.Posterior(reparam, None, bt.tfd.LogNormal(0.0, 1.0))
+        >>> draws = bt.sample(posterior, jax.random.key(0), progress=False)
+        >>> draws.models["scale"].shape
+        (4, 1000)
+    """
+    blackjax = optional_import("blackjax")
+    require_free_posterior(posterior, "sample")
+    if resume is not None:
+        chains = _chains_of(resume, posterior)
+    if warm_up is None:
+        warm_up = min(_MOST_WARM_UP, max(_WARM_UP, 4 * _WARM_UP // max(1, int(chains))))
+    require_counts(
+        "sample",
+        chains=chains,
+        draws=draws,
+        warm_up=warm_up,
+        max_tree_depth=max_tree_depth,
+    )
+    if coordinates not in ("learned", "given"):
+        raise ValueError(
+            f"sample: `coordinates` must be 'learned' or 'given', got {coordinates!r}"
+        )
+    if not 0 < target_acceptance < 1:
+        raise ValueError(
+            f"sample: `target_acceptance` must lie between 0 and 1, got "
+            f"{target_acceptance!r}"
+        )
+    given = Target(posterior, data)
+    first = jax.process_index() == 0
+    load_statistics()
+    together = Chains(blackjax, (posterior, data), chains, max_tree_depth)
+    key_start, key_warm_up, key_draw = jax.random.split(key, 3)
+    settings = checkpoints.settings(
+        posterior,
+        key,
+        chains=chains,
+        warm_up=warm_up,
+        coordinates=coordinates,
+        target_acceptance=target_acceptance,
+        max_tree_depth=max_tree_depth,
+        resume=resume is not None,
+    )
+    path = None if checkpoint is None else Path(checkpoint)
+    try:
+        with bar(progress=progress and first) as shown:
+            run = None if path is None else checkpoints.load(path, settings, given)
+            if run is None and resume is not None:
+                run = again(resume, given)
+            if run is None:
+                run = _warmed_up(
+                    given,
+                    together,
+                    shown,
+                    (key_start, key_warm_up),
+                    start=start,
+                    jitter=jitter,
+                    steps=warm_up,
+                    acceptance=target_acceptance,
+                    learn=coordinates == "learned",
+                )
+            keeper = checkpoints.Keeper(
+                path if first else None, settings, every=draws // 20
+            )
+            _draw(run, given, together, key_draw, draws, shown, keeper)
+    finally:
+        together.close()
+    result = _result(run, given, draws)
+    for text in result.warnings() if first else []:
+        warnings.warn(text, stacklevel=2)
+    return result
+
+
+def _warmed_up(
+    given: Target,
+    together: Chains,
+    shown: Any,
+    keys: tuple[PRNGKeyArray, PRNGKeyArray],
+    *,
+    start: Any,
+    jitter: float,
+    steps: int,
+    acceptance: float,
+    learn: bool,
+) -> Run:
+    """Look for starts, compile, and run the warm-up."""
+    began = time.perf_counter()
+    task = shown.add_task("compiling, and looking for starts", total=None)
+    tuned = warming.untuned(given, learn=learn)
+    # A dtype of fewer than 32 bits is too coarse to take steps in.
+    dtype = np.result_type(dtype_of(given), np.float32)
+    together.begin_compiling(tuned.target(given), dtype)
+    free = given.posterior.initial(
+        keys[0], *given.data, start=start, jitter=jitter, n=together.n
+    )
+    vectors = jax.vmap(given.posterior.reparam.ravel)(free).astype(dtype)
+    density, gradients = jax.device_get(evaluate(given, vectors))
+    standing = Standing(np.asarray(vectors), density, gradients)
+    state = warming.begin(given, tuned, standing, acceptance=acceptance)
+    found = time.perf_counter()
+    shown.update(task, description="compiling")
+    compiling = together.compile(state.target, state.on_map())
+    shown.remove_task(task)
+    task = shown.add_task("warm-up", total=steps)
+
+    def tell(n: int, condition: float) -> None:
+        known = f" (condition number {condition:.3g})" if np.isfinite(condition) else ""
+        shown.update(task, advance=n, description=f"warm-up{known}")
+
+    before = time.perf_counter()
+    warming.run(state, together, keys[1], steps, tell)
+    return Run(
+        tuned=state.tuned,
+        standing=state.on_map(),
+        gradients={"starts": 2 * together.n, "warm-up": state.spent, "draws": 0},
+        seconds={
+            "starts": found - began,
+            "compiling": compiling,
+            "warm-up": time.perf_counter() - before,
+            "draws": 0.0,
+        },
+        moved=state.moved,
+    )
+
+
+def _draw(
+    run: Run,
+    given: Target,
+    together: Chains,
+    key: PRNGKeyArray,
+    draws: int,
+    shown: Any,
+    keeper: checkpoints.Keeper,
+) -> None:
+    """Draw until there are enough, or somebody presses Ctrl-C."""
+    target = run.tuned.target(given)
+    task = shown.add_task("sampling", total=draws, completed=run.n)
+    keeper.write(run)
+    run.seconds["compiling"] += together.compile(target, run.standing)
+    try:
+        while run.n < draws:
+            before = time.perf_counter()
+            n = min(ROOM, draws - run.n)
+            tuning = together.tuning(run.standing, run.tuned.step_size)
+            part = jax.random.fold_in(key, run.n)
+            _, steps = together.advance(target, part, run.standing, tuning, n)
+            run.add(steps, time.perf_counter() - before)
+            keeper.write_sometimes(run, draws)
+            text = (
+                f"sampling ({run.diverged} divergences)" if run.diverged else "sampling"
+            )
+            shown.update(task, advance=n, description=text)
+    except KeyboardInterrupt:
+        if not run.n:
+            raise
+        warnings.warn(
+            f"sampling was stopped: these are {run.n} of {draws} draws of each chain",
+            stacklevel=3,
+        )
+
+
+def _result(run: Run, given: Target, draws: int) -> Draws:
+    """The draws, in the coordinates that were asked for, and the report."""
+    tuned, steps = run.tuned, Steps(*(x[:, :draws] for x in run.steps))
+    vectors, density = steps.vectors, steps.log_density
+    base = tuned.map.forward(vectors.astype(np.float64))
+    posterior = tuned.target(given).posterior
+    if not tuned.learned:
+        vectors = base.astype(vectors.dtype)
+        density = (density - tuned.map.log_det).astype(density.dtype)
+        posterior = given.posterior
+    report = SamplingReport(
+        gradients=dict(run.gradients),
+        seconds=dict(run.seconds),
+        step_size=tuned.step_size,
+        directions=int(np.sum(tuned.map.root != 1)),
+        condition_before=_condition(_as_given(base, tuned, given)),
+        condition_after=_condition(steps.vectors),
+        centeredness=tuned.centeredness,
+        moved=run.moved,
+        tuned=tuned,
+    )
+    stats = {
+        "lp": density,
+        "diverging": steps.diverging,
+        "acceptance_rate": steps.acceptance_rate,
+        "energy": steps.energy,
+        "n_steps": steps.n_steps,
+        "tree_depth": steps.tree_depth,
+    }
+    return Draws(posterior, jnp.asarray(vectors), stats, report)
+
+
+def _as_given(base: np.ndarray, tuned: Tuned, given: Target) -> np.ndarray:
+    """Vectors beneath the affine map in the coordinates of the user."""
+    if tuned.reparam is given.posterior.reparam or base.shape[-1] > _WIDEST:
+        return base
+    moved = Draws(given.through(tuned.reparam).posterior, jnp.asarray(base))
+    to = given.posterior.reparam
+    return np.asarray(moved.map(lambda model: to.ravel(to.inverse(model))))
+
+
+def _condition(vectors: np.ndarray) -> float:
+    dim = vectors.shape[-1]
+    if dim > _WIDEST:
+        return float("nan")
+    return condition_number(np.asarray(vectors).reshape(-1, dim))
+
+
+def _chains_of(resume: Any, posterior: Posterior) -> int:
+    """How many chains there are to go on with."""
+    if not isinstance(resume, Draws):
+        raise TypeError(f"sample: `resume` must be a bt.Draws, got {type(resume)}")
+    if resume.report is None:
+        raise ValueError(
+            "sample: `resume` takes draws of bt.sample, which know how they were tuned; "
+            "these came from elsewhere"
+        )
+    if resume.posterior.dim != posterior.dim:
+        raise ValueError(
+            f"sample: `resume` has draws of {resume.posterior.dim} free coordinates, and "
+            f"the posterior has {posterior.dim}"
+        )
+    return resume.vectors.shape[0]
