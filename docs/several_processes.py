@@ -39,7 +39,7 @@ def sample(draws):
         return tfd.Normal(model["theta"], error).log_prob(effect).sum()
 
     posterior = bt.Posterior(bt.Reparam(model, spec), log_likelihood, prior)
-    return bt.sample_blackjax(
+    return bt.sample(
         posterior, jax.random.key(0), effect, error, chains=8, warm_up=draws, draws=draws
     )
 

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree.inference import chains_on_devices
+from bijectree.sampling import chains_on_devices
 from bijectree.numerics.fingerprint import fingerprint, fingerprint_of_large
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
@@ -439,7 +439,7 @@ def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
             return tfd.Normal(model["mu"], model["tau"]).log_prob(y).sum()
 
         posterior = bt.Posterior(bt.Reparam(model, spec), log_likelihood, prior=prior)
-        return bt.sample_blackjax(
+        return bt.sample(
             posterior,
             jax.random.key(0),
             noise(20, 3),
@@ -466,7 +466,7 @@ def test_chains_over_sharded_data_leave_it_sharded():
         prior=tfd.Normal(0.0, 5.0),
     )
     y = jax.device_put(2.0 + noise(64), sharding("data"))
-    draws = bt.sample_blackjax(
+    draws = bt.sample(
         posterior, jax.random.key(0), y, warm_up=200, draws=500, progress=False
     )
     assert abs(draws.models["mu"].mean() - y.mean()) < 0.1

@@ -59,7 +59,7 @@ def test_maps_look_at_values():
 def test_draws_are_on_all():
     model = {"mu": jnp.zeros(3)}
     posterior = bt.Posterior(bt.Reparam(model, None), lambda m: -jnp.sum(m["mu"] ** 2))
-    draws = bt.sample_blackjax(
+    draws = bt.sample(
         posterior, jax.random.key(0), chains=8, warm_up=50, draws=20, progress=False
     )
     if jax.process_index() == 0:  # gathered already

@@ -71,7 +71,7 @@ def draw(
 ) -> bt.Draws:
     """Draws by NUTS where BlackJAX is installed, else from the normal approximation."""
     if importlib.util.find_spec("blackjax"):
-        return bt.sample_blackjax(
+        return bt.sample(
             posterior,
             key,
             *data,

@@ -147,7 +147,7 @@ def test_data_may_check_themselves_when_they_are_made():
     key = jax.random.key(0)
     fitted, _ = bt.fit_affine(posterior, key, *data, start=model)
     assert fitted.dim == 2
-    draws = bt.sample_blackjax(
+    draws = bt.sample(
         posterior, key, *data, chains=2, draws=20, warm_up=50, progress=False
     )
     assert draws.vectors.shape == (2, 20, 2)

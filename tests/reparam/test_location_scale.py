@@ -76,7 +76,7 @@ def exact_means() -> tuple[float, float]:
 @pytest.mark.jax_defaults
 def test_eight_schools_non_centred_has_no_divergences_and_the_right_means():
     pytest.importorskip("blackjax")
-    draws = bt.sample_blackjax(
+    draws = bt.sample(
         eight_schools(0.0),
         jax.random.key(1),
         chains=2,

@@ -1,4 +1,4 @@
-"""`sample_blackjax`."""
+"""`sample`: arguments, divergences, half precision, progress."""
 
 import sys
 import warnings
@@ -28,7 +28,7 @@ def test_an_equal_posterior_is_sampled_without_a_new_trace(getkey):
     for n in range(2):
         posterior = scale_model(log_likelihood=log_likelihood)
         y = jnp.arange(3.0) + n
-        draws = bt.sample_blackjax(
+        draws = bt.sample(
             posterior,
             getkey(),
             y,
@@ -47,14 +47,14 @@ def test_an_equal_posterior_is_sampled_without_a_new_trace(getkey):
 def test_numbers_of_chains_and_draws_are_checked():
     pytest.importorskip("blackjax")
     with pytest.raises(ValueError, match=r"`chains` must .* got 0\n.*`draws` .* got 2.5"):
-        bt.sample_blackjax(scale_model(), jax.random.key(0), chains=0, draws=2.5)
+        bt.sample(scale_model(), jax.random.key(0), chains=0, draws=2.5)
 
 
 def test_a_model_without_coordinates_is_not_sampled():
     reparam = bt.Reparam({"a": jnp.ones(3)}, bt.frozen)
     posterior = bt.Posterior(reparam, lambda m: -m["a"].sum())
-    with pytest.raises(ValueError, match="sample_blackjax: .* no free coordinates"):
-        bt.sample_blackjax(posterior, jax.random.key(0))
+    with pytest.raises(ValueError, match="sample: .* no free coordinates"):
+        bt.sample(posterior, jax.random.key(0))
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_half_precision_is_sampled_in_single(dtype, getkey):
     reparam = bt.Reparam({"a": jnp.ones(3, dtype)}, bt.positive())
     prior = tfd.HalfNormal(jnp.ones((), dtype))
     posterior = bt.Posterior(reparam, None, prior)
-    draws = bt.sample_blackjax(posterior, getkey(), progress=False)
+    draws = bt.sample(posterior, getkey(), progress=False)
     assert draws.vectors.dtype == np.float32
     assert draws.models["a"].dtype == dtype
     means = np.asarray(draws.models["a"], np.float64).mean(axis=(0, 1))
@@ -85,7 +85,7 @@ def test_divergences_are_counted_and_warned_of(getkey, capsys):
 
     posterior = bt.Posterior(bt.Reparam(model, None), funnel)
     with pytest.warns(UserWarning, match="of 400 transitions diverged"):
-        draws = bt.sample_blackjax(posterior, getkey(), warm_up=100, draws=100)
+        draws = bt.sample(posterior, getkey(), warm_up=100, draws=100)
     assert draws.stats["diverging"].sum() > 0
     shown = capsys.readouterr()
     assert "divergences" in shown.err
@@ -95,7 +95,7 @@ def test_divergences_are_counted_and_warned_of(getkey, capsys):
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("blackjax", lambda p: bt.sample_blackjax(p, jax.random.key(0))),
+        ("blackjax", lambda p: bt.sample(p, jax.random.key(0))),
         ("arviz", lambda p: bt.Draws(p, jnp.zeros((2, 10, 1))).to_arviz()),
     ],
 )
@@ -112,9 +112,7 @@ def test_sampling_shows_its_progress(plain_environment, capsys, getkey):
     def sample(**options):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            bt.sample_blackjax(
-                scale_model(), key, warm_up=50, draws=20, chains=2, **options
-            )
+            bt.sample(scale_model(), key, warm_up=50, draws=20, chains=2, **options)
         shown = capsys.readouterr()
         assert shown.out == ""
         return shown.err

@@ -48,10 +48,15 @@ def take_steps(
     _, update, _ = averaging(acceptance)
     unit = jnp.ones_like(state.position)
 
+    def density(vector: Array) -> Array:
+        # The data may be of another precision than the model, which BlackJAX mixes up.
+        return target(vector).astype(unit.dtype)
+
     def step(carry: tuple[Any, Any], key: PRNGKeyArray) -> tuple[Any, Any]:
         state, tuning = carry
         now = jnp.where(adapt, tuning.log_step_size, tuning.log_step_size_avg)
-        state, info = kernel(key, state, target, jnp.exp(now), unit, max_tree_depth)
+        size = jnp.exp(now).astype(unit.dtype)
+        state, info = kernel(key, state, density, size, unit, max_tree_depth)
         # A trajectory that ended in NaN was too long: its acceptance counts as 0.
         new = update(tuning, jnp.nan_to_num(info.acceptance_rate))
         tuning = jax.tree.map(

@@ -245,10 +245,10 @@ def _stretches(x: np.ndarray, gradients: np.ndarray, needed: int) -> _Stretches:
         scale = (x.var(axis=0) / gradients.var(axis=0)) ** 0.25
     scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
     dim = mean.size
-    if needed == 0:
-        return _Stretches(mean, scale, np.ones(0), np.zeros((dim, 0)), mean_gradient)
     draws = (x - mean) / scale
     scores = (gradients - mean_gradient) * scale
+    if needed == 0 or not (draws.any() and scores.any()):
+        return _Stretches(mean, scale, np.ones(0), np.zeros((dim, 0)), mean_gradient)
     basis = np.eye(dim)
     if needed < dim:
         parts = [_principal(part, needed // 2) for part in (draws, scores)]
@@ -256,7 +256,8 @@ def _stretches(x: np.ndarray, gradients: np.ndarray, needed: int) -> _Stretches:
     values, vectors = np.linalg.eigh(
         geometric_mean(_covariance(draws @ basis), _covariance(scores @ basis))
     )
-    root = np.sqrt(values)
+    # Draws that do not vary along a direction say nothing of it.
+    root = np.sqrt(np.where(values > 0, values, 1.0))
     order = np.argsort(-np.abs(np.log(root)), kind="stable")
     directions = (basis @ vectors)[:, order]
     return _Stretches(mean, scale, root[order], directions, mean_gradient)

@@ -122,9 +122,11 @@ class Chains:
         )
         key = jax.random.key(0)
         # Settings of JAX, such as the precision, belong to a thread. So the program is
-        # traced in this one, and what is compiled does not ask for them.
+        # traced in this one, what is compiled does not ask for them, and all that it is
+        # given are arrays of JAX.
         advance: Any = _advance
-        lowered = advance.lower(self._blackjax, target, key, *here, how, self._depth)
+        arguments = _as_arrays((target, key, *here, how))
+        lowered = advance.lower(self._blackjax, *arguments, self._depth)
         self._compiling = self._threads.submit(lowered.compile)
 
     def compile(self, target: Target, standing: Standing) -> float:
@@ -213,9 +215,11 @@ class Chains:
     ) -> Any:
         assert self._threads is not None
 
+        shared = _as_arrays((target, how))
+
         def arguments(i: int) -> tuple[Any, ...]:
             here = jax.tree.map(lambda x: jnp.asarray(x[i]), (standing, tuning))
-            return self._blackjax, target, keys[i], *here, how, self._depth
+            return self._blackjax, shared[0], keys[i], *here, shared[1], self._depth
 
         each = [arguments(i) for i in range(self.n)]
         program = self._program
@@ -315,6 +319,13 @@ def _take(
         max_tree_depth=max_tree_depth,
     )
     return tuning, found
+
+
+def _as_arrays(tree: Any) -> Any:
+    """Put arrays of JAX in place of those of NumPy."""
+    return jax.tree.map(
+        lambda x: jnp.asarray(x) if isinstance(x, np.ndarray | np.generic) else x, tree
+    )
 
 
 def _how(n: int, acceptance: float | None, dtype: Any) -> tuple[np.ndarray, ...]:

@@ -200,15 +200,16 @@ def _warmed_up(
     began = time.perf_counter()
     task = shown.add_task("compiling, and looking for starts", total=None)
     tuned = warming.untuned(given, learn=learn)
-    # A dtype of fewer than 32 bits is too coarse to take steps in.
-    dtype = np.result_type(dtype_of(given), np.float32)
+    # Half precision is too coarse to take steps in, and BlackJAX takes them in no dtype
+    # but JAX's default.
+    dtype = np.result_type(dtype_of(given), jnp.result_type(float))
     together.begin_compiling(tuned.target(given), dtype)
     free = given.posterior.initial(
         keys[0], *given.data, start=start, jitter=jitter, n=together.n
     )
     vectors = jax.vmap(given.posterior.reparam.ravel)(free).astype(dtype)
     density, gradients = jax.device_get(evaluate(given, vectors))
-    standing = Standing(np.asarray(vectors), density, gradients)
+    standing = Standing(np.asarray(vectors), density.astype(dtype), gradients)
     state = warming.begin(given, tuned, standing, acceptance=acceptance)
     found = time.perf_counter()
     shown.update(task, description="compiling")

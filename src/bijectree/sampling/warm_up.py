@@ -33,8 +33,9 @@ _TUNED = 10
 # the aim of the early windows is lower.
 _EARLY_ACCEPTANCE = 0.6
 
-# Where steps of a late window diverged, a third of what is missing from 1 is added to the
-# aim; in the first one, whose map is still a rough one, where more than this share did.
+# Where steps of a late window diverged, this share of what is missing from 1 is added to
+# the aim; in the first one, whose map is still a rough one, where more than so many did.
+_HIGHER = 2 / 3
 _DIVERGED = 0.02
 
 # A chain in a mode lighter than the best by this factor's logarithm is moved.
@@ -204,7 +205,7 @@ def run(
             steps = _late_window(state, chains, key_steps, size, tell)
             first_late = sizes[i - 1][1] if i else True
             if steps.diverging.mean() > _DIVERGED * first_late:
-                state.acceptance += (1 - state.acceptance) / 3
+                _aim_higher(state)
         before_late = early and (last or not sizes[i + 1][1])
         if before_late:
             _require_moving(state, steps, key_probe)
@@ -282,6 +283,14 @@ def _late_window(
     state.tuned = state.tuned._replace(step_size=average)
     joined = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     return Steps(*joined)
+
+
+def _aim_higher(state: WarmUp) -> None:
+    """Aim at a higher acceptance, and shorten the step to what that takes."""
+    more = _HIGHER * (1 - state.acceptance)
+    state.acceptance += more
+    shorter = state.tuned.step_size * float(np.exp(-more / _SLOPE))
+    state.tuned = state.tuned._replace(step_size=shorter)
 
 
 def _remember(state: WarmUp, steps: Steps, so_far: int) -> None:
