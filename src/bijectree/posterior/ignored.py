@@ -90,7 +90,7 @@ def warn_of_ignored(
             point, where a zero says nothing.
         key: a PRNG key.
         data: what the log-likelihood takes after the model.
-        stacklevel: of the warning, as seen from here.
+        stacklevel: of the warning, as seen from the caller.
 
     Returns:
         How many gradients that took.
