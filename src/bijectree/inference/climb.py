@@ -1,10 +1,11 @@
 """Searches for the modes of one density, from any starts, by one compiled program."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike
 
 from ..posterior import Target
 from .lbfgs import Best, Search, advance, begin, rounding, to_reals
@@ -43,8 +44,8 @@ class Climb:
     def __init__(self, target: Target, tolerance: float, *, jacobian: bool):
         self.target, self.tolerance, self.jacobian = target, tolerance, jacobian
 
-    def first(self, vector: np.ndarray) -> Search:
-        """A search that has looked at the free vector where it starts."""
+    def first(self, vector: Any) -> Search:
+        """A search that has looked at the free vector, or its reals, where it starts."""
         return self.go_on(begin(to_reals(vector)), 0)
 
     def go_on(self, search: Search, stop: int) -> Search:
@@ -87,7 +88,7 @@ class Climb:
         return False, len(shares)
 
 
-def norm_on_host(vector: np.ndarray) -> float:
+def norm_on_host(vector: ArrayLike) -> float:
     """The Euclidean norm, which may be too large for the vector's dtype."""
     with np.errstate(over="ignore"):
-        return float(np.linalg.norm(vector.astype(np.float64)))
+        return float(np.linalg.norm(np.asarray(vector, np.float64)))

@@ -1,5 +1,6 @@
 """`find_map`: the mode, by L-BFGS in free coordinates."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -153,7 +154,7 @@ def find_map(
         ravel_all = jax.vmap(ravel, axis_size=starts - 1)
         vectors = np.concatenate([vectors, on_host(ravel_all(others))])
     if tolerance is None:
-        tolerance = float(jnp.finfo(vectors.dtype).eps) ** 0.5
+        tolerance = math.sqrt(float(jnp.finfo(vectors.dtype).eps))
     climb = Climb(Target(posterior, data), tolerance, jacobian=jacobian)
     ends: list[End] = []
     with progress_bar(on_terminals_alone=True) as bar:
@@ -196,8 +197,8 @@ def _require_host(**arguments: Any) -> None:
     # Under `jit` every new array is traced.
     if traced or isinstance(jnp.zeros(()), Tracer):
         raise TypeError(
-            f"find_map: called under jit, vmap or grad, with {', '.join(traced) or 'all'} "
-            "traced; the search runs on the host, where it looks at values to know when "
+            f"find_map: called under jit, vmap or grad ({', '.join(traced) or 'all'} "
+            "traced); the search runs on the host, where it looks at values to know when "
             "to end. Call it outside, once for each member of a batch"
         )
 

@@ -5,7 +5,7 @@ once: a turn is one of a line search, and the last of them makes the next direct
 Nocedal and Wright, Numerical Optimization (2006), algorithm 7.4.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -99,35 +99,32 @@ class Search(NamedTuple):
     idle: Int[Array, ""]
 
 
-def begin(vector: Float[np.ndarray, " n"]) -> Search:
+@jax.jit
+def begin(vector: Float[Array, " n"]) -> Search:
     """A search at its start, where nothing has been looked at."""
-    dtype = vector.dtype
-    zero, infinite = np.zeros((), dtype), np.full((), np.inf, dtype)
-    none, count = np.zeros_like(vector), np.zeros((), np.int32)
-    rows = np.zeros((_MEMORY, *vector.shape), dtype)
-    memory = Memory(rows, rows, np.zeros(_MEMORY, dtype))
-    best = Best(vector, infinite, np.full_like(vector, np.inf), infinite)
-    search = Search(
-        vector,
-        infinite,
-        none,
-        start_of_line(zero, none, none),
-        memory,
-        best,
-        count - 1,
-        np.zeros((), bool),
-        count,
-        infinite,
-        count,
+    zero = jnp.zeros((), vector.dtype)
+    infinite, none, count = zero + jnp.inf, jnp.zeros_like(vector), jnp.zeros((), int)
+    rows = jnp.zeros((_MEMORY, *vector.shape), vector.dtype)
+    return Search(
+        vector=vector,
+        value=infinite,
+        gradient=none,
+        line=start_of_line(zero, none, none),
+        memory=Memory(rows, rows, jnp.zeros(_MEMORY, vector.dtype)),
+        best=Best(vector, infinite, none + infinite, infinite),
+        steps=count - 1,
+        done=jnp.zeros((), bool),
+        gradients=count,
+        mark=infinite,
+        idle=count,
     )
-    return jax.tree.map(jnp.asarray, search)
 
 
-def to_reals(vector: np.ndarray) -> np.ndarray:
+def to_reals(vector: Any) -> Array:
     """A free vector as real numbers of at least 32 bits; steps are finer than fewer."""
     if np.iscomplexobj(vector):
-        return np.concatenate([vector.real, vector.imag])
-    return vector.astype(np.float32) if vector.dtype.itemsize < 4 else vector
+        return jnp.asarray(np.concatenate([np.real(vector), np.imag(vector)]))
+    return jnp.asarray(vector, jnp.promote_types(vector.dtype, jnp.float32))
 
 
 def to_free(reals: Array, dim: int) -> Array:
@@ -185,14 +182,11 @@ def advance(
         given_up = ~first & ~found & ((line.turns >= TURNS) | stays)
         # A line search that is given up ends at the low point.
         low = search.vector + line.low.at * line.direction
-        end = jax.tree.map(
-            lambda a, b: jnp.where(given_up, a, b),
-            (low, line.low.value, line.gradient),
-            (vector, value, gradient),
-        )
+        ends = ((low, vector), (line.low.value, value), (line.gradient, gradient))
+        vector, value, gradient = (jnp.where(given_up, a, b) for a, b in ends)
         return jax.lax.cond(
             first | found | given_up,
-            lambda: _step(search, *end, tolerance),
+            lambda: _step(search, vector, value, gradient, tolerance),
             lambda: search._replace(line=line),
         )
 

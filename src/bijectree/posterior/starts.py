@@ -113,7 +113,9 @@ class Proposal(eqx.Module):
                 "start='prior': the prior is a function, which cannot be drawn from; "
                 "use 'uniform' or a model"
             )
-        free = reparam.unravel(np.zeros(reparam.dim)) if named else reparam.inverse(start)
+        free = (
+            reparam.unravel(jnp.zeros(reparam.dim)) if named else reparam.inverse(start)
+        )
         # A start at a model runs the program of one that is uniform, so its dtypes are
         # not weak.
         self.centre = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), free)
