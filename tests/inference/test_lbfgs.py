@@ -66,7 +66,7 @@ def test_minima_are_those_of_scipy(name):
         assert found.best.value <= own.fun + 1e-8 * (1 + abs(own.fun))
         np.testing.assert_allclose(found.best.vector, own.x, atol=1e-4)
         value, gradient = jax.value_and_grad(function)(found.best.vector)
-        np.testing.assert_allclose(found.best.value, value, rtol=1e-12)
+        np.testing.assert_allclose(found.best.value, value, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(found.best.gradient, gradient, atol=1e-7)
         assert found.gradients < 150
 
