@@ -11,9 +11,6 @@ from sampled import scale_model
 import bijectree as bt
 from bijectree import tfd
 
-# Likelihoods promote as users' code does.
-pytestmark = pytest.mark.jax_defaults
-
 
 def two_normals(traces=None):
     """A mixture: most of its mass and its mode at 1.5, another mode at -1."""
@@ -34,6 +31,7 @@ def two_normals(traces=None):
 LOWER = {"x": jnp.array([-1.2, -0.9])}
 
 
+@pytest.mark.jax_defaults  # TFP's mixture promotes
 def test_the_best_of_several_modes_is_given_with_how_many_starts_found_it():
     posterior = two_normals()
     alone = bt.find_map(posterior, LOWER)
@@ -56,6 +54,7 @@ def test_the_best_of_several_modes_is_given_with_how_many_starts_found_it():
     assert mode.gradients > alone.gradients
 
 
+@pytest.mark.jax_defaults  # TFP's mixture promotes
 def test_another_key_gives_other_starts():
     posterior = two_normals()
     found = {
@@ -103,6 +102,7 @@ def test_all_starts_find_the_mode_of_a_density_with_one(jacobian, precision):
     assert mode.model.slope.dtype == precision
 
 
+@pytest.mark.jax_defaults  # TFP's mixture promotes
 def test_one_program_with_one_gradient_searches():
     traces = []
     posterior = two_normals(traces)

@@ -10,8 +10,6 @@ import bijectree as bt
 from bijectree.inference import lbfgs, line_search
 from bijectree.posterior import Target
 
-pytestmark = pytest.mark.jax_defaults
-
 
 def target_of(function, dim):
     """A function of a vector as minus a log-density."""

@@ -68,10 +68,12 @@ class Climb:
         if small or not (search.done and np.isfinite(size)):
             return End(best, steps, small, gradients)
         dtype = best.vector.dtype
-        along = best.gradient / size
-        move = float(np.finfo(dtype).eps) ** 0.5 * (1 + np.linalg.norm(best.vector))
-        near = self.first((best.vector + move * along).astype(dtype))
-        bend = float(np.dot(np.asarray(near.gradient) - best.gradient, along)) / move
+        vector, along = best.vector.astype(np.float64), best.gradient / size
+        move = float(np.finfo(dtype).eps) ** 0.5 * (1 + norm_on_host(vector))
+        near = self.first((vector + move * along).astype(dtype))
+        turned = np.asarray(near.gradient, np.float64) - best.gradient
+        with np.errstate(over="ignore", invalid="ignore"):
+            bend = float(np.dot(turned, along)) / move
         hidden = max(10 * float(rounding(best.value)), _NOTHING)
         converged = bend > 0 and size**2 / (2 * bend) <= hidden
         return End(best, steps, converged, gradients + 1)
@@ -90,5 +92,5 @@ class Climb:
 
 def norm_on_host(vector: ArrayLike) -> float:
     """The Euclidean norm, which may be too large for the vector's dtype."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return float(np.linalg.norm(np.asarray(vector, np.float64)))

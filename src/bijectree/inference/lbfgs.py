@@ -124,7 +124,7 @@ def to_reals(vector: Any) -> Array:
     """A free vector as real numbers of at least 32 bits; steps are finer than fewer."""
     if np.iscomplexobj(vector):
         return jnp.asarray(np.concatenate([np.real(vector), np.imag(vector)]))
-    return jnp.asarray(vector, jnp.promote_types(vector.dtype, jnp.float32))
+    return jnp.asarray(vector, np.float32 if vector.dtype.itemsize < 4 else vector.dtype)
 
 
 def to_free(reals: Array, dim: int) -> Array:
