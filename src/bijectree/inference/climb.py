@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from ..posterior import Target
+from ..trees import on_host
 from .lbfgs import Best, Search, advance, begin, rounding, to_reals
 
 # A search that ended has found a mode if so little of the log-density is left to gain
@@ -20,13 +21,15 @@ class End(NamedTuple):
     """Where a search ended.
 
     Attributes:
-        best: its best point.
+        best: its best point, on the host.
+        place: the same, on the devices of the search.
         steps: how many steps it made.
         converged: whether the point is a mode.
         gradients: how many gradients that took.
     """
 
     best: Best
+    place: Best
     steps: int
     converged: bool
     gradients: int
@@ -62,21 +65,21 @@ class Climb:
         the value hides. The terms of the value are larger than their sum, and so is their
         rounding.
         """
-        best, steps = jax.tree.map(np.asarray, search.best), int(search.steps)
+        best, steps = jax.tree.map(on_host, search.best), int(search.steps)
         gradients, size = int(search.gradients), norm_on_host(best.gradient)
         small = size <= self.tolerance
         if small or not (search.done and np.isfinite(size)):
-            return End(best, steps, small, gradients)
+            return End(best, search.best, steps, small, gradients)
         dtype = best.vector.dtype
         vector, along = best.vector.astype(np.float64), best.gradient / size
         move = float(np.finfo(dtype).eps) ** 0.5 * (1 + norm_on_host(vector))
         near = self.first((vector + move * along).astype(dtype))
-        turned = np.asarray(near.gradient, np.float64) - best.gradient
+        turned = on_host(near.gradient).astype(np.float64) - best.gradient
         with np.errstate(over="ignore", invalid="ignore"):
             bend = float(np.dot(turned, along)) / move
         hidden = max(10 * float(rounding(best.value)), _NOTHING)
         converged = bend > 0 and size**2 / (2 * bend) <= hidden
-        return End(best, steps, converged, gradients + 1)
+        return End(best, search.best, steps, converged, gradients + 1)
 
     def is_valley_between(self, a: Best, b: Best, depth: float) -> tuple[bool, int]:
         """Whether the loss rises between two points; and how many gradients that took."""

@@ -22,7 +22,7 @@ from ..posterior import (
     refuse_start,
     warn_of_ignored,
 )
-from ..trees import is_inexact, on_host, path_string, short
+from ..trees import is_inexact, path_string, short
 from .arguments import require_counts
 from .climb import Climb, End, norm_on_host
 from .lbfgs import Search, rounding, to_free
@@ -147,14 +147,13 @@ def find_map(
     _require_host(posterior=posterior, start=start, data=data, key=key)
     require_counts("find_map", starts=starts, max_steps=max_steps)
     ravel = posterior.reparam.ravel
-    vectors, spent = on_host(ravel(posterior.reparam.inverse(start)))[None], 0
+    vectors, spent = [ravel(posterior.reparam.inverse(start))], 0
     if starts > 1:
         key = jax.random.key(0) if key is None else key
         others, spent = find_starts(posterior, key, data, n=starts - 1, stacklevel=2)
-        ravel_all = jax.vmap(ravel, axis_size=starts - 1)
-        vectors = np.concatenate([vectors, on_host(ravel_all(others))])
+        vectors += list(jax.vmap(ravel, axis_size=starts - 1)(others))
     if tolerance is None:
-        tolerance = math.sqrt(float(jnp.finfo(vectors.dtype).eps))
+        tolerance = math.sqrt(float(jnp.finfo(vectors[0].dtype).eps))
     climb = Climb(Target(posterior, data), tolerance, jacobian=jacobian)
     ends: list[End] = []
     with progress_bar(on_terminals_alone=True) as bar:
@@ -171,14 +170,16 @@ def find_map(
         bar.update(task, completed=starts * max_steps)
     end, found, judged = _best(climb, ends)
     _warn_of_end(posterior, end, ends)
-    vector = to_free(jnp.asarray(end.best.vector), posterior.dim)
+    vector, gradient = (
+        to_free(x, posterior.dim) for x in (end.place.vector, end.place.gradient)
+    )
     return Mode(
         model=posterior.flat().forward(vector),
         vector=vector,
-        log_density=-jnp.asarray(end.best.value),
+        log_density=-end.place.value,
         # The derivative by a complex number is that by its real part, minus i times that
         # by its imaginary part.
-        gradient=-to_free(jnp.asarray(end.best.gradient), posterior.dim).conj(),
+        gradient=-gradient.conj(),
         steps=end.steps,
         converged=end.converged,
         gradients=spent + judged + sum(end.gradients for end in ends),

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import substrate
@@ -122,9 +121,10 @@ def begin(vector: Float[Array, " n"]) -> Search:
 
 def to_reals(vector: Any) -> Array:
     """A free vector as real numbers of at least 32 bits; steps are finer than fewer."""
-    if np.iscomplexobj(vector):
-        return jnp.asarray(np.concatenate([np.real(vector), np.imag(vector)]))
-    return jnp.asarray(vector, np.float32 if vector.dtype.itemsize < 4 else vector.dtype)
+    vector = jnp.asarray(vector)
+    if jnp.iscomplexobj(vector):
+        return jnp.concatenate([vector.real, vector.imag])
+    return vector.astype(jnp.float32) if vector.dtype.itemsize < 4 else vector
 
 
 def to_free(reals: Array, dim: int) -> Array:
