@@ -210,6 +210,17 @@ def test_a_start_that_cannot_be_is_refused(getkey):
         function.initial(getkey(), start="prior")
 
 
+@pytest.mark.parametrize("count", [-1, 2.5, "4", True])
+def test_counts_that_cannot_be_are_refused(count, getkey):
+    posterior, _, data = line()
+    with pytest.raises(ValueError, match="`n` must be an integer of at least 0, got"):
+        posterior.initial(getkey(), *data, n=count)
+    with pytest.raises(ValueError, match="`tries` must be an integer of at least 1"):
+        posterior.initial(getkey(), *data, tries=count)
+    with pytest.raises(ValueError, match="`tries` must be an integer of at least 1"):
+        posterior.initial(getkey(), *data, tries=0)
+
+
 def test_data_without_a_likelihood_are_refused():
     posterior = bt.Posterior(
         bt.Reparam({"a": jnp.ones(2)}, None), None, tfd.Normal(0.0, 1.0)

@@ -1,7 +1,6 @@
 """Starting points: proposed until the density and its gradient are finite."""
 
 import functools
-import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .. import priors
+from ..trees import on_host, raise_all
 from .function import Function
 from .ignored import flat_at, leaves_without_prior, value_and_gradient, warn_of_ignored
 from .start_faults import refuse_start
@@ -61,8 +61,8 @@ def find_starts(
     propose = Proposal(posterior, start=start, jitter=jitter)
     if not isinstance(start, str) and jitter == 0:
         tries = 1
-    n = None if n is None else operator.index(n)
-    count, tries = 1 if n is None else n, operator.index(tries)
+    count = 1 if n is None else n
+    _require_counts(n=(count, 0), tries=(tries, 1))
     room = max(1, min(_STARTS, _NUMBERS // max(posterior.dim, 1)))
     given = Function(data)
     parts: list[PyTree] = []
@@ -76,7 +76,7 @@ def find_starts(
         if not found.ok:
             free = _row(found.free, int(found.number) - first)
             refuse_start(posterior, free, found.gradient, data, tries=tries)
-        new = [np.asarray(mask) for mask in found.flat]
+        new = [on_host(mask) for mask in found.flat]
         flat = [a & b for a, b in zip(flat, new, strict=True)] if flat else new
     if count and any(mask.any() for mask in flat):
         one = _row(parts[0], 0)
@@ -84,6 +84,18 @@ def find_starts(
             posterior, flat, one, key, data, stacklevel=stacklevel + 1
         )
     return Starts(_cut(parts, n), spent)
+
+
+def _require_counts(**counts: tuple[Any, int]) -> None:
+    """Raise for counts that are not integers of at least some number."""
+    faults = [
+        f"`{name}` must be an integer of at least {least}, got {value!r}"
+        for name, (value, least) in counts.items()
+        if not isinstance(value, int | np.integer)
+        or isinstance(value, bool)
+        or value < least
+    ]
+    raise_all("initial: some numbers cannot be used", faults)
 
 
 class Proposal(eqx.Module):
