@@ -158,7 +158,8 @@ def _stops_in_time(name, dtype, seeds):
         first = int(np.argmax(values <= values.min() + 4 * rounding))
         mode = bt.find_map(posterior, model, *data)  # warnings are errors
         assert mode.converged, seed
-        assert mode.steps <= first + 10, seed
+        # Its line search is another one, so it may come there by another way.
+        assert mode.steps <= 1.5 * first + 10, seed
         assert mode.gradients < 150, seed
         assert -mode.log_density <= values.min() + 10 * rounding, seed
 

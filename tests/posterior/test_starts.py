@@ -9,6 +9,7 @@ from lines import line
 
 import bijectree as bt
 from bijectree import tfd
+from bijectree.posterior import find_starts, starts
 
 # Starts.
 
@@ -64,6 +65,85 @@ def test_starts_are_tried_again_until_finite(getkey):
     assert jnp.all(free["a"] > 1)
 
 
+def _a_quarter_is_finite(traces=None):
+    model = {"a": jnp.zeros(2), "b": jnp.ones(())}
+
+    def log_likelihood(model):
+        if traces is not None:
+            traces.append(1)
+        inside = model["a"][0] > 1
+        return jnp.where(inside, -jnp.sum(model["a"] ** 2), -jnp.inf) - model["b"]
+
+    spec = bt.by_path(model, {"b": bt.positive()})
+    prior = {"a": tfd.Normal(0.0, 2.0), "b": tfd.HalfNormal(1.0)}
+    return bt.Posterior(bt.Reparam(model, spec), log_likelihood, prior)
+
+
+@pytest.mark.parametrize("start", ["uniform", "prior"])
+def test_a_start_depends_on_its_key_and_number_alone(start, getkey, monkeypatch):
+    posterior, key = _a_quarter_is_finite(), getkey()
+    options = {"start": start, "jitter": 0.1, "tries": 1000}
+    many = posterior.initial(key, n=9, **options)
+    assert len(np.unique(many["a"][:, 0])) == 9
+    one = posterior.initial(key, **options)
+    two = posterior.initial(key, n=2, **options)
+    # What is made in several runs of the program is what is made in one.
+    monkeypatch.setattr(starts, "_STARTS", 4)
+    parts = posterior.initial(key, n=9, **options)
+    for name, rows in many.items():
+        np.testing.assert_array_equal(one[name], rows[0])
+        np.testing.assert_array_equal(two[name], rows[:2])
+        np.testing.assert_array_equal(parts[name], rows)
+    assert posterior.initial(key, n=0, **options)["a"].shape == (0, 2)
+
+
+def test_any_number_of_starts_is_found_by_one_program_with_one_gradient(getkey):
+    traces = []
+    posterior = _a_quarter_is_finite(traces)
+    for n in (4, 7, None, 300):
+        posterior.initial(getkey(), n=n)
+    model = {"a": jnp.full(2, 1.5), "b": jnp.ones(())}
+    posterior.initial(getkey(), start=model)
+    posterior.initial(getkey(), start=model, jitter=0.01, n=3)
+    assert len(traces) == 1
+
+
+def test_starts_say_how_many_gradients_they_took(getkey):
+    posterior = _a_quarter_is_finite()
+    model = {"a": jnp.full(2, 1.5), "b": jnp.ones(())}
+    assert find_starts(posterior, getkey(), (), start=model, n=5).gradients == 5
+    found = find_starts(posterior, getkey(), (), n=300)
+    assert 300 * 3 < found.gradients < 300 * 5
+    flat, _, data = line(prior=False)
+    assert find_starts(flat, getkey(), data, n=3).gradients == 3
+
+
+def test_a_start_that_fails_is_told_of_whichever_it_is(getkey):
+    posterior = _a_quarter_is_finite()
+    with pytest.raises(ValueError, match="the log-likelihood is -inf"):
+        posterior.initial(getkey(), n=200, tries=3)
+    outside = {"a": jnp.zeros(2), "b": jnp.ones(())}
+    with pytest.raises(ValueError, match="gradient in 1 try; at the last one"):
+        posterior.initial(getkey(), start=outside, n=2)
+
+
+def test_starts_of_leaves_of_any_kind_and_of_none(getkey):
+    model = {"z": jnp.ones(2, complex), "h": jnp.ones((), jnp.bfloat16), "e": jnp.ones(0)}
+
+    def log_likelihood(m):
+        return -jnp.sum(jnp.abs(m["z"]) ** 2) - m["h"].astype(jnp.float32) ** 2
+
+    posterior = bt.Posterior(bt.Reparam(model, None), log_likelihood)
+    free = posterior.initial(getkey(), n=3)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), free) == {
+        "z": ((3, 2), model["z"].dtype),
+        "h": ((3,), jnp.bfloat16),
+        "e": ((3, 0), model["e"].dtype),
+    }
+    nothing = bt.Posterior(bt.Reparam(model, bt.frozen), log_likelihood)
+    assert nothing.initial(getkey(), n=3) == {"z": None, "h": None, "e": None}
+
+
 def test_nan_in_the_data_is_named(getkey):
     posterior, _, (x, y) = line()
     y = y.at[2].set(jnp.nan)
@@ -105,12 +185,6 @@ def test_a_bijector_that_leaves_the_support_of_the_prior_is_warned_of():
     jax.jit(lambda r: bt.Posterior(r, None, {"s": tfd.Normal(0.0, 1.0)}).dim)(positive)
 
 
-def test_flat_coordinates_of_a_bounded_set_are_proper(getkey):
-    model = {"p": jnp.array(0.5), "w": jnp.full(3, 1 / 3)}
-    reparam = bt.Reparam(model, {"p": bt.unit_interval(), "w": bt.simplex()})
-    bt.Posterior(reparam, lambda m: jnp.zeros(())).initial(getkey())
-
-
 @pytest.mark.parametrize(
     "prior",
     [
@@ -127,21 +201,6 @@ def test_priors_without_a_density_are_refused(prior):
         bt.Posterior(reparam, None, {"r": prior})
 
 
-def test_coordinates_that_nothing_knows_of_are_reported(getkey):
-    model = {"a": jnp.ones(3), "b": jnp.ones(())}
-    reparam = bt.Reparam(model, bt.positive())
-    log_likelihood = lambda m: -(m["a"][0] ** 2) - m["a"][2] ** 2  # noqa: E731
-    prior = {"a": None, "b": tfd.HalfNormal(1.0)}
-    with pytest.warns(UserWarning, match=r"no prior stands at 'a\.1', and .* improper"):
-        bt.Posterior(reparam, log_likelihood, prior).initial(getkey())
-    # A start where the likelihood is stationary says nothing.
-    stationary = {"a": jnp.ones(3), "b": jnp.ones(())}
-    known = lambda m: -jnp.sum((m["a"] - 1) ** 2)  # noqa: E731
-    bt.Posterior(reparam, known, prior).initial(getkey(), start=stationary)
-    # With a prior everywhere there is nothing to report: warnings are errors here.
-    bt.Posterior(reparam, log_likelihood, tfd.HalfNormal(1.0)).initial(getkey())
-
-
 def test_a_start_that_cannot_be_is_refused(getkey):
     posterior, _, data = line()
     with pytest.raises(ValueError, match="expected 'uniform', 'prior' or a model"):
@@ -149,6 +208,17 @@ def test_a_start_that_cannot_be_is_refused(getkey):
     function = bt.Posterior(posterior.reparam, None, lambda m: -(m.slope**2))
     with pytest.raises(ValueError, match="which cannot be drawn from"):
         function.initial(getkey(), start="prior")
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, "4", True])
+def test_counts_that_cannot_be_are_refused(count, getkey):
+    posterior, _, data = line()
+    with pytest.raises(ValueError, match="`n` must be an integer of at least 0, got"):
+        posterior.initial(getkey(), *data, n=count)
+    with pytest.raises(ValueError, match="`tries` must be an integer of at least 1"):
+        posterior.initial(getkey(), *data, tries=count)
+    with pytest.raises(ValueError, match="`tries` must be an integer of at least 1"):
+        posterior.initial(getkey(), *data, tries=0)
 
 
 def test_data_without_a_likelihood_are_refused():

@@ -7,12 +7,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..posterior import Posterior
 from ..trees import describe
 from .diagnostics import diagnose, has_arviz_stats
+from .from_models import vectors_of
 from .optional import optional_import
+from .predict import predict
 from .sampling_report import SamplingReport
 
 # The limit is that of Vehtari et al. 2021, section 2.
@@ -93,6 +95,37 @@ class Draws(eqx.Module):
         self.posterior, self.vectors, self.stats = posterior, vectors, stats
         self.report = report
 
+    @classmethod
+    def from_models(
+        cls,
+        posterior: Posterior,
+        models: PyTree,
+        stats: Mapping[str, Any] | None = None,
+    ) -> "Draws":
+        """Draws that somebody else made, from their values in the model's coordinates.
+
+        Args:
+            posterior: what was drawn from.
+            models: a model whose arrays have leading axes (chains, draws). Arrays that
+                are frozen may lack them, and what has no coordinates may be `None`.
+            stats: as for `Draws`.
+
+        Raises:
+            SupportError: values outside their support; by draw, path and index.
+            ValueError: another structure or other shapes than those of the posterior's
+                model, another value where a leaf is held, axes that disagree.
+
+        Example:
+            >>> import bijectree as bt, jax.numpy as jnp
+            >>> model = {"scale": jnp.array(1.0)}
+            >>> reparam = bt.Reparam(model, bt.tfb.Exp())
+            >>> posterior = bt.Posterior(reparam, None, bt.tfd.LogNormal(0.0, 1.0))
+            >>> models = {"scale": jnp.array([[0.5, 2.0, 1.0], [3.0, 0.2, 1.0]])}
+            >>> bt.Draws.from_models(posterior, models).vectors.shape
+            (2, 3, 1)
+        """
+        return cls(posterior, vectors_of(posterior, models), stats)
+
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
@@ -153,6 +186,47 @@ class Draws(eqx.Module):
             The same pytree; its arrays have leading axes (chains, draws).
         """
         return _map(self.posterior, function, self.vectors)
+
+    def predict(
+        self,
+        function: Callable[..., Any],
+        key: PRNGKeyArray,
+        *args: Any,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Call a function of one model and a random key for every draw.
+
+        The key of a draw is made of `key` and of its numbers in its chain and of that
+        chain, so it depends neither on the batches nor on how many draws there are. A
+        function may ignore it, such as the mean of what is predicted.
+
+        Args:
+            function: takes a model, a PRNG key and `args`, and returns a pytree.
+            key: a PRNG key.
+            *args: what the function takes besides, the same for every draw.
+            batch_size: how many draws to map side by side, one batch after another in
+                one compiled loop: fewer need less memory. 256, if `None`.
+
+        Returns:
+            The same pytree; its arrays and numbers have leading axes (chains, draws).
+
+        Raises:
+            TypeError: `function` is none.
+            ValueError: `batch_size` is not an integer of at least 1.
+
+        Example:
+            >>> import bijectree as bt, jax, jax.numpy as jnp
+            >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
+            >>> posterior = bt.Posterior(reparam, None, bt.tfd.LogNormal(0.0, 1.0))
+            >>> draws = bt.Draws(posterior, jnp.zeros((4, 500, 1)))
+            >>> def simulate(model, key, x):
+            ...     return x + model["scale"] * jax.random.normal(key, x.shape)
+            >>> draws.predict(simulate, jax.random.key(0), jnp.arange(3.0)).shape
+            (4, 500, 3)
+        """
+        return predict(
+            self.posterior, self.vectors, function, key, args, batch_size=batch_size
+        )
 
     def summary(self) -> dict[str, Summary]:
         """Mean, spread, R-hat and effective sample size of each number of the model.

@@ -4,5 +4,8 @@ A *term* is one distribution at one leaf. A *target* is a posterior with its dat
 log-density of a vector, as compiled functions take it.
 """
 
+from .ignored import flat_at, leaves_without_prior, warn_of_ignored
 from .posterior import FlatPosterior, Posterior
+from .start_faults import refuse_start
+from .starts import Starts, find_starts
 from .target import Target, dtype_of, negative_hessian

@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 from .. import priors
 from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
 from ..substrate import map_to_scalars
-from . import prior_terms, starts
+from . import prior_terms
 from .doubts import warn_of_doubts
 from .function import Function, _check_arguments, _is_function, _scalar
 from .mismatch import warn_mismatch
 from .prior_terms import PriorPlan, Term
+from .starts import find_starts
 
 
 class Posterior(eqx.Module):
@@ -275,6 +276,10 @@ class Posterior(eqx.Module):
 
         The density and its gradient are finite there, with the Jacobian and without.
 
+        One compiled program finds any number of starts, one after another. What is random
+        in a start is of the key and of its number alone: the first start of eight is the
+        one that is found without `n`.
+
         Args:
             key: a PRNG key.
             *data: what the log-likelihood takes after the model.
@@ -300,7 +305,17 @@ class Posterior(eqx.Module):
             UserWarning: coordinates without a prior that the likelihood ignores: its
                 gradient is exactly zero at each start and near the first.
         """
-        return starts.find(self, key, data, start=start, jitter=jitter, n=n, tries=tries)
+        # Equinox's wrapper of a method stands between.
+        return find_starts(
+            self,
+            key,
+            data,
+            start=start,
+            jitter=jitter,
+            n=n,
+            tries=tries,
+            stacklevel=3,
+        ).free
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""

@@ -1,8 +1,6 @@
 """Starting points: proposed until the density and its gradient are finite."""
 
 import functools
-import warnings
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -10,331 +8,262 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .. import priors
-from ..reparam import Reparam
-from .prior_terms import PriorPlan
+from ..trees import on_host, raise_all
+from .function import Function
+from .ignored import flat_at, leaves_without_prior, value_and_gradient, warn_of_ignored
+from .start_faults import refuse_start
 
 if TYPE_CHECKING:
     from .posterior import Posterior
 
+# One run of the compiled program has room for so many starts, and for so many numbers.
+_STARTS, _NUMBERS = 256, 2**20
 
-def find(
+
+class Starts(NamedTuple):
+    """Starts that were found.
+
+    Attributes:
+        free: free coordinates, with a leading axis if there was an `n`.
+        gradients: how many gradients of the density that took.
+    """
+
+    free: PyTree
+    gradients: int
+
+
+def find_starts(
     posterior: "Posterior",
     key: PRNGKeyArray,
     data: tuple[Any, ...],
     *,
-    start: Any,
-    jitter: float,
-    n: int | None,
-    tries: int,
-) -> PyTree:
-    """Find free coordinates to start from, as `Posterior.initial` documents."""
-    if (
-        posterior.prior_function is not None
-        and isinstance(start, str)
-        and start == "prior"
-    ):
-        raise ValueError(
-            "start='prior': the prior is a function, which cannot be drawn from; "
-            "use 'uniform' or a model"
-        )
-    propose = Proposal(
-        posterior.reparam,
-        posterior.prior_plan,
-        posterior.prior_numbers,
-        start=start,
-        jitter=jitter,
-    )
-    if propose.start is not None and jitter == 0:
+    start: Any = "uniform",
+    jitter: float = 0.0,
+    n: int | None = None,
+    tries: int = 100,
+    stacklevel: int = 1,
+) -> Starts:
+    """Find free coordinates to start from, as `Posterior.initial` documents.
+
+    Args:
+        posterior: a Posterior.
+        key: a PRNG key.
+        data: what the log-likelihood takes after the model.
+        start: as in `Posterior.initial`.
+        jitter: as there.
+        n: as there.
+        tries: as there.
+        stacklevel: of warnings, as seen from the caller.
+    """
+    propose = Proposal(posterior, start=start, jitter=jitter)
+    if not isinstance(start, str) and jitter == 0:
         tries = 1
-    found, ok = search(
-        propose,
-        posterior.log_density,
-        posterior.reparam.forward_log_det_jacobian,
-        key,
-        data,
-        n=1 if n is None else n,
-        tries=tries,
-    )
-    if not ok:
-        first = int(np.argmin(np.asarray(found.ok)))
-        free, gradient = jax.tree.map(lambda x: x[first], (found.free, found.gradient))
-        raise ValueError(
-            f"no start with a finite log-density and gradient in {tries} "
-            f"{'try' if tries == 1 else 'tries'}; at the last one:"
-            + "".join(
-                f"\n  - {fault}" for fault in _faults(posterior, free, gradient, data)
-            )
+    count = 1 if n is None else n
+    _require_counts(n=(count, 0), tries=(tries, 1))
+    room = max(1, min(_STARTS, _NUMBERS // max(posterior.dim, 1)))
+    given = Function(data)
+    parts: list[PyTree] = []
+    flat: list[np.ndarray] = []
+    spent = 0
+    for first in range(0, max(count, 1), room):
+        limits = jnp.asarray([first, min(first + room, count), tries])
+        found = _search(posterior, given, propose, key, limits, room=room)
+        parts.append(found.free)
+        spent += int(found.spent)
+        if not found.ok:
+            free = _row(found.free, int(found.number) - first)
+            refuse_start(posterior, free, found.gradient, data, tries=tries)
+        new = [on_host(mask) for mask in found.flat]
+        flat = [a & b for a, b in zip(flat, new, strict=True)] if flat else new
+    if count and any(mask.any() for mask in flat):
+        one = _row(parts[0], 0)
+        spent += warn_of_ignored(
+            posterior, flat, one, key, data, stacklevel=stacklevel + 1
         )
-    one = jax.tree.map(lambda x: x[0], found.free)
-    ignored = _ignored(posterior, jax.tree.map(lambda x: x.all(axis=0), found.ignored))
-    if ignored:
-        nearby = flat_nearby(posterior.log_density, one, key, data)
-        nearby = set(_ignored(posterior, nearby))
-        warn_ignored([label for label in ignored if label in nearby])
-    return one if n is None else found.free
+    return Starts(_cut(parts, n), spent)
+
+
+def _require_counts(**counts: tuple[Any, int]) -> None:
+    """Raise for counts that are not integers of at least some number."""
+    faults = [
+        f"`{name}` must be an integer of at least {least}, got {value!r}"
+        for name, (value, least) in counts.items()
+        if not isinstance(value, int | np.integer)
+        or isinstance(value, bool)
+        or value < least
+    ]
+    raise_all("initial: some numbers cannot be used", faults)
 
 
 class Proposal(eqx.Module):
-    """A random point to start from, which need not be finite."""
+    """A random point to start from, which need not be finite.
 
-    reparam: Reparam
-    numbers: tuple[tuple[Any, ...], ...]
-    plan: PriorPlan = eqx.field(static=True)
-    from_prior: bool = eqx.field(static=True)
-    start: PyTree | None
+    Attributes:
+        centre: free coordinates: those of a model, or zeros.
+        width: half the width of the uniform numbers that are added.
+        jitter: the standard deviation of the normal numbers that are added.
+        from_prior: whether there are draws of the priors in place of uniform numbers.
+    """
+
+    centre: PyTree
+    width: Float[Array, ""]
     jitter: Float[Array, ""]
+    from_prior: bool = eqx.field(static=True)
 
-    def __init__(
-        self,
-        reparam: Reparam,
-        plan: PriorPlan,
-        numbers: tuple[tuple[Any, ...], ...],
-        *,
-        start: Any,
-        jitter: float,
-    ):
-        if isinstance(start, str) and start not in ("uniform", "prior"):
+    def __init__(self, posterior: "Posterior", *, start: Any, jitter: float):
+        named, reparam = isinstance(start, str), posterior.reparam
+        if named and start not in ("uniform", "prior"):
             raise ValueError(
                 f"start: expected 'uniform', 'prior' or a model, got {start!r}"
             )
-        self.reparam, self.plan, self.numbers = reparam, plan, numbers
-        self.from_prior = isinstance(start, str) and start == "prior"
-        self.start = None if isinstance(start, str) else reparam.inverse(start)
+        self.from_prior = named and start == "prior"
+        if self.from_prior and posterior.prior_function is not None:
+            raise ValueError(
+                "start='prior': the prior is a function, which cannot be drawn from; "
+                "use 'uniform' or a model"
+            )
+        free = (
+            reparam.unravel(jnp.zeros(reparam.dim)) if named else reparam.inverse(start)
+        )
+        # A start at a model runs the program of one that is uniform, so its dtypes are
+        # not weak.
+        self.centre = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), free)
+        self.width = jnp.asarray(2.0 if named else 0.0, float)
         self.jitter = jnp.asarray(jitter, float)
 
-    def __call__(self, key: PRNGKeyArray) -> PyTree:
+    def __call__(self, posterior: "Posterior", key: PRNGKeyArray) -> PyTree:
         """Free coordinates."""
         key_uniform, key_prior, key_jitter = jax.random.split(key, 3)
-        free = self.start
-        if free is None:
-            shape = (self.reparam.dim,)
-            flat = jax.random.uniform(key_uniform, shape, minval=-2, maxval=2)
-            free = self.reparam.unravel(flat)
+        shape, unravel = (posterior.dim,), posterior.reparam.unravel
+        free = self.width * jax.random.uniform(key_uniform, shape, minval=-1, maxval=1)
+        noise = self.jitter * jax.random.normal(key_jitter, shape)
         if self.from_prior:
-            free = self._draw(key_prior, free)
-        leaves, treedef = jtu.tree_flatten(free)
-        keys = jax.random.split(key_jitter, max(len(leaves), 1))
-        moved = [
-            x + (self.jitter * jax.random.normal(k, x.shape)).astype(x.dtype)
-            for x, k in zip(leaves, keys, strict=False)
-        ]
-        return treedef.unflatten(moved)
-
-    def _draw(self, key: PRNGKeyArray, free: PyTree) -> PyTree:
-        """Put draws of the priors where there are priors."""
-        leaves, treedef = jtu.tree_flatten(self.reparam.forward(free))
-        keys = jax.random.split(key, max(len(self.plan.terms), 1))
-        for term, key_of_leaf in zip(self.plan.terms, keys, strict=False):
-            leaf = leaves[term.position]
-            draw = priors.sample(
-                self.plan.recipes[term.slot],
-                priors.compute_dtype(leaf.dtype),
-                self.numbers[term.slot],
-                leaf.shape,
-                key_of_leaf,
-            )
-            leaves[term.position] = draw.astype(leaf.dtype)
-        return self.reparam.inverse(treedef.unflatten(leaves))
+            free, noise = _draw(posterior, key_prior, unravel(free)), unravel(noise)
+            return jax.tree.map(jnp.add, free, noise)
+        return jax.tree.map(jnp.add, self.centre, unravel(free + noise))
 
 
-class Attempt(NamedTuple):
-    """What was found at proposed free coordinates, with one leading axis.
+def _draw(posterior: "Posterior", key: PRNGKeyArray, free: PyTree) -> PyTree:
+    """Put draws of the priors where there are priors."""
+    plan = posterior.prior_plan
+    leaves, treedef = jtu.tree_flatten(posterior.reparam.forward(free))
+    keys = jax.random.split(key, max(len(plan.terms), 1))
+    for term, key_of_leaf in zip(plan.terms, keys, strict=False):
+        leaf = leaves[term.position]
+        draw = priors.sample(
+            plan.recipes[term.slot],
+            priors.compute_dtype(leaf.dtype),
+            posterior.prior_numbers[term.slot],
+            leaf.shape,
+            key_of_leaf,
+        )
+        leaves[term.position] = draw.astype(leaf.dtype)
+    return posterior.reparam.inverse(treedef.unflatten(leaves))
+
+
+class _Found(NamedTuple):
+    """What a search has found so far.
 
     Attributes:
-        free: the free coordinates.
-        ok: whether the density and its gradient are finite there.
-        gradient: the gradient with the log-det.
-        ignored: where the gradient without the log-det is exactly zero.
+        free: the free coordinates of the starts, with one leading axis.
+        number: which start is looked for.
+        tried: how often it was looked for.
+        spent: how many gradients were taken.
+        ok: whether the density and its gradient were finite at the last try.
+        gradient: the gradient at the last try.
+        flat: of `flat_at`, at all starts.
     """
 
     free: PyTree
-    ok: Array
+    number: Int[Array, ""]
+    tried: Int[Array, ""]
+    spent: Int[Array, ""]
+    ok: Bool[Array, ""]
     gradient: PyTree
-    ignored: PyTree
+    flat: list[Array]
 
 
 @eqx.filter_jit
-def attempt(
-    propose: Callable[[PRNGKeyArray], PyTree],
-    log_density: Callable[..., Array],
-    log_det: Callable[[PyTree], Array],
-    keys: PRNGKeyArray,
-    data: Sequence[Any],
-) -> Attempt:
-    """Propose one start a key, and look at the density there."""
-
-    def one(key: PRNGKeyArray) -> Attempt:
-        free = propose(key)
-
-        def parts(free: PyTree) -> tuple[Array, Array]:
-            return log_density(free, *data, jacobian=False), log_det(free)
-
-        (value, extra), pull = jax.vjp(parts, free)
-        one, none = jnp.ones_like(value), jnp.zeros_like(value)
-        (written,) = pull((one, jnp.zeros_like(extra)))
-        (jacobian,) = pull((none, jnp.ones_like(extra)))
-        gradient = jax.tree.map(jnp.add, written, jacobian)
-        finite = [jnp.isfinite(x).all() for x in jtu.tree_leaves((written, gradient))]
-        ok = jnp.isfinite(value) & jnp.isfinite(extra) & jnp.all(jnp.array(finite))
-        return Attempt(free, ok, gradient, jax.tree.map(lambda x: x == 0, written))
-
-    return jax.vmap(one)(keys)
-
-
-@eqx.filter_jit
-def flat_nearby(
-    log_density: Callable[..., Array],
-    free: PyTree,
+def _search(
+    posterior: "Posterior",
+    given: Function,
+    propose: Proposal,
     key: PRNGKeyArray,
-    data: Sequence[Any],
-) -> PyTree:
-    """Where the gradient without the log-det is zero all round a point.
-
-    A start may be a stationary point, where a zero says nothing.
-    """
-    leaves, treedef = jtu.tree_flatten(free)
-
-    def gradient(key: PRNGKeyArray) -> PyTree:
-        keys = jax.random.split(key, max(len(leaves), 1))
-        moved = [
-            x + 0.1 * jax.random.normal(k, x.shape, x.dtype)
-            for x, k in zip(leaves, keys, strict=False)
-        ]
-        density = functools.partial(log_density, jacobian=False)
-        return jax.grad(density)(treedef.unflatten(moved), *data)
-
-    gradients = jax.vmap(gradient)(jax.random.split(key, 4))
-    return jax.tree.map(lambda x: jnp.all(x == 0, axis=0), gradients)
-
-
-def search(
-    propose: Callable[[PRNGKeyArray], PyTree],
-    log_density: Callable[..., Array],
-    log_det: Callable[[PyTree], Array],
-    key: PRNGKeyArray,
-    data: Sequence[Any],
+    limits: Int[Array, "3"],
     *,
-    n: int,
-    tries: int,
-) -> tuple[Attempt, bool]:
-    """Propose until all of `n` starts are finite, each at most `tries` times.
+    room: int,
+) -> _Found:
+    """Look for starts one after another, and at each until it is finite.
 
-    Returns:
-        The starts, and whether all of them are finite.
+    Where the density with the log-det is finite, and its gradient, so are those without.
+
+    Args:
+        posterior: a Posterior.
+        given: the data.
+        propose: where to look.
+        key: a PRNG key; the random numbers of a start are of it and the start's number.
+        limits: the number of the first start, that after the last, and how often to look
+            for each.
+        room: how many starts there is room for.
     """
-    first, *rest = jax.random.split(key, tries)
-    found = attempt(propose, log_density, log_det, jax.random.split(first, n), data)
-    for key_of_try in rest:
-        if found.ok.all():
-            break
-        keys = jax.random.split(key_of_try, n)
-        new = attempt(propose, log_density, log_det, keys, data)
-        found = jax.tree.map(functools.partial(_choose, found.ok), found, new)
-    return found, bool(found.ok.all())
+    first, end, tries = limits
+    data = given.build()
 
+    def look(found: _Found) -> _Found:
+        of_start = jax.random.fold_in(key, found.number)
+        free = propose(posterior, jax.random.fold_in(of_start, found.tried))
+        # XLA would fuse what follows with what makes the numbers, which takes it long.
+        free = jax.lax.optimization_barrier(free)
+        value, gradient = value_and_gradient(
+            lambda free: posterior.log_density(free, *data), free
+        )
+        value, gradient = jax.lax.optimization_barrier((value, gradient))
+        ok = functools.reduce(
+            jnp.logical_and,
+            [jnp.isfinite(x).all() for x in (value, *jtu.tree_leaves(gradient))],
+        )
+        row = found.number - first
+        return _Found(
+            jax.tree.map(lambda all, x: all.at[row].set(x), found.free, free),
+            found.number + ok.astype(found.number.dtype),
+            jnp.where(ok, 0, found.tried + 1),
+            found.spent + 1,
+            ok,
+            gradient,
+            [
+                a & (b | ~ok)
+                for a, b in zip(
+                    found.flat, flat_at(posterior, free, gradient), strict=True
+                )
+            ],
+        )
 
-def _choose(mask: Array, a: Array, b: Array) -> Array:
-    """Take the rows of `a` where `mask` says so, else those of `b`."""
-    return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b)
-
-
-def not_finite(values: Any) -> str:
-    """How many numbers of an array are not finite, in words; "" if all are."""
-    array = np.asarray(values, dtype=np.float64)
-    bad = ~np.isfinite(array)
-    if not bad.any():
-        return ""
-    if array.ndim == 0:
-        return f"is {array}"
-    index = [int(i) for i in np.argwhere(bad)[0]]
-    return (
-        f"has {bad.sum()} of {array.size} numbers that are not finite, the first "
-        f"({array[tuple(index)]}) at index {index}"
+    one = propose.centre
+    leaves = jtu.tree_leaves(one)
+    zero = jnp.zeros((), limits.dtype)
+    nothing = _Found(
+        jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), one),
+        first,
+        zero,
+        zero,
+        jnp.ones((), bool),
+        jax.tree.map(jnp.zeros_like, one),
+        [jnp.ones(leaves[n].shape, bool) for n in leaves_without_prior(posterior)],
+    )
+    return jax.lax.while_loop(
+        lambda found: (found.number < end) & (found.tried < tries), look, nothing
     )
 
 
-def bad_data(data: Sequence[Any]) -> list[str]:
-    """Which arrays of the data hold NaN or infinity."""
-    faults = []
-    for path, leaf in jtu.tree_leaves_with_path(tuple(data)):
-        dtype = getattr(
-            leaf, "dtype", np.dtype(type(leaf)) if type(leaf) is float else None
-        )
-        if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
-            text = not_finite(leaf)
-            if text:
-                faults.append(f"data{jtu.keystr(path)} {text}")
-    return faults
+def _row(tree: PyTree, number: int) -> PyTree:
+    return jax.tree.map(lambda x: x[number], tree)
 
 
-def warn_ignored(labels: list[str]) -> None:
-    """Warn of coordinates that neither a prior nor the likelihood knows of."""
-    if labels:
-        shown = ", ".join(repr(label) for label in labels[:5])
-        more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-        warnings.warn(
-            f"no prior stands at {shown}{more}, and the gradient of the log-likelihood "
-            "there is exactly zero: the posterior is improper, and a sampler would "
-            "wander off. Give a prior, freeze the leaf, or use it in the likelihood",
-            stacklevel=5,  # `Posterior.initial` and Equinox's wrapper of it stand between
-        )
-
-
-def _faults(
-    posterior: "Posterior", free: PyTree, gradient: PyTree, data: tuple[Any, ...]
-) -> list[str]:
-    """What is not finite at free coordinates."""
-    faults = []
-    paths = [row.path for _, row in posterior.reparam.bound.plan.free]
-    for path, leaf in zip(paths, jtu.tree_leaves(free), strict=True):
-        if not np.isfinite(leaf).all():
-            faults.append(
-                f"the free coordinate of '{path}' {not_finite(leaf)}: its "
-                "prior has draws outside the support of its bijector"
-            )
-    model = posterior.reparam.forward(free)
-    values = {
-        f"the log-prior of '{path}'" if path else "the log-prior": value
-        for path, value in posterior.prior_terms(model).items()
-    }
-    values["the log-likelihood"] = posterior.log_likelihood(model, *data)
-    values["the log-det"] = posterior.reparam.forward_log_det_jacobian(free)
-    for name, value in values.items():
-        if not np.isfinite(value):
-            faults.append(f"{name} is {value}")
-    faults += bad_data(data)
-    for path, leaf in zip(paths, jtu.tree_leaves(gradient), strict=True):
-        if not np.isfinite(leaf).all():
-            faults.append(f"the gradient at '{path}' {not_finite(leaf)}")
-    return faults
-
-
-def _ignored(posterior: "Posterior", zeros: PyTree) -> list[str]:
-    """Labels of coordinates without a prior where the gradient is zero."""
-    plan = posterior.reparam.bound.plan
-    # Under `then` no coordinate belongs to a leaf.
-    if posterior.prior_function is not None or plan.outer:
-        return []
-    with_prior = {term.position for term in posterior.prior_plan.terms}
-    masks = [
-        np.ravel(zero)
-        & (with_prior.isdisjoint(row.members or (i,)) and not _bounded(posterior, i))
-        for (i, row), zero in zip(plan.free, jtu.tree_leaves(zeros), strict=True)
-    ]
-    mask = np.concatenate(masks) if masks else np.zeros(0, bool)
-    return [posterior.labels[i] for i in np.flatnonzero(mask)]
-
-
-def _bounded(posterior: "Posterior", i: int) -> bool:
-    """Whether a leaf stays where it is far out: flat on a bounded set is proper."""
-    signs = np.where(np.arange(posterior.dim) % 2, 1.0, -1.0)
-    reach = []
-    for far in (40.0, 80.0):
-        points = [jnp.asarray(far * sign, float) for sign in (signs, -signs)]
-        models = [posterior.reparam.forward(posterior.reparam.unravel(x)) for x in points]
-        leaves = [np.asarray(jtu.tree_leaves(model)[i]) for model in models]
-        reach.append(max(np.max(np.abs(leaf), initial=0.0) for leaf in leaves))
-    return bool(np.isfinite(reach[1]) and reach[1] <= 1.01 * reach[0])
+@functools.partial(jax.jit, static_argnames="n")
+def _cut(parts: list[PyTree], n: int | None) -> PyTree:
+    """The first rows of trees of arrays, one below another; the first for `None`."""
+    rows = 0 if n is None else slice(n)
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[rows], *parts)
