@@ -52,6 +52,8 @@ def take_steps(
         # The data may be of another precision than the model, which BlackJAX mixes up.
         return target(vector).astype(unit.dtype)
 
+    # It is traced once, for the shapes of what is kept and for the loop.
+    @jax.jit
     def step(carry: tuple[Any, Any], key: PRNGKeyArray) -> tuple[Any, Any]:
         state, tuning = carry
         now = jnp.where(adapt, tuning.log_step_size, tuning.log_step_size_avg)
@@ -64,7 +66,7 @@ def take_steps(
         )
         return (state, tuning), keep(state, info)
 
-    kept = jax.eval_shape(lambda: step((state, tuning), key)[1])
+    kept = jax.eval_shape(step, (state, tuning), key)[1]
     empty = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), kept)
 
     def turn(i: Array, found: tuple[Any, Any]) -> tuple[Any, Any]:

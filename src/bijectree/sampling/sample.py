@@ -20,7 +20,7 @@ from ..inference import (
     require_counts,
     require_free_posterior,
 )
-from ..posterior import Posterior, Target, dtype_of
+from ..posterior import Posterior, Target, dtype_of, find_starts
 from . import checkpoint as checkpoints, warm_up as warming
 from .chains import ROOM, Chains, Standing, Steps, evaluate
 from .run import Run, again
@@ -204,10 +204,16 @@ def _warmed_up(
     # but JAX's default.
     dtype = np.result_type(dtype_of(given), jnp.result_type(float))
     together.begin_compiling(tuned.target(given), dtype)
-    free = given.posterior.initial(
-        keys[0], *given.data, start=start, jitter=jitter, n=together.n
+    starts = find_starts(
+        given.posterior,
+        keys[0],
+        given.data,
+        start=start,
+        jitter=jitter,
+        n=together.n,
+        stacklevel=4,
     )
-    vectors = jax.vmap(given.posterior.reparam.ravel)(free).astype(dtype)
+    vectors = jax.vmap(given.posterior.reparam.ravel)(starts.free).astype(dtype)
     density, gradients = jax.device_get(evaluate(given, vectors))
     standing = Standing(np.asarray(vectors), density.astype(dtype), gradients)
     state = warming.begin(given, tuned, standing, acceptance=acceptance)
@@ -226,7 +232,11 @@ def _warmed_up(
     return Run(
         tuned=state.tuned,
         standing=state.on_map(),
-        gradients={"starts": 2 * together.n, "warm-up": state.spent, "draws": 0},
+        gradients={
+            "starts": starts.gradients + together.n,
+            "warm-up": state.spent,
+            "draws": 0,
+        },
         seconds={
             "starts": found - began,
             "compiling": compiling,
