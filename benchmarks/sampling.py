@@ -250,8 +250,7 @@ def page(results: Results, machine: str) -> str:
     what = "efficiency"
     for way in ABLATION:
         found = {
-            name: middle(ways[way], "efficiency")
-            / middle(ways["bijectree"], "efficiency")
+            name: middle(ways[way], what) / middle(ways["bijectree"], what)
             for name, ways in results.items()
             if way in ways
         }

