@@ -50,6 +50,33 @@ def test_numbers_of_chains_and_draws_are_checked():
         bt.sample(scale_model(), jax.random.key(0), chains=0, draws=2.5)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"chains": "four"}, "`chains` must be an integer of at least 1, got 'four'"),
+        ({"warm_up": True}, "`warm_up` must be"),
+        ({"max_tree_depth": 0}, "`max_tree_depth` must be"),
+        ({"target_acceptance": 1.0}, "`target_acceptance` must lie between 0 and 1"),
+        ({"coordinates": "best"}, "`coordinates` must be 'learned' or 'given'"),
+    ],
+    ids=lambda x: None,
+)
+def test_what_cannot_be_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        bt.sample(scale_model(), jax.random.key(0), **options)
+
+
+def test_it_runs_on_the_host():
+    posterior = scale_model()
+    for transform in (jax.jit, jax.vmap):
+        with pytest.raises(TypeError, match="sample: called under jit.* Call it outside"):
+            transform(lambda key: bt.sample(posterior, key).vectors)(
+                jax.random.split(jax.random.key(0), 2)
+            )
+    with pytest.raises(TypeError, match="expected a bt.Posterior, got"):
+        bt.sample(lambda model: 0.0, jax.random.key(0))
+
+
 def test_a_model_without_coordinates_is_not_sampled():
     reparam = bt.Reparam({"a": jnp.ones(3)}, bt.frozen)
     posterior = bt.Posterior(reparam, lambda m: -m["a"].sum())

@@ -3,7 +3,12 @@
 A *bridge* gives a Posterior to a sampler of another package as the function it takes.
 """
 
-from .arguments import listed, require_counts, require_free_posterior
+from .arguments import (
+    listed,
+    require_counts,
+    require_free_posterior,
+    require_host,
+)
 from .bridges import potential_fn, target_log_prob_fn
 from .diagnostics import condition_number, load_statistics
 from .draws import Draws

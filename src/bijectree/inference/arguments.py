@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 
 from ..posterior import Posterior, Target, dtype_of
 from ..trees import describe, raise_all
@@ -18,6 +20,22 @@ def require_free_posterior(posterior: Posterior, what: str) -> None:
         raise ValueError(f"{what}: the model has no free coordinates")
     if jnp.issubdtype(dtype_of(Target(posterior, ())), jnp.complexfloating):
         raise ValueError(f"{what}: a complex leaf is free; freeze it")
+
+
+def require_host(what: str, **arguments: Any) -> None:
+    """Raise if something is traced, or would be."""
+    traced = [
+        f"'{name}'"
+        for name, value in arguments.items()
+        if any(isinstance(x, Tracer) for x in jtu.tree_leaves(value))
+    ]
+    # Under `jit` every new array is traced.
+    if traced or isinstance(jnp.zeros(()), Tracer):
+        raise TypeError(
+            f"{what}: called under jit, vmap or grad ({', '.join(traced) or 'all'} "
+            f"traced); {what} runs on the host, where it looks at values to know how to "
+            "go on. Call it outside, once for each member of a batch"
+        )
 
 
 def require_counts(what: str, **counts: Any) -> None:

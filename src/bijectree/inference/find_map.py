@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..posterior import (
@@ -23,7 +22,7 @@ from ..posterior import (
     warn_of_ignored,
 )
 from ..trees import is_inexact, path_string, short
-from .arguments import require_counts
+from .arguments import require_counts, require_host
 from .climb import Climb, End, norm_on_host
 from .lbfgs import Search, rounding, to_free
 from .progress import bar as progress_bar
@@ -144,7 +143,7 @@ def find_map(
         >>> print(f"found from {mode.found} of {mode.starts} starts")
         found from 8 of 8 starts
     """
-    _require_host(posterior=posterior, start=start, data=data, key=key)
+    require_host("find_map", posterior=posterior, start=start, data=data, key=key)
     require_counts("find_map", starts=starts, max_steps=max_steps)
     ravel = posterior.reparam.ravel
     vectors, spent = [ravel(posterior.reparam.inverse(start))], 0
@@ -186,22 +185,6 @@ def find_map(
         starts=starts,
         found=found,
     )
-
-
-def _require_host(**arguments: Any) -> None:
-    """Raise if something is traced, or would be."""
-    traced = [
-        f"'{name}'"
-        for name, value in arguments.items()
-        if any(isinstance(x, Tracer) for x in jtu.tree_leaves(value))
-    ]
-    # Under `jit` every new array is traced.
-    if traced or isinstance(jnp.zeros(()), Tracer):
-        raise TypeError(
-            f"find_map: called under jit, vmap or grad ({', '.join(traced) or 'all'} "
-            "traced); the search runs on the host, where it looks at values to know when "
-            "to end. Call it outside, once for each member of a batch"
-        )
 
 
 def _look_at_start(climb: Climb, search: Search, *, warn: bool) -> int:

@@ -121,6 +121,13 @@ def _in_turn(function: Callable[..., Any], by_chain: tuple[PyTree, ...]) -> Any:
     return jax.tree.map(lambda x: x[:chains], found)
 
 
+def of_first(tree: PyTree) -> PyTree:
+    """The arrays of the first process on all, so that all go on from the same numbers."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
 def of_process(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """The chains of this process, in the memory of its host; all, without a mesh."""
 

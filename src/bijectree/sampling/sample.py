@@ -19,6 +19,7 @@ from ..inference import (
     optional_import,
     require_counts,
     require_free_posterior,
+    require_host,
 )
 from ..posterior import Posterior, Target, dtype_of, find_starts
 from . import checkpoint as checkpoints, warm_up as warming
@@ -98,7 +99,8 @@ def sample(
 
     Raises:
         ImportError: BlackJAX is not installed.
-        TypeError: `posterior` or `resume` is something else.
+        TypeError: `posterior` or `resume` is something else; it is called under `jit`,
+            `vmap` or `grad`.
         ValueError: no start with a finite density and gradient, see `initial`; a
             gradient that is not finite in the warm-up, by path; numbers out of range;
             chains that several processes cannot share evenly; a model without free
@@ -118,18 +120,14 @@ def sample(
         (4, 1000)
     """
     blackjax = optional_import("blackjax")
+    require_host("sample", posterior=posterior, start=start, data=data, key=key)
     require_free_posterior(posterior, "sample")
     if resume is not None:
         chains = _chains_of(resume, posterior)
+    counts = {"chains": chains, "draws": draws, "max_tree_depth": max_tree_depth}
+    require_counts("sample", **counts, warm_up=1 if warm_up is None else warm_up)
     if warm_up is None:
-        warm_up = min(_MOST_WARM_UP, max(_WARM_UP, 4 * _WARM_UP // max(1, int(chains))))
-    require_counts(
-        "sample",
-        chains=chains,
-        draws=draws,
-        warm_up=warm_up,
-        max_tree_depth=max_tree_depth,
-    )
+        warm_up = min(_MOST_WARM_UP, max(_WARM_UP, 4 * _WARM_UP // chains))
     if coordinates not in ("learned", "given"):
         raise ValueError(
             f"sample: `coordinates` must be 'learned' or 'given', got {coordinates!r}"

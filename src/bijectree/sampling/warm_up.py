@@ -21,6 +21,7 @@ from ..learned.centeredness import (
 from ..learned.low_rank import AffineMap
 from ..posterior import Target
 from ..reparam import Reparam
+from . import chains_on_devices
 from .chains import Chains, Standing, Steps
 
 # The windows grow, in these parts. The step size of each chain is adapted after each
@@ -380,7 +381,10 @@ def _learn_map(state: WarmUp, *, dropping: bool) -> None:
     columns = state.tuned.map.root.size
     fitted = low_rank.from_scores_of_chains(groups, columns)
     if fitted is not None:
-        state.tuned = state.tuned._replace(map=low_rank.padded(fitted, columns))
+        padded = low_rank.padded(fitted, columns)
+        numbers = chains_on_devices.of_first(dataclasses.asdict(padded))
+        numbers = {name: np.asarray(x, np.float64) for name, x in numbers.items()}
+        state.tuned = state.tuned._replace(map=AffineMap(**numbers))
 
 
 def _settled(
