@@ -209,14 +209,21 @@ def test_one_core_and_several_give_the_same_draws(monkeypatch):
     same(several, sample())
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["single", "double"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["single", "double"])
 def test_settings_of_this_thread_hold_in_those_of_the_chains(dtype):
     with jax.enable_x64(True):
-        y = jnp.asarray(np.asarray(Y), jnp.float64)
         # A model in single precision goes with data in double.
-        p = posterior() if dtype == np.float32 else posterior.__wrapped__()
-        draws = sample(p, y)
+        model = {"mu": jnp.zeros(3, dtype), "tau": jnp.ones((), dtype)}
+
+        def log_likelihood(m, y):
+            total = tfd.Normal(m["mu"], m["tau"]).log_prob(y).sum()
+            return total - m["tau"] - jnp.sum(m["mu"] ** 2)
+
+        reparam = bt.Reparam(model, {"mu": None, "tau": bt.positive()})
+        y = jnp.linspace(0.0, 1.0, 3)
+        draws = sample(bt.Posterior(reparam, log_likelihood), y)
         assert draws.vectors.dtype == np.float64
+        assert draws.models["tau"].dtype == dtype
         free = draws.posterior.reparam.unravel(draws.vectors[0, -1])
         density = draws.posterior.log_density(free, y)
         np.testing.assert_allclose(draws.stats["lp"][0, -1], density, rtol=1e-4)

@@ -125,7 +125,7 @@ def test_a_map_is_found_from_few_draws_of_many_coordinates(dim):
 
 
 def test_too_few_draws_and_draws_that_are_not_finite_teach_nothing():
-    x = RNG.normal(size=(3, 2))
+    x = RNG.normal(size=(19, 2))
     assert low_rank.from_scores_of_chains([(x, -x)], 2) is None
     bad = np.full((50, 2), np.nan)
     assert low_rank.from_scores_of_chains([(bad, bad)] * 4, 2) is None
@@ -156,6 +156,15 @@ def test_a_chain_in_a_mode_without_weight_is_moved(getkey):
     assert state.moved == 2
     assert np.abs(state.standing.vectors).max() < 10
     assert np.abs(state.kept[0].vectors).max() < 10
+
+
+@pytest.mark.parametrize("total", [1, 4, 15, 30, 60])
+def test_a_short_warm_up_ends_well(total, getkey):
+    draws = sample(
+        hierarchy(0.0, 1.0), getkey(), jnp.zeros(8), warm_up=total, draws=10, chains=3
+    )
+    assert np.isfinite(draws.vectors).all()
+    assert draws.vectors.shape == (3, 10, 10)
 
 
 def test_equal_modes_are_left_to_stand(getkey):

@@ -15,7 +15,7 @@ from ..substrate import FusedBijector, Number
 _RIDGE = 1e-10
 
 # A map is not fitted to fewer draws.
-_FEWEST = 8
+_FEWEST = 20
 
 # By how much the variance along a direction must differ from the diagonal's to count.
 _FACTORS = (1.05, 1.2, 1.5, 2.0, 3.0, 5.0, np.inf)

@@ -143,12 +143,14 @@ def probe_gradients(
     if not troubled.any():
         return 0
     # A trajectory into where there is no gradient is given up, and leaves no trace: the
-    # probes lie as far around the chains' draws as these lie apart.
-    draws = window.vectors[troubled].astype(np.float64).reshape(-1, guide.loc.size)
+    # probes lie as far around the chains' draws as those of one chain lie apart.
+    found = window.vectors[troubled].astype(np.float64)
+    spread = found.std(axis=1).mean(axis=0)
+    draws = found.reshape(-1, guide.loc.size)
     draws = draws[np.isfinite(draws).all(axis=1)]
     points = draws[np.linspace(0, len(draws) - 1, _PROBES).astype(int)]
     noise = np.asarray(jax.random.normal(key, points.shape), np.float64)
-    noise = noise * np.maximum(draws.std(axis=0), 0.1)
+    noise = noise * np.maximum(np.nan_to_num(spread), 0.1)
     found = gradients(target, guide.forward(points + noise))
     bad = (~np.isfinite(found)).mean(axis=0) > _MANY
     if bad.any():

@@ -1,6 +1,7 @@
 """Chains that take steps together, on all cores or all devices, by one program."""
 
 import contextlib
+import functools
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,6 +90,7 @@ class Chains:
     def __init__(self, blackjax: Any, shared: PyTree, n: int, max_tree_depth: int):
         self.n = n
         self._blackjax, self._depth = blackjax, max_tree_depth
+        self._numbers = [jnp.asarray(i) for i in range(n)]
         self._mesh = chains_on_devices.chain_mesh(n, shared)
         self._compiling: Future[Any] | None = None
         self._program: Any = None
@@ -113,20 +115,15 @@ class Chains:
         """
         if self._threads is None or self._compiling is not None:
             return
-        dim = target.posterior.dim
-        nowhere = np.zeros((1, dim), dtype)
-        standing = Standing(nowhere, np.zeros(1, dtype), nowhere)
-        how = _how(0, None, dtype)
-        here = jax.tree.map(
-            lambda x: jnp.asarray(x[0]), (standing, self._tuning(dtype, 1.0, 1))
-        )
-        key = jax.random.key(0)
+        nowhere, zeros = np.zeros((self.n, target.posterior.dim), dtype), np.zeros(self.n)
+        standing = Standing(nowhere, zeros.astype(dtype), nowhere)
+        tuning, key = self.tuning(standing, 1.0), jax.random.key(0)
         # Settings of JAX, such as the precision, belong to a thread. So the program is
         # traced in this one, what is compiled does not ask for them, and all that it is
         # given are arrays of JAX.
+        arguments = _as_arrays((target, key, standing, tuning, _how(0, None, dtype)))
         advance: Any = _advance
-        arguments = _as_arrays((target, key, *here, how))
-        lowered = advance.lower(self._blackjax, *arguments, self._depth)
+        lowered = advance.lower(self._blackjax, *arguments, self._numbers[0], self._depth)
         self._compiling = self._threads.submit(lowered.compile)
 
     def compile(self, target: Target, standing: Standing) -> float:
@@ -147,11 +144,9 @@ class Chains:
 
     def tuning(self, standing: Standing, step_size: float) -> PyTree:
         """The state of dual averaging of each chain that starts from a step size."""
-        return self._tuning(standing.vectors.dtype, step_size, self.n)
-
-    def _tuning(self, dtype: Any, step_size: float, n: int) -> PyTree:
-        one = first_tuning(self._blackjax, jnp.asarray(step_size, dtype))
-        return jax.tree.map(lambda x: np.stack([np.asarray(x)] * n), jax.device_get(one))
+        size = jnp.asarray(step_size, standing.vectors.dtype)
+        one = jax.device_get(first_tuning(self._blackjax, size))
+        return jax.tree.map(lambda x: np.stack([np.asarray(x)] * self.n), one)
 
     def advance(
         self,
@@ -196,61 +191,35 @@ class Chains:
         n: int,
         acceptance: float | None = None,
     ) -> tuple[PyTree, Steps]:
-        keys = jax.random.split(key, self.n)
         how = _how(n, acceptance, standing.vectors.dtype)
-        if self._threads is None:
-            found = self._on_devices(target, keys, standing, tuning, how)
-        else:
-            found = self._in_threads(target, keys, standing, tuning, how)
-        tuning, steps = found
+        shared = _as_arrays((target, key, standing, tuning, how))
+        run: Any = self._on_devices if self._threads is None else self._in_threads
+        tuning, steps = run(*shared)
         return tuning, Steps(*(x[:, :n] for x in steps))
 
-    def _in_threads(
-        self,
-        target: Target,
-        keys: PRNGKeyArray,
-        standing: Standing,
-        tuning: PyTree,
-        how: tuple[Any, ...],
-    ) -> Any:
+    def _in_threads(self, *shared: Any) -> Any:
         assert self._threads is not None
+        program, blackjax, depth = self._program, self._blackjax, self._depth
 
-        shared = _as_arrays((target, how))
+        def run(number: Array) -> Any:
+            return jax.device_get(program(blackjax, *shared, number, depth))
 
-        def arguments(i: int) -> tuple[Any, ...]:
-            here = jax.tree.map(lambda x: jnp.asarray(x[i]), (standing, tuning))
-            return self._blackjax, shared[0], keys[i], *here, shared[1], self._depth
-
-        each = [arguments(i) for i in range(self.n)]
-        program = self._program
-
-        def run(arguments: tuple[Any, ...]) -> Any:
-            return jax.device_get(program(*arguments))
-
-        found = list(self._threads.map(run, each))
+        found = list(self._threads.map(run, self._numbers))
         return jax.tree.map(lambda *chains: np.stack(chains), *found)
 
     def _on_devices(
-        self,
-        target: Target,
-        keys: PRNGKeyArray,
-        standing: Standing,
-        tuning: PyTree,
-        how: tuple[Any, ...],
+        self, target: Target, key: PRNGKeyArray, standing: Any, tuning: PyTree, how: Any
     ) -> Any:
         mesh = self._mesh
-        target = chains_on_devices.put(mesh, target, by_chain=False)
-        by_chain = chains_on_devices.put(
-            mesh,
-            (keys, *jax.tree.map(jnp.asarray, (standing, tuning))),
-            by_chain=True,
-        )
+        put = functools.partial(chains_on_devices.put, mesh)
+        target = put(target, by_chain=False)
+        by_chain = put((jnp.arange(self.n), standing, tuning), by_chain=True)
         # A mesh that the user has set is for the model's arrays, not for the chains.
         with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-            found = _advance_all(self._blackjax, mesh, target, by_chain, how, self._depth)
-            return chains_on_devices.of_all(
-                mesh, chains_on_devices.of_process(mesh, found)
-            )
+            shared = (target, key, how)
+            found = _advance_all(self._blackjax, mesh, shared, by_chain, self._depth)
+            here = chains_on_devices.of_process(mesh, found)
+            return chains_on_devices.of_all(mesh, here)
 
 
 @eqx.filter_jit
@@ -268,47 +237,48 @@ def _advance(
     standing: Standing,
     tuning: PyTree,
     how: tuple[Array, Array, Array],
+    number: Array,
     max_tree_depth: int,
 ) -> tuple[PyTree, tuple[Array, ...]]:
-    """Take steps in one chain."""
+    """Take steps in the chain of a number."""
     with substrate.standard_promotion():
-        return _take(blackjax, target, key, standing, tuning, how, max_tree_depth)
+        standing, tuning = jax.tree.map(lambda x: x[number], (standing, tuning))
+        shared = (target, key, how)
+        return _take(blackjax, shared, number, standing, tuning, max_tree_depth)
 
 
 @eqx.filter_jit
 def _advance_all(
     blackjax: Any,
     mesh: Mesh | None,
-    target: Target,
+    shared: tuple[Any, ...],
     by_chain: tuple[PyTree, ...],
-    how: tuple[Array, Array, Array],
     max_tree_depth: int,
 ) -> tuple[PyTree, tuple[Array, ...]]:
     """Take steps in all chains."""
 
-    def one(shared: PyTree, key: PRNGKeyArray, standing: Any, tuning: PyTree) -> Any:
-        target, how = shared
-        return _take(blackjax, target, key, standing, tuning, how, max_tree_depth)
+    def one(shared: Any, number: Array, standing: Any, tuning: PyTree) -> Any:
+        return _take(blackjax, shared, number, standing, tuning, max_tree_depth)
 
     with substrate.standard_promotion():
-        return chains_on_devices.map_chains(mesh, one, (target, how), *by_chain)
+        return chains_on_devices.map_chains(mesh, one, shared, *by_chain)
 
 
 def _take(
     blackjax: Any,
-    target: Target,
-    key: PRNGKeyArray,
+    shared: tuple[Any, ...],
+    number: Array,
     standing: Any,
     tuning: PyTree,
-    how: tuple[Array, Array, Array],
     max_tree_depth: int,
 ) -> tuple[PyTree, tuple[Array, ...]]:
+    target, key, how = shared
     n, adapt, acceptance = how
     state = blackjax.mcmc.hmc.HMCState(*standing)
     (_, tuning), found = take_steps(
         blackjax,
         target,
-        key,
+        jax.random.fold_in(key, number),
         state,
         tuning,
         _kept,

@@ -39,6 +39,9 @@ _EARLY_ACCEPTANCE = 0.6
 _HIGHER = 2 / 3
 _DIVERGED = 0.02
 
+# In so many steps a chain that can move does, however wrong its first step was.
+_ENOUGH = 20
+
 # A chain in a mode lighter than the best by this factor's logarithm is moved.
 _LIGHTER = 30.0
 
@@ -208,10 +211,11 @@ def run(
             if steps.diverging.mean() > _DIVERGED * first_late:
                 _aim_higher(state)
         before_late = early and (last or not sizes[i + 1][1])
-        if before_late:
+        judged = before_late and size >= _ENOUGH
+        if judged:
             _require_moving(state, steps, key_probe)
         _remember(state, steps, sum(size for size, _ in sizes[: i + 1]))
-        if before_late:
+        if judged:
             _leave_light_modes(state)
         if not last:
             if state.tuned.rows and not early:
