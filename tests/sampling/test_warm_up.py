@@ -158,6 +158,7 @@ def test_a_chain_in_a_mode_without_weight_is_moved(getkey):
     assert np.abs(state.kept[0].vectors).max() < 10
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("total", [1, 4, 15, 30, 60])
 def test_a_short_warm_up_ends_well(total, getkey):
     draws = sample(
@@ -167,7 +168,7 @@ def test_a_short_warm_up_ends_well(total, getkey):
     assert draws.vectors.shape == (3, 10, 10)
 
 
-def test_equal_modes_are_left_to_stand(getkey):
+def test_equal_modes_are_left_to_stand():
     def two_modes(model):
         near = tfd.Normal(0.0, 1.0).log_prob(model["x"])
         far = tfd.Normal(30.0, 0.01).log_prob(model["x"])
@@ -178,6 +179,19 @@ def test_equal_modes_are_left_to_stand(getkey):
     state = standing_at(Target(posterior, ()), start)
     # Thin and high weighs as much as wide and low.
     state.kept = [noise_around(state, start, scale=np.where(start > 1, 0.01, 1.0))]
+    warm_up._leave_light_modes(state)
+    assert state.moved == 0
+
+
+def test_chains_of_many_coordinates_that_move_unlike_are_left_to_stand():
+    normal = tfd.Normal(0.0, 1.0)
+    reparam = bt.Reparam({"x": jnp.zeros(400)}, None)
+    posterior = bt.Posterior(reparam, lambda m: normal.log_prob(m["x"]).sum())
+    start = RNG.normal(size=(4, 400)).astype(np.float32)
+    state = standing_at(Target(posterior, ()), start)
+    state.kept = [
+        noise_around(state, start, scale=np.array([[1.0], [0.8], [0.1], [1.0]]))
+    ]
     warm_up._leave_light_modes(state)
     assert state.moved == 0
 

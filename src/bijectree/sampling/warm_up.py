@@ -210,8 +210,7 @@ def run(
             first_late = sizes[i - 1][1] if i else True
             if steps.diverging.mean() > _DIVERGED * first_late:
                 _aim_higher(state)
-        before_late = early and (last or not sizes[i + 1][1])
-        judged = before_late and size >= _ENOUGH
+        judged = early and size >= _ENOUGH and not sizes[i + 1][1]
         if judged:
             _require_moving(state, steps, key_probe)
         _remember(state, steps, sum(size for size, _ in sizes[: i + 1]))
@@ -344,16 +343,21 @@ def _leave_light_modes(state: WarmUp) -> None:
 
     The log of a mode's mass is about the mean log-density of its draws plus their
     entropy. Without their correlations the entropy is too high, but for all modes alike.
+    The draws of few steps leave the entropy of many coordinates open, so the log-density
+    alone must be far below that of the heaviest chain, too.
     """
     (steps,) = state.kept
     later = slice(-(-steps.vectors.shape[1] // 2), None)
+    density = steps.log_density[:, later]
     with np.errstate(all="ignore"):
         spread = steps.vectors[:, later].astype(np.float64).var(axis=1)
-        mass = steps.log_density[:, later].mean(axis=1) + np.log(spread).sum(axis=1) / 2
+        mass = density.mean(axis=1) + np.log(spread).sum(axis=1) / 2
     # A chain that never moved has no spread.
     mass = np.where(np.isnan(mass), -np.inf, mass)
-    light = ~(mass > mass.max() - _LIGHTER)
-    if not light.any() or not np.isfinite(mass.max()):
+    best = int(np.argmax(mass))
+    lowest = density[best].mean() - _LIGHTER - 5 * density[best].std()
+    light = ~(mass > mass[best] - _LIGHTER) & ~(density.mean(axis=1) > lowest)
+    if not light.any() or not np.isfinite(mass[best]):
         return
     heavy = np.flatnonzero(~light)
     n = steps.vectors.shape[1]
