@@ -4,5 +4,6 @@ A *term* is one distribution at one leaf. A *target* is a posterior with its dat
 log-density of a vector, as compiled functions take it.
 """
 
-from .posterior import FlatPosterior, Posterior
+from .flat import FlatPosterior
+from .posterior import Posterior
 from .target import Target, dtype_of, negative_hessian

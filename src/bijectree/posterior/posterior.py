@@ -6,17 +6,18 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .. import priors
 from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
 from ..substrate import map_to_scalars
 from . import prior_terms, starts
 from .doubts import warn_of_doubts
+from .flat import FlatPosterior, density_dtype
 from .function import Function, _check_arguments, _is_function, _scalar
 from .mismatch import warn_mismatch
-from .prior_terms import PriorPlan, Term
+from .prior_plan import PriorPlan, Term
+from .references import References
 
 
 class Posterior(eqx.Module):
@@ -45,22 +46,25 @@ class Posterior(eqx.Module):
         prior: one of
             - a pytree of the model's structure, or of its upper part, as `bt.by_path`
               makes it: at each leaf a distribution, that is anything with a `log_prob`
-              (TFP, NumPyro, distrax), or `None`, which is flat and may be improper. A
-              distribution of scalars at an array holds for each element, independently;
-              one above several leaves holds for each of them.
+              (TFP, NumPyro, distrax), or `bt.dependent`, a distribution that other
+              leaves set, or `None`, which is flat and may be improper. A distribution of
+              scalars at an array holds for each element, independently; one above
+              several leaves holds for each of them.
             - a function `model -> scalar`.
             - `None`: flat everywhere, so that only the likelihood counts.
         verify: whether distributions of other classes than the table of facts knows are
             verified, for the numbers that they have: their own draws have a density and
             do not repeat, those of numbers integrate to 1, and the map of a transformed
-            one is one to one with the Jacobian that its density says. Nothing can be
-            verified of traced numbers, nor is it of those that replace others later.
+            one is one to one with the Jacobian that its density says. One that other
+            leaves set is verified for the numbers that three random models give. Nothing
+            can be verified of traced numbers, nor is it of those that replace others
+            later.
 
     Raises:
         ValueError: the prior does not fit the model: another structure, events of
             another shape than the last axes of the leaf, a batch of distributions that
-            would broadcast the leaf, a prior where there is no array of floats. All
-            faults are listed with their paths.
+            would broadcast the leaf, a prior where there is no array of floats, priors
+            that depend on each other in a cycle. All faults are listed with their paths.
 
     Warns:
         UserWarning: the bijector of a leaf leaves the support of the leaf's prior; a
@@ -107,12 +111,12 @@ class Posterior(eqx.Module):
         if _is_function(prior, reparam):
             self.prior_function = Function(prior)
         else:
-            self.prior_plan, self.prior_numbers = prior_terms.make_prior_plan(
-                prior, reparam.bound, verify=verify
-            )
-            warn_mismatch(reparam, self.prior_plan, self.prior_numbers)
+            references = References(reparam.bound)
+            found = prior_terms.make_prior_plan(prior, references, verify=verify)
+            self.prior_plan, self.prior_numbers = found
+            warn_mismatch(references, *found)
             if verify:
-                warn_of_doubts(reparam, self.prior_plan, self.prior_numbers)
+                warn_of_doubts(reparam, references, *found)
 
     __hash__ = object.__hash__
 
@@ -166,7 +170,7 @@ class Posterior(eqx.Module):
         """
         bound = self.reparam.bound
         coordinates = free_leaves(bound.plan, free)
-        dtype = _dtype(coordinates)
+        dtype = density_dtype(coordinates)
         leaves = held_leaves(bound.plan, bound.held, None)
         if jacobian:
             coordinates, log_det = bound.fill_and_log_det(coordinates, leaves)
@@ -181,8 +185,8 @@ class Posterior(eqx.Module):
     def log_prior(self, model: PyTree) -> Float[Array, ""]:
         """The logarithm of the prior's density at a model, in its own coordinates.
 
-        Flat leaves count nothing. Nor do frozen leaves, whose prior is a constant, or
-        tied ones, which are counted where they are tied to.
+        Flat leaves count nothing. Nor do frozen leaves, whose prior is a constant unless
+        free leaves set it, or tied ones, which are counted where they are tied to.
         """
         return self._log_prior(model, None)
 
@@ -190,7 +194,7 @@ class Posterior(eqx.Module):
         """The log-prior at a model; of leaves that have run out of numbers, at free."""
         if self.prior_function is not None:
             return _scalar(self.prior_function.build()(model), "the prior")
-        dtype = _dtype(self._free_of(model))
+        dtype = density_dtype(self._free_of(model))
         calls, leaves = self._prior_calls(model)
         if not calls:
             return jnp.zeros((), dtype)
@@ -238,8 +242,9 @@ class Posterior(eqx.Module):
     ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
         """The priors of leaves, as structure and numbers, and those leaves."""
         leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
-        terms, recipes = self.prior_plan.terms, self.prior_plan.recipes
-        calls = [(recipes[term.slot], self.prior_numbers[term.slot]) for term in terms]
+        terms = self.prior_plan.terms
+        shown = self.reparam.bound.plan.structure.treedef.unflatten(leaves)
+        calls = self.prior_plan.calls(terms, self.prior_numbers, shown)
         return calls, [jnp.asarray(leaves[term.position]) for term in terms]
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
@@ -255,7 +260,7 @@ class Posterior(eqx.Module):
                 "would not count; give it one, or leave the data out"
             )
         if self._log_likelihood is None:
-            return jnp.zeros((), _dtype(self._free_of(model)))
+            return jnp.zeros((), density_dtype(self._free_of(model)))
         return _scalar(self._log_likelihood.build()(model, *data), "the log-likelihood")
 
     def flat(self) -> "FlatPosterior":
@@ -309,59 +314,6 @@ class Posterior(eqx.Module):
         return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
 
 
-class FlatPosterior(eqx.Module):
-    """A Posterior over vectors of free coordinates.
-
-    Attributes:
-        posterior: the Posterior.
-
-    Example:
-        >>> import bijectree as bt, jax, jax.numpy as jnp
-        >>> reparam = bt.Reparam({"scale": jnp.ones(3)}, bt.tfb.Exp())
-        >>> flat = bt.Posterior(reparam, None, bt.tfd.HalfNormal(1.0)).flat()
-        >>> flat.dim, flat.labels
-        (3, ['scale.0', 'scale.1', 'scale.2'])
-        >>> print(jax.grad(flat.log_density)(jnp.zeros(3)))
-        [0. 0. 0.]
-    """
-
-    posterior: Posterior
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    @property
-    def dim(self) -> int:
-        """The length of the vectors."""
-        return self.posterior.dim
-
-    @property
-    def labels(self) -> list[str]:
-        """One label an element of the vectors."""
-        return self.posterior.labels
-
-    def log_density(
-        self, vector: Inexact[Array, " dim"], *data: Any, jacobian: bool = True
-    ) -> Float[Array, ""]:
-        """As `Posterior.log_density`, which says when to leave the Jacobian out."""
-        vector = jnp.asarray(vector)
-        free = self.posterior.reparam.unravel(vector)
-        value = self.posterior.log_density(free, *data, jacobian=jacobian)
-        return value.astype(_dtype([vector]))
-
-    def forward(self, vector: Inexact[Array, " dim"]) -> PyTree:
-        """The model at a vector of free coordinates."""
-        reparam = self.posterior.reparam
-        return reparam.forward(reparam.unravel(jnp.asarray(vector)))
-
-    def inverse(self, model: PyTree) -> Inexact[Array, " dim"]:
-        """The vector of free coordinates of a model."""
-        reparam = self.posterior.reparam
-        return reparam.ravel(reparam.inverse(model))
-
-
 @jax.custom_jvp
 def _never_infinite(log_density: Array) -> Array:
     """Replace +∞ by −∞: a sampler would never leave it, and an optimiser stop there."""
@@ -373,11 +325,3 @@ def _never_infinite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
     # The tangent passes unchanged: with `where`, each partial derivative would need the
     # whole density.
     return _never_infinite(*primals), tangents[0]
-
-
-def _dtype(leaves: list[Any]) -> np.dtype:
-    """The dtype of a log-density: the widest of the leaves', at least float32."""
-    dtypes = [jax.dtypes.canonicalize_dtype(jnp.result_type(x)) for x in leaves]
-    with jax.numpy_dtype_promotion("standard"):
-        widest = jnp.result_type(*([np.float32, *dtypes] if dtypes else [float]))
-    return np.dtype(jnp.finfo(widest).dtype)

@@ -12,9 +12,9 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .. import priors
 from ..reparam import Reparam
-from .prior_terms import PriorPlan
+from .ancestral import draw_terms
+from .prior_plan import PriorPlan
 
 if TYPE_CHECKING:
     from .posterior import Posterior
@@ -126,17 +126,7 @@ class Proposal(eqx.Module):
     def _draw(self, key: PRNGKeyArray, free: PyTree) -> PyTree:
         """Put draws of the priors where there are priors."""
         leaves, treedef = jtu.tree_flatten(self.reparam.forward(free))
-        keys = jax.random.split(key, max(len(self.plan.terms), 1))
-        for term, key_of_leaf in zip(self.plan.terms, keys, strict=False):
-            leaf = leaves[term.position]
-            draw = priors.sample(
-                self.plan.recipes[term.slot],
-                priors.compute_dtype(leaf.dtype),
-                self.numbers[term.slot],
-                leaf.shape,
-                key_of_leaf,
-            )
-            leaves[term.position] = draw.astype(leaf.dtype)
+        draw_terms(self.reparam.bound, self.plan, self.numbers, leaves, key)
         return self.reparam.inverse(treedef.unflatten(leaves))
 
 

@@ -9,8 +9,9 @@ set has dimensions.
 # These modules are imported for what they register.
 from . import distrax, numpyro, tfp_table
 from .at_free import knows_at_free
-from .at_masked import at_masked, counted_inside
+from .at_masked import at_masked, counted_inside, splits_events
 from .distribution import (
+    ERRORS,
     build,
     compute_dtype,
     is_distribution,

@@ -95,7 +95,8 @@ def spec_from_prior(
         for i in covered:
             leaf, path = pairs[i][1], path_string(pairs[i][0])
             if i in nodes:
-                faults.append(f"at '{path}': {fit.at_raw_number(value, nodes[i])}")
+                raw = fit.at_raw_number(distribution.name(value), nodes[i])
+                faults.append(f"at '{path}': {raw}")
                 continue
             fault = fit.misfit(value, recipe, numbers, leaf.shape, leaf.dtype)
             if fault:

@@ -39,5 +39,7 @@ def _same_function(a: Any, b: Any) -> bool:
         return a is b
     pairs = [(getattr(a, key), getattr(b, key)) for key in vars(a)]
     words = [pair for pair in pairs if any(isinstance(x, str) for x in pair)]
-    numbers = [pair for pair in pairs if not any(isinstance(x, str) for x in pair)]
-    return all(x == y for x, y in words) and same_bits(*zip(*numbers, strict=True))
+    made = [pair for pair in pairs if any(map(callable, pair))]
+    numbers = [p for p in pairs if not any(isinstance(x, str) or callable(x) for x in p)]
+    same = all(x == y for x, y in words) and all(_same_function(x, y) for x, y in made)
+    return same and same_bits(*zip(*numbers, strict=True))
