@@ -46,11 +46,11 @@ from .optimizer import (
 from .posterior import (
     FlatPosterior,
     Posterior,
+    spec_from_prior,
 )
 from .priors import (
     bijector_for,
     register,
-    spec_from_prior,
 )
 from .reparam import (
     Reparam,

@@ -6,4 +6,5 @@ log-density of a vector, as compiled functions take it.
 
 from .flat import FlatPosterior
 from .posterior import Posterior
+from .spec_from_prior import spec_from_prior
 from .target import Target, dtype_of, negative_hessian

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
 from jaxtyping import PyTree
@@ -184,3 +185,13 @@ def unnamed(item: Dependent, made: Made, bound: Bound, paths: Paths) -> list[str
             f"its function reads {listed}, which `on` does not name; name it there"
         )
     return faults
+
+
+def words_of(error: Exception) -> str:
+    """What a message says of an error that the function of a prior has raised."""
+    kind = type(error)
+    plain = kind in (ValueError, TypeError, NotImplementedError)
+    said = str(error).partition("\n")[0]
+    if isinstance(error, jax.errors.ConcretizationTypeError):
+        said += " Only the numbers of a distribution may depend on the model"
+    return f"{'' if plain else f'its function raised {kind.__name__}: '}{said}"

@@ -31,6 +31,7 @@ from .dependent_terms import (
     look_into,
     source_of,
     unnamed,
+    words_of,
 )
 from .prior_plan import Numbers, PriorPlan, Term
 from .references import References
@@ -170,7 +171,7 @@ class _Binding:
             at = [self.rows[i] for i in covered]
             made = look_into(function, numbers, self.bound, at)
         except BIND_ERRORS as error:
-            self.faults.append(f"at {where}: {_words(error)}")
+            self.faults.append(f"at {where}: {words_of(error)}")
             return
         faults = unnamed(item, made, self.bound, self.paths)
         self.faults += [f"at {where}: {fault}" for fault in faults]
@@ -229,16 +230,6 @@ class _Binding:
                 if fault:
                     self.faults.append(f"at '{row.path}': {fault}")
                     break
-
-
-def _words(error: Exception) -> str:
-    """What a message says of an error that the function of a prior has raised."""
-    kind = type(error)
-    plain = kind in (ValueError, TypeError, NotImplementedError)
-    said = str(error).partition("\n")[0]
-    if isinstance(error, jax.errors.ConcretizationTypeError):
-        said += " Only the numbers of a distribution may depend on the model"
-    return f"{'' if plain else f'its function raised {kind.__name__}: '}{said}"
 
 
 def _chart(row: Row, bound: Bound, leaves: Sequence[Any]) -> Any:

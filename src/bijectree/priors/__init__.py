@@ -24,8 +24,9 @@ from .distribution import (
     split,
 )
 from .facts import has_traced_numbers, may_outgrow
+from .families import location_and_scale
 from .fit import at_raw_number, leaf_of_prior, misfit, refuse
 from .lookup import bijector_for, known_bijector, register
-from .spec_from_prior import spec_from_prior
 from .spelled_out import put_together, spell_out
+from .tried import tried_bijector
 from .verification import why_wrong
