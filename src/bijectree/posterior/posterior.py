@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .. import priors
 from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
 from ..substrate import map_to_scalars
-from . import prior_terms, starts
+from . import ancestral, prior_terms, starts
 from .doubts import warn_of_doubts
 from .flat import FlatPosterior, density_dtype
 from .function import Function, _check_arguments, _is_function, _scalar
@@ -262,6 +262,39 @@ class Posterior(eqx.Module):
         if self._log_likelihood is None:
             return jnp.zeros((), density_dtype(self._free_of(model)))
         return _scalar(self._log_likelihood.build()(model, *data), "the log-likelihood")
+
+    def sample_prior(self, key: PRNGKeyArray, n: int) -> PyTree:
+        """Draw models from the prior: exactly, and whatever the likelihood says of them.
+
+        Each leaf is drawn after those that set its distribution. Frozen leaves keep
+        their values, as do the held entries of masked ones; tied leaves follow.
+
+        Args:
+            key: a PRNG key.
+            n: how many models.
+
+        Returns:
+            Models: each array has a leading axis of length `n`, those of frozen leaves
+            too.
+
+        Raises:
+            ValueError: the prior is a function of the whole model; leaves have no prior,
+                or one that cannot be drawn from, or that their bijectors cut off; a held
+                value has a distribution that free leaves set. All are listed by path.
+
+        Example:
+            >>> import bijectree as bt, jax, jax.numpy as jnp
+            >>> model = {"tau": jnp.array(1.0), "theta": jnp.zeros(3)}
+            >>> prior = {
+            ...     "tau": bt.tfd.HalfNormal(1.0),
+            ...     "theta": bt.dependent(lambda m: bt.tfd.Normal(0.0, m["tau"])),
+            ... }
+            >>> reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+            >>> posterior = bt.Posterior(reparam, None, prior)
+            >>> posterior.sample_prior(jax.random.key(0), 500)["theta"].shape
+            (500, 3)
+        """
+        return ancestral.sample_prior(self, key, n)
 
     def flat(self) -> "FlatPosterior":
         """The same density over one vector, for samplers and optimisers of arrays."""

@@ -12,6 +12,7 @@ from .at_free import knows_at_free
 from .at_masked import at_masked, counted_inside, splits_events
 from .distribution import (
     ERRORS,
+    NoDrawsError,
     build,
     compute_dtype,
     is_distribution,
