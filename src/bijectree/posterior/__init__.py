@@ -4,7 +4,9 @@ A *term* is one distribution at one leaf. A *target* is a posterior with its dat
 log-density of a vector, as compiled functions take it.
 """
 
+from .ancestral import draw_ancestors
 from .flat import FlatPosterior
 from .posterior import Posterior
+from .prior_plan import Term
 from .spec_from_prior import spec_from_prior
 from .target import Target, dtype_of, negative_hessian

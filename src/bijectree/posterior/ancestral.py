@@ -1,5 +1,7 @@
 """Draws of the prior of each leaf, after those of the leaves that set it."""
 
+import dataclasses
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -90,27 +92,67 @@ def sample_prior(posterior: "Posterior", key: PRNGKeyArray, n: int) -> PyTree:
     return posterior.reparam.bound.plan.structure.treedef.unflatten(leaves)
 
 
+def draw_ancestors(
+    posterior: "Posterior", position: int, key: PRNGKeyArray, n: int, what: str
+) -> list[Any]:
+    """Draw a leaf, and the leaves that set its prior or its bijector.
+
+    Args:
+        posterior: its prior is by path.
+        position: of the leaf.
+        key: a PRNG key.
+        n: how many draws.
+        what: what an error begins with.
+
+    Returns:
+        All leaves with a leading axis; what is neither drawn nor held is of no meaning.
+    """
+    plan, rows = posterior.prior_plan, posterior.reparam.bound.plan.rows
+    on = {term.position: term.on for term in plan.terms}
+    found: set[int] = set()
+    rest = [position]
+    while rest:
+        i = rest.pop()
+        if i not in found:
+            found.add(i)
+            rest += [*on.get(i, ()), *rows[i].on]
+    require_independent(posterior, what, found)
+    return _draws(posterior, jax.random.split(key, n), tuple(sorted(found)))
+
+
 @eqx.filter_jit
-def _draws(posterior: "Posterior", keys: PRNGKeyArray) -> list[Any]:
-    bound = posterior.reparam.bound
+def _draws(
+    posterior: "Posterior", keys: PRNGKeyArray, only: tuple[int, ...] | None = None
+) -> list[Any]:
+    bound, plan = posterior.reparam.bound, posterior.prior_plan
     blank = blank_leaves(bound)
+    if only is not None:
+        order = [n for n in plan.order if plan.terms[n].position in only]
+        plan = dataclasses.replace(plan, order=tuple(order))
 
     def one(key: PRNGKeyArray) -> list[Any]:
         leaves = list(blank)
-        draw_terms(bound, posterior.prior_plan, posterior.prior_numbers, leaves, key)
+        draw_terms(bound, plan, posterior.prior_numbers, leaves, key)
         return [jnp.asarray(leaf) if is_array(leaf) else None for leaf in leaves]
 
     drawn = jax.vmap(one)(keys)
     return [x if x is not None else leaf for x, leaf in zip(drawn, blank, strict=True)]
 
 
-def require_independent(posterior: "Posterior", what: str) -> None:
+def require_independent(
+    posterior: "Posterior", what: str, only: Collection[int] | None = None
+) -> None:
     """Raise where the prior is not a distribution at each free leaf, given its parents.
+
+    Args:
+        posterior: the Posterior.
+        what: what the error begins with.
+        only: the leaves that are looked at; all by default.
 
     Raises:
         ValueError: the prior is a function; a free leaf has no prior; a held value has a
             distribution that free leaves set; a leaf cannot take all values of its
-            prior. All are listed.
+            prior; a held leaf has no value. All are listed.
     """
     if posterior.prior_function is not None:
         raise ValueError(
@@ -120,12 +162,25 @@ def require_independent(posterior: "Posterior", what: str) -> None:
         )
     bound, plan = posterior.reparam.bound, posterior.prior_plan
     rows = bound.plan.rows
-    with_prior = {term.position for term in plan.terms}
-    faults = [
-        f"'{row.path}' has no prior; give it a distribution, or freeze it (bt.frozen)"
-        for i, row in enumerate(rows)
-        if row.role == "free" and i not in with_prior
-    ]
+    looked_at = range(len(rows)) if only is None else only
+    terms = [term for term in plan.terms if term.position in looked_at]
+    with_prior = {term.position for term in terms}
+    held = held_leaves(bound.plan, bound.held, None, needed=False)
+    faults = []
+    for i in looked_at:
+        row = rows[i]
+        if row.role == "free" and i not in with_prior:
+            faults.append(
+                f"'{row.path}' has no prior; give it a distribution, or freeze it "
+                "(bt.frozen)"
+            )
+        no_value = held[i] is None and row.value is None and row.dtype is not None
+        if no_value and (row.role in ("frozen", "static") or row.picked is not None):
+            faults.append(
+                f"'{row.path}' is held, and has no value; bind the Reparam to a model "
+                "with values"
+            )
+    # What a leaf that is not looked at says of those that are counts too.
     for term in plan.terms:
         row = rows[term.position]
         parents = [f"'{rows[j].path}'" for j in term.on if not is_constant(rows, j)]
@@ -135,19 +190,20 @@ def require_independent(posterior: "Posterior", what: str) -> None:
                 f"depends on {', '.join(parents)}: the prior of those is that given "
                 "these values, which needs a sampler"
             )
-    faults += _cut_off(posterior)
+    faults += _cut_off(posterior, terms)
     raise_all(f"{what}: the prior is not known leaf by leaf", faults)
 
 
-def _cut_off(posterior: "Posterior") -> list[str]:
+def _cut_off(posterior: "Posterior", terms: Sequence[Term]) -> list[str]:
     """Faults of leaves that cannot take all values of their prior."""
     bound, plan = posterior.reparam.bound, posterior.prior_plan
     rows, faults = bound.plan.rows, []
-    references = References(bound)
+    references, with_prior = References(bound), {term.position for term in terms}
     if priors.has_traced_numbers((bound, posterior.prior_numbers)):
         return []
     for _, row in bound.plan.free:
-        if not row.members or (row.function is not None and not references.models):
+        here = row.members and not with_prior.isdisjoint(row.members)
+        if not here or (row.function is not None and not references.models):
             continue
         leaves = references.models[0] if row.function is not None else ()
         if not support(bound.bijector(row, leaves)).everything:
@@ -156,7 +212,7 @@ def _cut_off(posterior: "Posterior") -> list[str]:
                 f"{names} are one vector ({bound.describe(row)}), which may not be "
                 "whatever their priors draw"
             )
-    for term in plan.terms:
+    for term in terms:
         row = rows[term.position]
         if row.role == "free" and row.owner is None and not row.members:
             numbers = references.numbers(plan, posterior.prior_numbers, term)
