@@ -46,6 +46,7 @@ from .optimizer import (
 from .posterior import (
     FlatPosterior,
     Posterior,
+    observed,
     spec_from_prior,
 )
 from .priors import (
@@ -139,6 +140,7 @@ __all__ = [
     "location_scale",
     "lower_cholesky",
     "masked",
+    "observed",
     "ordered_vector",
     "plot_geometry",
     "plot_prior",

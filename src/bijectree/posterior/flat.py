@@ -54,6 +54,24 @@ class FlatPosterior(eqx.Module):
         value = self.posterior.log_density(free, *data, jacobian=jacobian)
         return value.astype(density_dtype([vector]))
 
+    def log_prior(self, vector: Inexact[Array, " dim"]) -> Float[Array, ""]:
+        """The log-prior of the vector itself: with the log-det, and without the data.
+
+        With `log_likelihood` it is what tempering and sequential samplers take: the sum
+        of both is `log_density`.
+        """
+        vector = jnp.asarray(vector)
+        value, _ = self.posterior._log_prior_at(self.posterior.reparam.unravel(vector))
+        return _never_infinite(value.astype(density_dtype([vector])))
+
+    def log_likelihood(
+        self, vector: Inexact[Array, " dim"], *data: Any
+    ) -> Float[Array, ""]:
+        """The log-likelihood at the model of a vector, which has no log-det."""
+        vector = jnp.asarray(vector)
+        value = self.posterior.log_likelihood(self.forward(vector), *data)
+        return value.astype(density_dtype([vector]))
+
     def forward(self, vector: Inexact[Array, " dim"]) -> PyTree:
         """The model at a vector of free coordinates."""
         reparam = self.posterior.reparam
@@ -63,6 +81,19 @@ class FlatPosterior(eqx.Module):
         """The vector of free coordinates of a model."""
         reparam = self.posterior.reparam
         return reparam.ravel(reparam.inverse(model))
+
+
+@jax.custom_jvp
+def _never_infinite(log_density: Array) -> Array:
+    """Replace +∞ by −∞: a sampler would never leave it, and an optimiser stop there."""
+    return jnp.where(log_density == jnp.inf, -jnp.inf, log_density)
+
+
+@_never_infinite.defjvp
+def _never_infinite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
+    # The tangent passes unchanged: with `where`, each partial derivative would need the
+    # whole density.
+    return _never_infinite(*primals), tangents[0]
 
 
 def density_dtype(leaves: list[Any]) -> np.dtype:

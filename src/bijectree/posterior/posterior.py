@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -13,7 +12,7 @@ from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
 from ..substrate import map_to_scalars
 from . import ancestral, prior_terms, starts
 from .doubts import warn_of_doubts
-from .flat import FlatPosterior, density_dtype
+from .flat import FlatPosterior, _never_infinite, density_dtype
 from .function import Function, _check_arguments, _is_function, _scalar
 from .mismatch import warn_mismatch
 from .prior_plan import PriorPlan, Term
@@ -42,7 +41,8 @@ class Posterior(eqx.Module):
     Args:
         reparam: the model's map from free coordinates.
         log_likelihood: a function `(model, *data) -> scalar`, the logarithm of the
-            density of the data; `None` for the prior alone.
+            density of the data, or `bt.observed`, the distribution of the last of the
+            data; `None` for the prior alone.
         prior: one of
             - a pytree of the model's structure, or of its upper part, as `bt.by_path`
               makes it: at each leaf a distribution, that is anything with a `log_prob`
@@ -168,6 +168,23 @@ class Posterior(eqx.Module):
             where a leaf has saturated onto the edge, and where an infinite density
             remains (a pole within the support) it is −∞.
         """
+        total, model = self._log_prior_at(free, jacobian=jacobian)
+        return _never_infinite(
+            total + self.log_likelihood(model, *data).astype(total.dtype)
+        )
+
+    def _log_prior_at(
+        self, free: PyTree, *, jacobian: bool = True
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """The part of `log_density` that needs no data, and the model.
+
+        Args:
+            free: free coordinates.
+            jacobian: whether to add the log-det, as in `log_density`.
+
+        Returns:
+            The log-prior with the log-det, in the dtype of `log_density`; the model.
+        """
         bound = self.reparam.bound
         coordinates = free_leaves(bound.plan, free)
         dtype = density_dtype(coordinates)
@@ -178,9 +195,7 @@ class Posterior(eqx.Module):
             coordinates, log_det = bound.fill(coordinates, leaves), jnp.zeros((), dtype)
         model = bound.plan.structure.treedef.unflatten(leaves)
         total = self._log_prior(model, coordinates).astype(dtype)
-        total = total + log_det.astype(dtype)
-        total = total + self.log_likelihood(model, *data).astype(dtype)
-        return _never_infinite(total)
+        return total + log_det.astype(dtype), model
 
     def log_prior(self, model: PyTree) -> Float[Array, ""]:
         """The logarithm of the prior's density at a model, in its own coordinates.
@@ -262,6 +277,11 @@ class Posterior(eqx.Module):
         if self._log_likelihood is None:
             return jnp.zeros((), density_dtype(self._free_of(model)))
         return _scalar(self._log_likelihood.build()(model, *data), "the log-likelihood")
+
+    @property
+    def likelihood(self) -> Callable[..., Any] | None:
+        """The log-likelihood that was given: a function, a `bt.observed`, or `None`."""
+        return None if self._log_likelihood is None else self._log_likelihood.build()
 
     def sample_prior(self, key: PRNGKeyArray, n: int) -> PyTree:
         """Draw models from the prior: exactly, and whatever the likelihood says of them.
@@ -345,16 +365,3 @@ class Posterior(eqx.Module):
         leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
         rows = self.reparam.bound.plan.rows
         return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
-
-
-@jax.custom_jvp
-def _never_infinite(log_density: Array) -> Array:
-    """Replace +∞ by −∞: a sampler would never leave it, and an optimiser stop there."""
-    return jnp.where(log_density == jnp.inf, -jnp.inf, log_density)
-
-
-@_never_infinite.defjvp
-def _never_infinite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
-    # The tangent passes unchanged: with `where`, each partial derivative would need the
-    # whole density.
-    return _never_infinite(*primals), tangents[0]

@@ -15,6 +15,7 @@ from .distribution import (
     NoDrawsError,
     build,
     compute_dtype,
+    draw,
     is_distribution,
     log_prob,
     log_prob_at_free,
