@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .. import priors
 from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
 from ..substrate import map_to_scalars
-from . import ancestral, prior_terms, starts
+from . import ancestral, prior_terms, prior_transform, starts
 from .doubts import warn_of_doubts
 from .flat import FlatPosterior, _never_infinite, density_dtype
 from .function import Function, _check_arguments, _is_function, _scalar
@@ -315,6 +315,38 @@ class Posterior(eqx.Module):
             (500, 3)
         """
         return ancestral.sample_prior(self, key, n)
+
+    def prior_transform(self, u: Float[Array, " dim"]) -> PyTree:
+        """Map a point of the unit cube to a model: uniform points to draws of the prior.
+
+        It is what nested samplers ask for. Each leaf comes from quantiles of its prior,
+        those of a simplex or of a correlation matrix one after another; after the leaves
+        that set it. Call it under `jit`, and under `vmap` for many points.
+
+        Args:
+            u: `dim` numbers from 0 to 1, the leaves' own in the order of the model.
+
+        Returns:
+            A model.
+
+        Raises:
+            ValueError: as `sample_prior`; or priors without a quantile function, or
+                such that the leaf has another number of coordinates. All are listed.
+
+        Example:
+            >>> import bijectree as bt, jax.numpy as jnp
+            >>> model = {"tau": jnp.array(1.0), "theta": jnp.zeros(2)}
+            >>> prior = {
+            ...     "tau": bt.tfd.Exponential(1.0),
+            ...     "theta": bt.dependent(lambda m: bt.tfd.Normal(0.0, m["tau"])),
+            ... }
+            >>> reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+            >>> posterior = bt.Posterior(reparam, None, prior)
+            >>> made = posterior.prior_transform(jnp.array([0.5, 0.5, 0.9]))
+            >>> print(f"{made['tau']:.4f} {made['theta'][1]:.4f}")  # log 2, 1.2816 log 2
+            0.6931 0.8883
+        """
+        return prior_transform.prior_transform(self, u)
 
     def flat(self) -> "FlatPosterior":
         """The same density over one vector, for samplers and optimisers of arrays."""

@@ -10,6 +10,7 @@ set has dimensions.
 from . import distrax, numpyro, tfp_table
 from .at_free import knows_at_free
 from .at_masked import at_masked, counted_inside, splits_events
+from .cube import NoTransportError, cube_size, from_cube, why_wrong_quantile
 from .distribution import (
     ERRORS,
     NoDrawsError,
