@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import Literal, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import PyTree
 
@@ -70,15 +70,14 @@ def _non_centred(function: Callable[..., Any], plan: Plan) -> Dependent | None:
     parameters = _parts_of(function, plan, priors.location_and_scale)
     if all(isinstance(x, np.ndarray) for x in parameters):  # of no family, or constant
         return None
-    loc, scale = (
-        _Parameter(function, n)
-        if x is None
-        else plan.rows[x].path
-        if type(x) is int
-        else x
-        for n, x in enumerate(parameters)
-    )
-    return location_scale(loc, scale)
+
+    def given(which: int) -> Any:
+        found: Any = parameters[which]
+        if found is None:
+            return _Parameter(function, which)
+        return plan.rows[found].path if isinstance(found, int) else found
+
+    return location_scale(given(0), given(1))
 
 
 def _onto_support(function: Callable[..., Any], plan: Plan) -> Any:
@@ -128,6 +127,6 @@ def _parts_of(
         if any(used):
             found.append(None)
         else:
-            value = jax.jit(jaxpr_as_fun(ClosedJaxpr(own, program.consts)))
+            value = jax.jit(jaxpr_as_fun(program.replace(jaxpr=own)))
             found.append(np.asarray(value()[0]))
     return found

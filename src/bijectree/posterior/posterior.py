@@ -7,15 +7,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .. import priors
 from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
-from ..substrate import map_to_scalars
 from . import ancestral, prior_terms, prior_transform, starts
 from .doubts import warn_of_doubts
 from .flat import FlatPosterior, _never_infinite, density_dtype
 from .function import Function, _check_arguments, _is_function, _scalar
+from .log_prior import log_prior, log_prior_terms
 from .mismatch import warn_mismatch
-from .prior_plan import PriorPlan, Term
+from .prior_plan import PriorPlan
 from .references import References
 
 
@@ -209,33 +208,9 @@ class Posterior(eqx.Module):
         """The log-prior at a model; of leaves that have run out of numbers, at free."""
         if self.prior_function is not None:
             return _scalar(self.prior_function.build()(model), "the prior")
-        dtype = density_dtype(self._free_of(model))
-        calls, leaves = self._prior_calls(model)
-        if not calls:
-            return jnp.zeros((), dtype)
-        for n, term in enumerate(
-            self.prior_plan.terms if coordinates is not None else ()
-        ):
-            if term.coordinate is not None:
-                assert coordinates is not None
-                calls[n] = self._call_at_free(term, *calls[n])
-                leaves[n] = coordinates[term.coordinate]
-
-        def value(recipes: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
-            if isinstance(recipes, tuple):
-                own, bijector = recipes
-                found = priors.log_prob_at_free(own, bijector, numbers, leaf)
-                return found.astype(dtype)
-            return priors.log_prob(recipes, numbers, leaf).astype(dtype)
-
-        return jnp.sum(map_to_scalars(value, calls, leaves))
-
-    def _call_at_free(self, term: Term, recipe: Any, numbers: tuple[Any, ...]) -> Any:
-        """The recipes of a prior and of its leaf's bijector, and the numbers of both."""
-        bound = self.reparam.bound
-        row = bound.plan.rows[term.position]
-        assert row.kind is not None
-        return (recipe, row.kind.recipe), (*numbers, *bound.numbers[row.slot])
+        bound, plan = self.reparam.bound, self.prior_plan
+        leaves, dtype = self._leaves_of(model), density_dtype(self._free_of(model))
+        return log_prior(bound, plan, self.prior_numbers, leaves, coordinates, dtype)
 
     def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
         """What each leaf adds to `log_prior`, by path.
@@ -245,22 +220,10 @@ class Posterior(eqx.Module):
         """
         if self.prior_function is not None:
             return {"": self.log_prior(model)}
-        calls, leaves = self._prior_calls(model)
-        paths = [term.path for term in self.prior_plan.terms]
-        return {
-            path: priors.log_prob(*call, leaf)
-            for path, call, leaf in zip(paths, calls, leaves, strict=True)
-        }
-
-    def _prior_calls(
-        self, model: PyTree
-    ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
-        """The priors of leaves, as structure and numbers, and those leaves."""
-        leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
-        terms = self.prior_plan.terms
-        shown = self.reparam.bound.plan.structure.treedef.unflatten(leaves)
-        calls = self.prior_plan.calls(terms, self.prior_numbers, shown)
-        return calls, [jnp.asarray(leaves[term.position]) for term in terms]
+        leaves = self._leaves_of(model)
+        return log_prior_terms(
+            self.reparam.bound, self.prior_plan, self.prior_numbers, leaves
+        )
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
         """The log-likelihood at a model; zero if there is none.
@@ -394,6 +357,9 @@ class Posterior(eqx.Module):
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""
-        leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
         rows = self.reparam.bound.plan.rows
-        return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
+        pairs = zip(self._leaves_of(model), rows, strict=True)
+        return [x for x, row in pairs if row.role == "free"]
+
+    def _leaves_of(self, model: PyTree) -> list[Any]:
+        return model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)

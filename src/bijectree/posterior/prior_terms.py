@@ -11,7 +11,9 @@ from ..constraints import real
 from ..priors import (
     at_masked,
     at_raw_number,
+    build,
     is_distribution,
+    is_proven,
     leaf_of_prior,
     misfit,
     name,
@@ -222,11 +224,13 @@ class _Binding:
         for term in {term.slot: term for term in plan.terms}.values():
             if plan.functions[term.slot] is None:
                 continue
-            row = self.rows[term.position]
+            row, recipe = self.rows[term.position], plan.recipes[term.slot]
             found = self.references.numbers(plan, self.numbers, term)
+            if all(is_proven(build(recipe, numbers)) for numbers in found[:1]):
+                continue
             for leaves, numbers in zip(self.references.models, found, strict=True):
                 chart = _chart(row, self.bound, leaves)
-                fault = why_wrong(plan.recipes[term.slot], numbers, chart)
+                fault = why_wrong(recipe, numbers, chart)
                 if fault:
                     self.faults.append(f"at '{row.path}': {fault}")
                     break

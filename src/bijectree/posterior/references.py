@@ -20,6 +20,7 @@ class References:
 
     def __init__(self, bound: Bound):
         self.bound = bound
+        self._made: dict[int, list[Any]] = {}  # by slot, of one plan
 
     @functools.cached_property
     def models(self) -> list[list[Any]]:
@@ -46,7 +47,7 @@ class References:
         return found
 
     def numbers(self, plan: PriorPlan, numbers: Numbers, term: Term) -> list[Any]:
-        """The numbers of a term's distribution at each of the models.
+        """The numbers of a term's distribution, of one plan, at each of the models.
 
         Where there is no model, those of a distribution that depends on no leaf.
         """
@@ -54,6 +55,12 @@ class References:
             return [numbers[term.slot]] * max(len(self.models), 1)
         if not self.models:
             return []
+        if term.slot not in self._made:
+            self._made[term.slot] = self._make(plan, numbers, term)
+        return self._made[term.slot]
+
+    def _make(self, plan: PriorPlan, numbers: Numbers, term: Term) -> list[Any]:
+        """What the function of a term gives at each of the models."""
         arrays = {
             i: jnp.stack([jnp.asarray(leaves[i]) for leaves in self.models])
             for i in term.on

@@ -26,7 +26,7 @@ from .distribution import (
     sample_in_numpy,
     split,
 )
-from .facts import has_traced_numbers, may_outgrow
+from .facts import has_traced_numbers, is_proven, may_outgrow
 from .families import location_and_scale
 from .fit import at_raw_number, leaf_of_prior, misfit, refuse
 from .lookup import bijector_for, known_bijector, register

@@ -118,26 +118,32 @@ def location_scale(
         >>> print(bt.Reparam(model, spec).inverse(model)["theta"])
         [0. 0. 0.]
     """
-    loc, scale = (
-        x if isinstance(x, str) or callable(x) else _number(x, name)
-        for x, name in ((loc, "loc"), (scale, "scale"))
-    )
-    if not any(isinstance(x, str) or callable(x) for x in (loc, scale)):
+    given: dict[str, Any] = {"loc": loc, "scale": scale}
+    for name, x in given.items():
+        if not isinstance(x, str) and not callable(x):
+            given[name] = _number(x, name)
+    share = _number(centeredness, "centeredness")
+    made = LocationScale(**given, centeredness=share)
+    if not any(isinstance(x, str) or callable(x) for x in given.values()):
         raise ValueError(
             "location_scale: neither loc nor scale is a path or a function of the model; "
             "use affine"
         )
-    share = _number(centeredness, "centeredness")
     for name, number, low, high, expected in (
-        ("centeredness", share, 0.0, 1.0, "from 0 (non-centred) to 1 (centred)"),
-        ("scale", scale, np.finfo(np.float64).tiny, np.inf, "positive"),
+        (
+            "centeredness",
+            made.centeredness,
+            0.0,
+            1.0,
+            "from 0 (non-centred) to 1 (centred)",
+        ),
+        ("scale", made.scale, np.finfo(np.float64).tiny, np.inf, "positive"),
     ):
         if isinstance(number, (str, Tracer)) or callable(number):
             continue
         if not np.all((number >= low) & (number <= high)):
             raise ValueError(f"location_scale: {name} must be {expected}, got {number}")
-    made = LocationScale(loc, scale, share)
-    return Dependent(made, () if callable(loc) or callable(scale) else made.paths)
+    return Dependent(made, () if any(map(callable, given.values())) else made.paths)
 
 
 def _number(value: Any, name: str) -> Any:

@@ -26,7 +26,9 @@ def same_item(a: Any, b: Any) -> bool:
         same = a.function is b.function or (a.is_copy and b.is_copy)
         return a.source == b.source and same
     if isinstance(a, Dependent):
-        return a.on == b.on and _same_function(a.function, b.function)
+        # What a `location_scale` depends on is seen from its paths and functions.
+        same_on = a.on == b.on or isinstance(a.function, LocationScale)
+        return same_on and _same_function(a.function, b.function)
     if isinstance(a, Masked):
         return np.array_equal(a.mask, b.mask) and same_item(a.bijector, b.bijector)
     return False
