@@ -49,6 +49,9 @@ class Posterior(eqx.Module):
               leaves set, or `None`, which is flat and may be improper. A distribution of
               scalars at an array holds for each element, independently; one above
               several leaves holds for each of them.
+            - a `tfd.JointDistributionNamed` or `tfd.JointDistributionCoroutine` whose
+              parts have the paths of leaves as names. Each part counts once, whatever
+              its batch shape; leaves without a part are flat.
             - a function `model -> scalar`.
             - `None`: flat everywhere, so that only the likelihood counts.
         verify: whether distributions of other classes than the table of facts knows are

@@ -35,6 +35,7 @@ from .dependent_terms import (
     unnamed,
     words_of,
 )
+from .joint_prior import by_leaf
 from .prior_plan import Numbers, PriorPlan, Term
 from .references import References
 
@@ -58,6 +59,7 @@ def make_prior_plan(
     binding = _Binding(references, verify=verify)
     plan = references.bound.plan
     is_leaf = leaf_of_prior(plan.structure.treedef)
+    prior = by_leaf(prior, binding.skeleton)
     groups, faults = broadcast(prior, binding.skeleton, is_leaf)
     raise_all("Posterior: the prior's structure is not the model's", faults)
     for value, positions in groups:

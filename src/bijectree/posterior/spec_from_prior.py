@@ -10,6 +10,7 @@ from .. import priors
 from ..reparam import Dependent, Reparam
 from ..trees import broadcast, is_inexact, path_string, raise_all, unwrappable
 from .dependent_spec import item_for
+from .joint_prior import by_leaf
 
 
 def spec_from_prior(
@@ -74,6 +75,7 @@ def spec_from_prior(
             "spec_from_prior takes the model first and the prior after it; the first "
             "argument holds distributions"
         )
+    prior = by_leaf(prior, model)
     pairs, treedef = jtu.tree_flatten_with_path(model)
     groups, faults = broadcast(prior, model, priors.leaf_of_prior(treedef))
     raise_all("spec_from_prior: the prior's structure is not the model's", faults)
