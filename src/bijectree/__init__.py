@@ -45,11 +45,12 @@ from .optimizer import (
 from .posterior import (
     FlatPosterior,
     Posterior,
+    observed,
+    spec_from_prior,
 )
 from .priors import (
     bijector_for,
     register,
-    spec_from_prior,
 )
 from .reparam import (
     Reparam,
@@ -140,6 +141,7 @@ __all__ = [
     "location_scale",
     "lower_cholesky",
     "masked",
+    "observed",
     "ordered_vector",
     "plot_geometry",
     "plot_prior",

@@ -251,3 +251,24 @@ def test_gradients_that_are_not_finite():
     posterior = bt.Posterior(bt.Reparam(model, spec), log_density)
     with pytest.raises(ValueError, match="log-density is not finite at 'tau'"):
         bt.fit_centeredness(posterior, jax.random.key(0), start=model, progress=False)
+
+
+def test_a_location_that_is_a_regression_is_followed():
+    x = np.linspace(-1.0, 1.0, 24, dtype=np.float32).reshape(12, 2)
+    model = {"gamma": jnp.zeros(2), "tau": jnp.ones(()), "theta": jnp.zeros(12)}
+    prior = {
+        "gamma": tfd.Normal(0.0, 3.0),
+        "tau": tfd.HalfNormal(1.0),
+        "theta": bt.dependent(lambda m: tfd.Normal(x @ m["gamma"], m["tau"])),
+    }
+
+    def log_likelihood(model, y):
+        return tfd.Normal(model["theta"], 10.0).log_prob(y).sum()
+
+    spec = bt.spec_from_prior(model, prior, noncentred=True)
+    posterior = bt.Posterior(bt.Reparam(model, spec), log_likelihood, prior)
+    fitted, report = bt.fit_centeredness(
+        posterior, jax.random.key(0), jnp.zeros(12), steps=100, progress=False
+    )
+    assert report.centeredness["theta"].mean() < 0.2  # the data say little
+    assert_same_density(posterior, fitted, model, jnp.zeros(12))

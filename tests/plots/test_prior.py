@@ -126,7 +126,7 @@ PRIORS = {
         ("count", "'count' is static: it has no free coordinate"),
         ("follower", "'follower' is tied: it has no free coordinate"),
         ("held", "'held' is frozen: it has no free coordinate"),
-        ("moving", "'moving' has a bijector that depends on 'low'"),
+        ("moving", "'low' has no prior; give it a distribution"),
         ("parts", "'parts' has the bijector simplex, which maps arrays as a whole"),
         ("vector", "the prior of 'vector' is of events"),
     ],
@@ -180,3 +180,35 @@ def test_other_types_are_refused():
         bt.plot_prior(it, 3)
     with pytest.raises(TypeError, match="takes a bt.Posterior"):
         bt.plot_prior(it.reparam, "x")
+
+
+def test_a_leaf_that_others_set_has_its_marginal_prior(precision):
+    model = {"mu": jnp.zeros(()), "tau": jnp.array(1.5), "theta": jnp.zeros(3)}
+    spec = {"mu": None, "tau": bt.frozen, "theta": bt.location_scale("mu", "tau")}
+    normal = bt.dependent(lambda m: tfd.Normal(m["mu"], m["tau"]))
+    prior = {"mu": tfd.Normal(1.0, 2.0), "tau": None, "theta": normal}
+    hierarchy = bt.Posterior(bt.Reparam(model, spec), None, prior)
+    values, free = bt.plot_prior(hierarchy, "theta")
+    # θ is normal with the variance 2² + 1.5²; its free coordinate is standard normal.
+    for axes, mean, scale in ((values, 1.0, 2.5), (free, 0.0, 1.0)):
+        ((x, density),) = lines(axes)
+        expected = np.exp(-0.5 * ((x - mean) / scale) ** 2) / scale / np.sqrt(2 * np.pi)
+        np.testing.assert_allclose(density, expected, atol=0.02 / scale)
+    assert values.get_title() == "Normal, over theta"
+    assert free.get_title() == "through location_scale on mu, tau, λ 0"
+
+
+def test_a_support_that_moves_is_drawn_inside():
+    model = {"low": jnp.array(1.0), "x": jnp.array(2.0)}
+    prior = {
+        "low": tfd.Uniform(0.0, 1.0),
+        "x": bt.dependent(lambda m: tfd.Uniform(m["low"], m["low"] + 1.0)),
+    }
+    spec = bt.spec_from_prior(model, prior)
+    moving = bt.Posterior(bt.Reparam(model, spec), None, prior)
+    values, free = bt.plot_prior(moving, "x")
+    ((x, density),) = lines(values)
+    # The sum of two uniform numbers: a triangle.
+    np.testing.assert_allclose(density, np.minimum(x, 2.0 - x), atol=0.08)
+    ((y, density),) = lines(free)
+    assert np.trapezoid(density, y) == pytest.approx(1.0, abs=5e-3)

@@ -191,3 +191,59 @@ def test_a_scale_that_is_a_copy_of_any_number_is_refused_by_the_name_of_that(tie
 )
 def test_scales_that_are_positive_are_taken(scale, changes):
     assert _schools(scale, **changes).dim >= 4
+
+
+X = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(6, 2)
+
+
+def regression(model):
+    return X @ model["gamma"]
+
+
+@pytest.mark.jax_defaults
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_location_and_scale_may_be_functions_of_the_model(share, getkey):
+    model = {"gamma": jnp.array([0.5, 1.0]), "s": jnp.array(0.7), "x": jnp.ones(6)}
+    made = bt.location_scale(regression, lambda m: jnp.exp(m["s"]), share)
+    reparam = bt.Reparam(model, {"gamma": None, "s": None, "x": made})
+    assert "location_scale on gamma, s" in str(reparam)
+    free = jax.tree.map(lambda x: jax.random.normal(getkey(), x.shape), model)
+    found, log_det = jax.jit(reparam.forward_and_log_det)(free)
+    scale = np.exp(free["s"]) ** (1 - share)
+    loc = X @ np.asarray(free["gamma"])
+    np.testing.assert_allclose(
+        found["x"], loc + scale * (free["x"] - share * loc), rtol=2e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(log_det, 6 * (1 - share) * free["s"], rtol=1e-5, atol=1e-6)
+    back = reparam.inverse(found)
+    np.testing.assert_allclose(back["x"], free["x"], rtol=1e-4, atol=1e-4)
+
+
+PAIRS = (("a", 1.0), ("b", 3.0))
+
+
+def test_a_function_takes_what_the_wildcards_stand_for():
+    model = {
+        n: {"mu": jnp.array(v), "x": jnp.ones(2)} for n, v in (("a", 1.0), ("b", 3.0))
+    }
+    made = bt.location_scale(lambda m, g: m[g]["mu"], 2.0)
+    plain = bt.location_scale(lambda m: m["a"]["mu"], "*.mu")
+    reparam = bt.Reparam(model, bt.by_path(model, {"*.x": made}))
+    free = reparam.inverse(model)
+    np.testing.assert_allclose(free["b"]["x"], -1.0)
+    with pytest.raises(ValueError, match="takes positive scales, and 'b.mu' may be any"):
+        bt.Reparam(model, bt.by_path(model, {"*.x": plain}))
+
+
+def test_functions_are_written_by_name(tmp_path):
+    model = {"gamma": jnp.zeros(2), "s": jnp.array(0.7), "x": jnp.ones(6)}
+    spec = {"gamma": None, "s": bt.positive(), "x": bt.location_scale(regression, "s")}
+    file = tmp_path / "spec.toml"
+    for written in (spec, bt.Reparam(model, spec)):
+        bt.save_spec(file, written)
+        assert 'loc = {function = "regression"}' in file.read_text()
+        again = bt.load_spec(file, model, functions={"regression": regression})
+        assert again["x"].function.loc is regression
+        assert again["x"].function.scale == "s"
+    with pytest.raises(ValueError, match="the file only names 'regression'"):
+        bt.load_spec(file, model)

@@ -87,6 +87,8 @@ def snap_inside(bijector: Any, x: Array, rounded_to: Any) -> Array:
     """
     inside = support(bijector)
     span = inside.interval
+    if inside.everything:
+        return x
     if span is not None:
         lowest, highest = _ends(span, x.dtype)
         for bound, infinite, nearest, outer in (

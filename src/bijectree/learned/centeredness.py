@@ -211,10 +211,8 @@ def _parts(target: Target, at: tuple[int, ...], draws: Array) -> list[Any]:
             found.append(
                 [theta]
                 + [
-                    jnp.broadcast_to(
-                        leaf_at(model, x) if isinstance(x, str) else x, theta.shape
-                    )
-                    for x in (function.loc, function.scale)
+                    jnp.broadcast_to(x, theta.shape)
+                    for x in function.loc_and_scale(model)
                 ]
             )
         return found

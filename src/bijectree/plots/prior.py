@@ -12,6 +12,7 @@ from ..inference import optional_import
 from ..posterior import Posterior
 from ..reparam import Reparam, Row
 from ..trees import Paths, describe
+from .marginal import marginal_curves
 
 # So many draws of the prior tell where it lies.
 _DRAWS = 4000
@@ -33,7 +34,9 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
     y is the prior's density at the value x(y) times the Jacobian |dx/dy|. Each curve
     has an area of 1, or less where the prior is wider than the support of the bijector:
     the title then says how much of it is lost. The panel of values shows the middle of
-    the prior, from its 0.5 % to its 97.5 % quantile; the lines go on beyond it.
+    the prior, from its 0.5 % to its 97.5 % quantile; the lines go on beyond it. Where
+    other leaves set the prior or the bijector, the curves are means over draws of those
+    leaves from their own priors.
 
     Args:
         posterior: a Posterior with a prior by path.
@@ -50,7 +53,8 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
         TypeError: not a Posterior, or a path that is no string.
         ValueError: the path is not that of one leaf (the nearest ones are named), or
             the leaf has no coordinates, no prior, a prior that cannot be drawn from, or
-            a bijector or prior of several elements together.
+            a bijector or prior of several elements together; leaves that set it have no
+            prior.
 
     Example:
         >>> import matplotlib
@@ -78,11 +82,19 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
         raise ValueError(f"plot_prior: '{row.path}' has no prior of its own; {why}")
     term = terms[position]
     structure, numbers = plan.recipes[term.slot], posterior.prior_numbers[term.slot]
-    bijector = posterior.reparam.bound.bijector(row, ())
-    draws = _draw(structure, numbers, row, term.name)
-    (values, densities, free, free_densities), kept, inside = _curves(
-        structure, numbers, row, bijector, draws
-    )
+    if plan.functions[term.slot] is not None or row.on:
+        name_of_map = posterior.reparam.bound.describe(row)
+        found = marginal_curves(posterior, position, term, _DRAWS, _POINTS)
+        (values, densities, free, free_densities), inside, draws = found
+        columns = (values, densities, free, free_densities)
+        kept = _distinct(np.concatenate([x / np.abs(x).max() for x in columns]).T)
+    else:
+        bijector = posterior.reparam.bound.bijector(row, ())
+        name_of_map = "identity" if bijector is None else bijector.name
+        draws = _draw(structure, numbers, row, term.name)
+        (values, densities, free, free_densities), kept, inside = _curves(
+            structure, numbers, row, bijector, draws
+        )
 
     pyplot = optional_import("matplotlib.pyplot")
     if axes is None:
@@ -105,7 +117,7 @@ def plot_prior(posterior: Posterior, path: str, *, axes: Any = None) -> np.ndarr
     right.set(
         xlabel=f"free coordinate of {name}",
         ylabel="prior density × |Jacobian|",
-        title=f"through {'identity' if bijector is None else bijector.name}",
+        title=f"through {name_of_map}",
     )
     if len(kept) > 1:
         left.legend(frameon=False, fontsize="small")
@@ -128,9 +140,6 @@ def _find(reparam: Reparam, path: str) -> tuple[int, Row]:
         fault = f"is {row.role}: it has no free coordinate"
     elif row.owner is not None or row.members:
         fault = "shares one bijector with other leaves (joint)"
-    elif row.on:
-        others = ", ".join(f"'{plan.rows[i].path}'" for i in row.on)
-        fault = f"has a bijector that depends on {others}, which a curve cannot show"
     elif plan.outer:
         fault = "has no free coordinate of its own: `then` mixes them all"
     elif row.kind is not None and (row.kind.event_ndims or row.free_shape != row.shape):

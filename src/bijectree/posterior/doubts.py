@@ -24,7 +24,8 @@ from ..priors import (
     sample_in_numpy,
 )
 from ..reparam import Reparam, Row
-from .prior_terms import PriorPlan
+from .prior_plan import Numbers, PriorPlan
+from .references import References
 
 _FUNCTION = "a prior that is a function of the model"
 # Priors that count as many densities as the sets have dimensions.
@@ -43,12 +44,12 @@ _LOST = 2e-3
 
 
 def warn_of_doubts(
-    reparam: Reparam, priors: PriorPlan, numbers: tuple[tuple[Any, ...], ...]
+    reparam: Reparam, references: References, priors: PriorPlan, numbers: Numbers
 ) -> None:
     """Warn of priors that are hardly meant as they stand.
 
-    Each distribution is looked at once at each kind of leaf. Nothing can be seen where
-    numbers are traced.
+    Each distribution is looked at once at each kind of leaf, and for the numbers of one
+    model where it depends on others. Nothing can be seen where numbers are traced.
     """
     if has_traced_numbers((reparam, numbers)):
         return
@@ -60,7 +61,10 @@ def warn_of_doubts(
         if row.kind is None or joined or key in seen:
             continue
         seen.add(key)
-        recipe, own = priors.recipes[term.slot], numbers[term.slot]
+        recipe = priors.recipes[term.slot]
+        own = next(iter(references.numbers(priors, numbers, term)), None)
+        if own is None:
+            continue
         prior = build(recipe, own)
         found = _too_many_densities(reparam, row, prior) or _unordered(
             reparam, row, prior
@@ -72,12 +76,12 @@ def warn_of_doubts(
                 f"the prior {term.name} at '{term.path}' {found}",
                 stacklevel=5,  # Equinox's metaclasses stand between
             )
-    for text in _of_joints(reparam, priors, numbers):
+    for text in _of_joints(reparam, references, priors, numbers):
         warnings.warn(text, stacklevel=5)
 
 
 def _of_joints(
-    reparam: Reparam, priors: PriorPlan, numbers: tuple[tuple[Any, ...], ...]
+    reparam: Reparam, references: References, priors: PriorPlan, numbers: Numbers
 ) -> list[str]:
     """More densities than coordinates, or in any order, of leaves that are one vector."""
     plan, texts = reparam.bound.plan, []
@@ -85,7 +89,12 @@ def _of_joints(
         terms = [term for term in priors.terms if term.position in row.members]
         if row.kind is None or row.function is not None or not terms:
             continue
-        built = [build(priors.recipes[t.slot], numbers[t.slot]) for t in terms]
+        of_each = [references.numbers(priors, numbers, term)[:1] for term in terms]
+        if not all(of_each):  # numbers of a model that is not known
+            continue
+        pairs = zip(terms, of_each, strict=True)
+        calls = [(priors.recipes[term.slot], own) for term, (own,) in pairs]
+        built = [build(*call) for call in calls]
         leaves = [plan.rows[term.position] for term in terms]
         found = [
             _dimensions(known_bijector(p), r) for p, r in zip(built, leaves, strict=True)
@@ -96,9 +105,7 @@ def _of_joints(
         own, of_joint = sum(filter(None, found)), math.prod(row.kind.free_shape)
         names = ", ".join(f"'{term.path}'" for term in terms)
         where = f"the leaves together ({reparam.bound.describe(row)})"
-        alike = (
-            len({(priors.recipes[t.slot], _bytes(numbers[t.slot])) for t in terms}) == 1
-        )
+        alike = len({(recipe, _bytes(own)) for recipe, own in calls}) == 1
         plain = not any(tuple(getattr(p, "event_shape", ())) for p in built)
         if own > of_joint:
             texts.append(

@@ -4,83 +4,71 @@ import warnings
 from typing import Any
 
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 
 from ..constraints import SetTag, Support, real, support
 from ..priors import build, counted_inside, has_traced_numbers, known_bijector
-from ..reparam import Reparam, Row, held_leaves
-from .prior_terms import PriorPlan
-
-# Standard deviations of the free coordinates that are tried.
-_SPREADS = (0.3, 1.0, 3.0)
+from ..reparam import Bound, Row
+from .prior_plan import Numbers, PriorPlan
+from .references import References
 
 
-def warn_mismatch(
-    reparam: Reparam, priors: PriorPlan, numbers: tuple[tuple[Any, ...], ...]
-) -> None:
+def warn_mismatch(references: References, priors: PriorPlan, numbers: Numbers) -> None:
     """Warn of leaves whose bijector leaves the support of their prior.
 
     Many densities are not zero there but something else: a Dirichlet's is finite off
     the simplex. Intervals are compared, other sets are tried on a few models. Where
     values are traced, or a held leaf has none, nothing is compared.
     """
-    plan = reparam.bound.plan
-    held = held_leaves(plan, reparam.bound.held, None, needed=False)
-    missing = any(
-        leaf is None
-        and row.value is None
-        and (row.role in ("frozen", "static") or row.picked is not None)
-        for leaf, row in zip(held, plan.rows, strict=True)
-    )
-    if missing or has_traced_numbers((reparam, numbers)) or not priors.terms:
+    bound = references.bound
+    if not priors.terms or has_traced_numbers(numbers) or not references.models:
         return
-    random = np.random.default_rng(0)
-    points = [spread * random.standard_normal(reparam.dim) for spread in _SPREADS]
-    models = [
-        jtu.tree_leaves(reparam.forward(reparam.unravel(jnp.asarray(point, float))))
-        for point in points
-    ]
     seen = set()
     for term in priors.terms:
-        row = plan.rows[term.position]
+        row = bound.plan.rows[term.position]
         key = (term.slot, row.kind, row.slot)
         if key in seen and not row.on:
             continue
         seen.add(key)
-        prior = build(priors.recipes[term.slot], numbers[term.slot])
-        chart = known_bijector(prior)
-        if chart is None:
-            continue
-        expected = support(chart)
-        values = [(leaves, leaves[term.position]) for leaves in models]
-        own = [_support_of_leaf(reparam, row, leaves) for leaves, _ in values]
-        if row.picked is None:
-            inside = [not any(_sticks_out(mine, expected) for mine in own)]
-            inside += [
-                _inside_or_rounded(expected, mine, value)
-                for mine, (_, value) in zip(own, values, strict=True)
-            ]
+        recipe = priors.recipes[term.slot]
+        found = references.numbers(priors, numbers, term)
+        if priors.functions[term.slot] is None:
+            made = [build(recipe, found[0])] * len(found)
         else:
-            found = [counted_inside(prior, expected, value) for _, value in values]
-            inside = [bool(jnp.all(x)) for x in found]
-        if not all(inside):
-            warnings.warn(
-                f"the prior {term.name} at '{term.path}' has the support: "
-                f"{expected.description}; but the leaf ({reparam.bound.describe(row)}) "
-                "may leave it, where the density that is computed need not be zero. "
-                "Use bt.spec_from_prior, or a bijector onto that support",
-                stacklevel=5,  # Equinox's metaclasses stand between
-            )
+            made = [build(recipe, own) for own in found]
+        chart = known_bijector(made[0])
+        if chart is None or support(chart).everything:
+            continue
+        if all(
+            _keeps_to(bound, row, prior, leaves, leaves[term.position])
+            for leaves, prior in zip(references.models, made, strict=True)
+        ):
+            continue
+        warnings.warn(
+            f"the prior {term.name} at '{term.path}' has the support: "
+            f"{support(chart).description}; but the leaf ({bound.describe(row)}) "
+            "may leave it, where the density that is computed need not be zero. "
+            "Use bt.spec_from_prior, or a bijector onto that support",
+            stacklevel=5,  # Equinox's metaclasses stand between
+        )
 
 
-def _support_of_leaf(reparam: Reparam, row: Row, leaves: list[Any]) -> Support | None:
+def _keeps_to(bound: Bound, row: Row, prior: Any, leaves: list[Any], value: Any) -> bool:
+    """Whether a leaf keeps to the support of its prior, in a model."""
+    expected = support(known_bijector(prior))
+    if row.picked is not None:
+        return bool(jnp.all(counted_inside(prior, expected, value)))
+    own = _support_of_leaf(bound, row, leaves)
+    return not _sticks_out(own, expected) and _inside_or_rounded(expected, own, value)
+
+
+def _support_of_leaf(bound: Bound, row: Row, leaves: list[Any]) -> Support | None:
     """The set that a leaf's bijector maps onto; `None` if it is one of several leaves."""
     if row.owner is not None or row.members:
         return None
     if row.kind is None:
         return support(real()) if row.role == "free" else None
-    return support(reparam.bound.bijector(row, leaves))
+    return support(bound.bijector(row, leaves))
 
 
 def _sticks_out(own: Support | None, expected: Support) -> bool:

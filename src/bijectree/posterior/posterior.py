@@ -4,19 +4,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .. import priors
 from ..reparam import Reparam, free_leaves, held_leaves, model_leaves
-from ..substrate import map_to_scalars
-from . import prior_terms
+from . import ancestral, prior_terms, prior_transform
 from .doubts import warn_of_doubts
+from .flat import FlatPosterior, _never_infinite, density_dtype
 from .function import Function, _check_arguments, _is_function, _scalar
+from .log_prior import log_prior, log_prior_terms
 from .mismatch import warn_mismatch
-from .prior_terms import PriorPlan, Term
+from .prior_plan import PriorPlan
+from .references import References
 from .starts import find_starts
 
 
@@ -42,26 +41,33 @@ class Posterior(eqx.Module):
     Args:
         reparam: the model's map from free coordinates.
         log_likelihood: a function `(model, *data) -> scalar`, the logarithm of the
-            density of the data; `None` for the prior alone.
+            density of the data, or `bt.observed`, the distribution of the last of the
+            data; `None` for the prior alone.
         prior: one of
             - a pytree of the model's structure, or of its upper part, as `bt.by_path`
               makes it: at each leaf a distribution, that is anything with a `log_prob`
-              (TFP, NumPyro, distrax), or `None`, which is flat and may be improper. A
-              distribution of scalars at an array holds for each element, independently;
-              one above several leaves holds for each of them.
+              (TFP, NumPyro, distrax), or `bt.dependent`, a distribution that other
+              leaves set, or `None`, which is flat and may be improper. A distribution of
+              scalars at an array holds for each element, independently; one above
+              several leaves holds for each of them.
+            - a `tfd.JointDistributionNamed` or `tfd.JointDistributionCoroutine` whose
+              parts have the paths of leaves as names. Each part counts once, whatever
+              its batch shape; leaves without a part are flat.
             - a function `model -> scalar`.
             - `None`: flat everywhere, so that only the likelihood counts.
         verify: whether distributions of other classes than the table of facts knows are
             verified, for the numbers that they have: their own draws have a density and
             do not repeat, those of numbers integrate to 1, and the map of a transformed
-            one is one to one with the Jacobian that its density says. Nothing can be
-            verified of traced numbers, nor is it of those that replace others later.
+            one is one to one with the Jacobian that its density says. One that other
+            leaves set is verified for the numbers that three random models give. Nothing
+            can be verified of traced numbers, nor is it of those that replace others
+            later.
 
     Raises:
         ValueError: the prior does not fit the model: another structure, events of
             another shape than the last axes of the leaf, a batch of distributions that
-            would broadcast the leaf, a prior where there is no array of floats. All
-            faults are listed with their paths.
+            would broadcast the leaf, a prior where there is no array of floats, priors
+            that depend on each other in a cycle. All faults are listed with their paths.
 
     Warns:
         UserWarning: the bijector of a leaf leaves the support of the leaf's prior; a
@@ -108,12 +114,12 @@ class Posterior(eqx.Module):
         if _is_function(prior, reparam):
             self.prior_function = Function(prior)
         else:
-            self.prior_plan, self.prior_numbers = prior_terms.make_prior_plan(
-                prior, reparam.bound, verify=verify
-            )
-            warn_mismatch(reparam, self.prior_plan, self.prior_numbers)
+            references = References(reparam.bound)
+            found = prior_terms.make_prior_plan(prior, references, verify=verify)
+            self.prior_plan, self.prior_numbers = found
+            warn_mismatch(references, *found)
             if verify:
-                warn_of_doubts(reparam, self.prior_plan, self.prior_numbers)
+                warn_of_doubts(reparam, references, *found)
 
     __hash__ = object.__hash__
 
@@ -165,9 +171,26 @@ class Posterior(eqx.Module):
             where a leaf has saturated onto the edge, and where an infinite density
             remains (a pole within the support) it is −∞.
         """
+        total, model = self._log_prior_at(free, jacobian=jacobian)
+        return _never_infinite(
+            total + self.log_likelihood(model, *data).astype(total.dtype)
+        )
+
+    def _log_prior_at(
+        self, free: PyTree, *, jacobian: bool = True
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """The part of `log_density` that needs no data, and the model.
+
+        Args:
+            free: free coordinates.
+            jacobian: whether to add the log-det, as in `log_density`.
+
+        Returns:
+            The log-prior with the log-det, in the dtype of `log_density`; the model.
+        """
         bound = self.reparam.bound
         coordinates = free_leaves(bound.plan, free)
-        dtype = _dtype(coordinates)
+        dtype = density_dtype(coordinates)
         leaves = held_leaves(bound.plan, bound.held, None)
         if jacobian:
             coordinates, log_det = bound.fill_and_log_det(coordinates, leaves)
@@ -175,15 +198,13 @@ class Posterior(eqx.Module):
             coordinates, log_det = bound.fill(coordinates, leaves), jnp.zeros((), dtype)
         model = bound.plan.structure.treedef.unflatten(leaves)
         total = self._log_prior(model, coordinates).astype(dtype)
-        total = total + log_det.astype(dtype)
-        total = total + self.log_likelihood(model, *data).astype(dtype)
-        return _never_infinite(total)
+        return total + log_det.astype(dtype), model
 
     def log_prior(self, model: PyTree) -> Float[Array, ""]:
         """The logarithm of the prior's density at a model, in its own coordinates.
 
-        Flat leaves count nothing. Nor do frozen leaves, whose prior is a constant, or
-        tied ones, which are counted where they are tied to.
+        Flat leaves count nothing. Nor do frozen leaves, whose prior is a constant unless
+        free leaves set it, or tied ones, which are counted where they are tied to.
         """
         return self._log_prior(model, None)
 
@@ -191,33 +212,9 @@ class Posterior(eqx.Module):
         """The log-prior at a model; of leaves that have run out of numbers, at free."""
         if self.prior_function is not None:
             return _scalar(self.prior_function.build()(model), "the prior")
-        dtype = _dtype(self._free_of(model))
-        calls, leaves = self._prior_calls(model)
-        if not calls:
-            return jnp.zeros((), dtype)
-        for n, term in enumerate(
-            self.prior_plan.terms if coordinates is not None else ()
-        ):
-            if term.coordinate is not None:
-                assert coordinates is not None
-                calls[n] = self._call_at_free(term, *calls[n])
-                leaves[n] = coordinates[term.coordinate]
-
-        def value(recipes: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
-            if isinstance(recipes, tuple):
-                own, bijector = recipes
-                found = priors.log_prob_at_free(own, bijector, numbers, leaf)
-                return found.astype(dtype)
-            return priors.log_prob(recipes, numbers, leaf).astype(dtype)
-
-        return jnp.sum(map_to_scalars(value, calls, leaves))
-
-    def _call_at_free(self, term: Term, recipe: Any, numbers: tuple[Any, ...]) -> Any:
-        """The recipes of a prior and of its leaf's bijector, and the numbers of both."""
-        bound = self.reparam.bound
-        row = bound.plan.rows[term.position]
-        assert row.kind is not None
-        return (recipe, row.kind.recipe), (*numbers, *bound.numbers[row.slot])
+        bound, plan = self.reparam.bound, self.prior_plan
+        leaves, dtype = self._leaves_of(model), density_dtype(self._free_of(model))
+        return log_prior(bound, plan, self.prior_numbers, leaves, coordinates, dtype)
 
     def prior_terms(self, model: PyTree) -> dict[str, Float[Array, ""]]:
         """What each leaf adds to `log_prior`, by path.
@@ -227,21 +224,10 @@ class Posterior(eqx.Module):
         """
         if self.prior_function is not None:
             return {"": self.log_prior(model)}
-        calls, leaves = self._prior_calls(model)
-        paths = [term.path for term in self.prior_plan.terms]
-        return {
-            path: priors.log_prob(*call, leaf)
-            for path, call, leaf in zip(paths, calls, leaves, strict=True)
-        }
-
-    def _prior_calls(
-        self, model: PyTree
-    ) -> tuple[list[tuple[Any, tuple[Any, ...]]], list[Array]]:
-        """The priors of leaves, as structure and numbers, and those leaves."""
-        leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
-        terms, recipes = self.prior_plan.terms, self.prior_plan.recipes
-        calls = [(recipes[term.slot], self.prior_numbers[term.slot]) for term in terms]
-        return calls, [jnp.asarray(leaves[term.position]) for term in terms]
+        leaves = self._leaves_of(model)
+        return log_prior_terms(
+            self.reparam.bound, self.prior_plan, self.prior_numbers, leaves
+        )
 
     def log_likelihood(self, model: PyTree, *data: Any) -> Float[Array, ""]:
         """The log-likelihood at a model; zero if there is none.
@@ -256,8 +242,78 @@ class Posterior(eqx.Module):
                 "would not count; give it one, or leave the data out"
             )
         if self._log_likelihood is None:
-            return jnp.zeros((), _dtype(self._free_of(model)))
+            return jnp.zeros((), density_dtype(self._free_of(model)))
         return _scalar(self._log_likelihood.build()(model, *data), "the log-likelihood")
+
+    @property
+    def likelihood(self) -> Callable[..., Any] | None:
+        """The log-likelihood that was given: a function, a `bt.observed`, or `None`."""
+        return None if self._log_likelihood is None else self._log_likelihood.build()
+
+    def sample_prior(self, key: PRNGKeyArray, n: int) -> PyTree:
+        """Draw models from the prior: exactly, and whatever the likelihood says of them.
+
+        Each leaf is drawn after those that set its distribution. Frozen leaves keep
+        their values, as do the held entries of masked ones; tied leaves follow.
+
+        Args:
+            key: a PRNG key.
+            n: how many models.
+
+        Returns:
+            Models: each array has a leading axis of length `n`, those of frozen leaves
+            too.
+
+        Raises:
+            ValueError: the prior is a function of the whole model; leaves have no prior,
+                or one that cannot be drawn from, or that their bijectors cut off; a held
+                value has a distribution that free leaves set. All are listed by path.
+
+        Example:
+            >>> import bijectree as bt, jax, jax.numpy as jnp
+            >>> model = {"tau": jnp.array(1.0), "theta": jnp.zeros(3)}
+            >>> prior = {
+            ...     "tau": bt.tfd.HalfNormal(1.0),
+            ...     "theta": bt.dependent(lambda m: bt.tfd.Normal(0.0, m["tau"])),
+            ... }
+            >>> reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+            >>> posterior = bt.Posterior(reparam, None, prior)
+            >>> posterior.sample_prior(jax.random.key(0), 500)["theta"].shape
+            (500, 3)
+        """
+        return ancestral.sample_prior(self, key, n)
+
+    def prior_transform(self, u: Float[Array, " dim"]) -> PyTree:
+        """Map a point of the unit cube to a model: uniform points to draws of the prior.
+
+        It is what nested samplers ask for. Each leaf comes from quantiles of its prior,
+        those of a simplex or of a correlation matrix one after another; after the leaves
+        that set it. Call it under `jit`, and under `vmap` for many points.
+
+        Args:
+            u: `dim` numbers from 0 to 1, the leaves' own in the order of the model.
+
+        Returns:
+            A model.
+
+        Raises:
+            ValueError: as `sample_prior`; or priors without a quantile function, or
+                such that the leaf has another number of coordinates. All are listed.
+
+        Example:
+            >>> import bijectree as bt, jax.numpy as jnp
+            >>> model = {"tau": jnp.array(1.0), "theta": jnp.zeros(2)}
+            >>> prior = {
+            ...     "tau": bt.tfd.Exponential(1.0),
+            ...     "theta": bt.dependent(lambda m: bt.tfd.Normal(0.0, m["tau"])),
+            ... }
+            >>> reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+            >>> posterior = bt.Posterior(reparam, None, prior)
+            >>> made = posterior.prior_transform(jnp.array([0.5, 0.5, 0.9]))
+            >>> print(f"{made['tau']:.4f} {made['theta'][1]:.4f}")  # log 2, 1.2816 log 2
+            0.6931 0.8883
+        """
+        return prior_transform.prior_transform(self, u)
 
     def flat(self) -> "FlatPosterior":
         """The same density over one vector, for samplers and optimisers of arrays."""
@@ -319,80 +375,9 @@ class Posterior(eqx.Module):
 
     def _free_of(self, model: PyTree) -> list[Any]:
         """The leaves of a model that have coordinates."""
-        leaves = model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)
         rows = self.reparam.bound.plan.rows
-        return [x for x, row in zip(leaves, rows, strict=True) if row.role == "free"]
+        pairs = zip(self._leaves_of(model), rows, strict=True)
+        return [x for x, row in pairs if row.role == "free"]
 
-
-class FlatPosterior(eqx.Module):
-    """A Posterior over vectors of free coordinates.
-
-    Attributes:
-        posterior: the Posterior.
-
-    Example:
-        >>> import bijectree as bt, jax, jax.numpy as jnp
-        >>> reparam = bt.Reparam({"scale": jnp.ones(3)}, bt.tfb.Exp())
-        >>> flat = bt.Posterior(reparam, None, bt.tfd.HalfNormal(1.0)).flat()
-        >>> flat.dim, flat.labels
-        (3, ['scale.0', 'scale.1', 'scale.2'])
-        >>> print(jax.grad(flat.log_density)(jnp.zeros(3)))
-        [0. 0. 0.]
-    """
-
-    posterior: Posterior
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    @property
-    def dim(self) -> int:
-        """The length of the vectors."""
-        return self.posterior.dim
-
-    @property
-    def labels(self) -> list[str]:
-        """One label an element of the vectors."""
-        return self.posterior.labels
-
-    def log_density(
-        self, vector: Inexact[Array, " dim"], *data: Any, jacobian: bool = True
-    ) -> Float[Array, ""]:
-        """As `Posterior.log_density`, which says when to leave the Jacobian out."""
-        vector = jnp.asarray(vector)
-        free = self.posterior.reparam.unravel(vector)
-        value = self.posterior.log_density(free, *data, jacobian=jacobian)
-        return value.astype(_dtype([vector]))
-
-    def forward(self, vector: Inexact[Array, " dim"]) -> PyTree:
-        """The model at a vector of free coordinates."""
-        reparam = self.posterior.reparam
-        return reparam.forward(reparam.unravel(jnp.asarray(vector)))
-
-    def inverse(self, model: PyTree) -> Inexact[Array, " dim"]:
-        """The vector of free coordinates of a model."""
-        reparam = self.posterior.reparam
-        return reparam.ravel(reparam.inverse(model))
-
-
-@jax.custom_jvp
-def _never_infinite(log_density: Array) -> Array:
-    """Replace +∞ by −∞: a sampler would never leave it, and an optimiser stop there."""
-    return jnp.where(log_density == jnp.inf, -jnp.inf, log_density)
-
-
-@_never_infinite.defjvp
-def _never_infinite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
-    # The tangent passes unchanged: with `where`, each partial derivative would need the
-    # whole density.
-    return _never_infinite(*primals), tangents[0]
-
-
-def _dtype(leaves: list[Any]) -> np.dtype:
-    """The dtype of a log-density: the widest of the leaves', at least float32."""
-    dtypes = [jax.dtypes.canonicalize_dtype(jnp.result_type(x)) for x in leaves]
-    with jax.numpy_dtype_promotion("standard"):
-        widest = jnp.result_type(*([np.float32, *dtypes] if dtypes else [float]))
-    return np.dtype(jnp.finfo(widest).dtype)
+    def _leaves_of(self, model: PyTree) -> list[Any]:
+        return model_leaves(self.reparam.bound.plan, model, self.reparam.bound.held)

@@ -1,6 +1,6 @@
-"""Priors beside a model: which distribution stands at which leaf."""
+"""Binding a prior tree to a model: the plan of it, or an error with every fault."""
 
-import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,8 +11,9 @@ from ..constraints import real
 from ..priors import (
     at_masked,
     at_raw_number,
+    build,
     is_distribution,
-    knows_at_free,
+    is_proven,
     leaf_of_prior,
     misfit,
     name,
@@ -20,54 +21,33 @@ from ..priors import (
     split,
     why_wrong,
 )
-from ..reparam import Bound, Row
-from ..substrate import Recipe
-from ..trees import HashedOnce, broadcast, describe, raise_all, unwrappable
-
-
-@dataclasses.dataclass(frozen=True)
-class Term:
-    """A distribution at one leaf.
-
-    Attributes:
-        position: the leaf's position in the model.
-        path: its path.
-        slot: the position of the distribution in `PriorPlan.recipes`.
-        name: what to call the distribution.
-        coordinate: the position of the leaf's free coordinates among the free leaves, if
-            the density is computed from these; `None` if from the leaf's value.
-    """
-
-    position: int
-    path: str
-    slot: int
-    name: str
-    coordinate: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PriorPlan(HashedOnce):
-    """A prior tree bound to a model; it holds no number, so it is hashable.
-
-    Attributes:
-        terms: the terms that are added, in the order of the model's leaves.
-        recipes: the distinct distributions without their numbers.
-        notes: which priors are not added, or not all of them, in words.
-    """
-
-    terms: tuple[Term, ...] = ()
-    recipes: tuple[Recipe, ...] = ()
-    notes: tuple[str, ...] = ()
+from ..reparam import Bound, Dependent, Row
+from ..substrate import BIND_ERRORS, Recipe, split as split_function
+from ..trees import Paths, broadcast, describe, raise_all, unwrappable
+from .dependent_terms import (
+    Made,
+    at_masked_leaf,
+    drawing_order,
+    is_constant,
+    knows_at_own,
+    look_into,
+    source_of,
+    unnamed,
+    words_of,
+)
+from .joint_prior import by_leaf
+from .prior_plan import Numbers, PriorPlan, Term
+from .references import References
 
 
 def make_prior_plan(
-    prior: PyTree, bound: Bound, *, verify: bool
-) -> tuple[PriorPlan, tuple[tuple[Any, ...], ...]]:
+    prior: PyTree, references: References, *, verify: bool
+) -> tuple[PriorPlan, Numbers]:
     """Bind a prior tree to the model of a Reparam.
 
     Args:
-        prior: a distribution or `None` at each leaf, or above several.
-        bound: the model's Reparam.
+        prior: a distribution, a `dependent` or `None` at each leaf, or above several.
+        references: of the model's Reparam.
         verify: whether distributions that are not known to be right are verified.
 
     Returns:
@@ -76,103 +56,201 @@ def make_prior_plan(
     Raises:
         ValueError: the prior does not fit the model; all faults are listed.
     """
-    plan = bound.plan
-    rows = plan.rows
-    coordinates = {i: n for n, (i, _) in enumerate(plan.free)}
-    skeleton = plan.structure.treedef.unflatten([_stand_in(row) for row in rows])
-    groups, faults = broadcast(prior, skeleton, leaf_of_prior(plan.structure.treedef))
+    binding = _Binding(references, verify=verify)
+    plan = references.bound.plan
+    is_leaf = leaf_of_prior(plan.structure.treedef)
+    prior = by_leaf(prior, binding.skeleton)
+    groups, faults = broadcast(prior, binding.skeleton, is_leaf)
     raise_all("Posterior: the prior's structure is not the model's", faults)
-
-    nodes = unwrappable(skeleton)
-    slots: dict[int, int] = {}
-    parts: list[tuple[Recipe, tuple[Any, ...]]] = []
-    terms: list[Term] = []
-    notes: list[str] = []
     for value, positions in groups:
-        if value is None:
-            continue
-        if not is_distribution(value):
+        if value is not None:
+            binding.add(value, positions)
+    binding.terms.sort(key=lambda term: term.position)
+    order, cycles = drawing_order(binding.terms, plan.rows)
+    binding.faults += cycles
+    made = binding.plan(order)
+    if verify and not binding.faults:
+        binding.verify_dependent(made)
+    raise_all("Posterior: the prior does not fit the model", binding.faults)
+    return made, binding.numbers
+
+
+class _Binding:
+    """A prior tree on its way to become a plan, with the faults found so far."""
+
+    def __init__(self, references: References, *, verify: bool):
+        self.references, self.verify = references, verify
+        self.bound = references.bound
+        plan = self.bound.plan
+        self.rows = plan.rows
+        self.skeleton = plan.structure.treedef.unflatten(map(_stand_in, plan.rows))
+        self.paths = Paths(self.skeleton)
+        self.nodes = unwrappable(self.skeleton)
+        self.coordinates = {i: n for n, (i, _) in enumerate(plan.free)}
+        self.slots: dict[int, int] = {}
+        self.parts: list[tuple[Recipe, tuple[Any, ...], Recipe | None]] = []
+        self.terms: list[Term] = []
+        self.notes: list[str] = []
+        self.faults: list[str] = []
+
+    @property
+    def numbers(self) -> Numbers:
+        return tuple(numbers for _, numbers, _ in self.parts)
+
+    def plan(self, order: tuple[int, ...]) -> PriorPlan:
+        recipes = tuple(recipe for recipe, _, _ in self.parts)
+        functions = tuple(function for _, _, function in self.parts)
+        return PriorPlan(tuple(self.terms), recipes, functions, order, tuple(self.notes))
+
+    def add(self, value: Any, positions: list[int]) -> None:
+        """Put a leaf of the prior at the leaves of the model."""
+        rows, dependent = self.rows, isinstance(value, Dependent)
+        if not dependent and not is_distribution(value):
             where = ", ".join(f"'{rows[i].path}'" for i in positions[:3])
-            faults.append(f"at {where or 'a node without leaves'}: {refuse(value)}")
-            continue
+            self.faults.append(f"at {where or 'a node without leaves'}: {refuse(value)}")
+            return
         covered = [i for i in positions if _is_inexact(rows[i])]
+        what = "a dependent prior" if dependent else name(value)
         if not covered:
             found = ", ".join(
                 f"'{rows[i].path}' is {describe(_stand_in(rows[i]))}" for i in positions
             )
-            faults.append(
-                f"{name(value)} stands where no inexact array is: "
-                f"{found or 'no leaf at all'}"
+            self.faults.append(
+                f"{what} stands where no inexact array is: {found or 'no leaf at all'}"
             )
-        slot = slots.setdefault(id(value), len(parts))
-        if slot == len(parts):
-            parts.append(split(value))
-        recipe, numbers = parts[slot]
+        raw = [i for i in covered if i in self.nodes]
+        self.faults += [
+            f"at '{rows[i].path}': {at_raw_number(what, self.nodes[i])}" for i in raw
+        ]
+        covered = [i for i in covered if i not in self.nodes]
+        if dependent:
+            self._add_dependent(value, covered)
+            return
+        slot = self.slots.setdefault(id(value), len(self.parts))
+        if slot == len(self.parts):
+            self.parts.append((*split(value), None))
         for i in covered:
-            row = rows[i]
-            if i in nodes:
-                faults.append(f"at '{row.path}': {at_raw_number(value, nodes[i])}")
-                continue
-            fault, which = misfit(value, recipe, numbers, row.shape, row.dtype), slot
-            if not fault and verify:
-                fault = why_wrong(recipe, numbers, _chart(row, bound))
-            if row.picked is not None and not fault:
-                which, fault = len(parts), _count_mapped(value, row, parts)
+            self._add_at_leaf(i, value, slot)
+
+    def _add_at_leaf(self, i: int, value: Any, slot: int) -> None:
+        """Put a distribution that depends on no leaf at a leaf."""
+        row, (recipe, numbers, _) = self.rows[i], self.parts[slot]
+        fault, which = misfit(value, recipe, numbers, row.shape, row.dtype), slot
+        if not fault and self.verify:
+            fault = why_wrong(recipe, numbers, _chart(row, self.bound, ()))
+        if row.picked is not None and not fault:
+            which = len(self.parts)
+            try:
+                counted = at_masked(value, row.picked.mask, row.picked.zero_axis)
+                self.parts.append((*split(counted), None))
+            except ValueError as error:
+                fault = str(error)
+        if fault:
+            self.faults.append(f"at '{row.path}': {fault}")
+        elif row.role == "free":
+            at_free = knows_at_own(value, row, self.bound)
+            where = self.coordinates[i] if at_free else None
+            self.terms.append(Term(i, row.path, which, name(value), where))
+        self._note(row, name(value))
+
+    def _note(self, row: Row, what: str) -> None:
+        """Note what of a prior is not added."""
+        if row.role == "free" and row.picked is not None:
+            self.notes.append(
+                f"'{row.path}' is held where it is masked: its prior {what} counts what "
+                "is mapped"
+            )
+        elif row.role != "free":
+            why = "follows another leaf" if row.role == "tied" else "is a constant"
+            self.notes.append(
+                f"'{row.path}' is {row.role}: its prior {what} is not added, for the "
+                f"leaf {why}"
+            )
+
+    def _add_dependent(self, item: Dependent, covered: list[int]) -> None:
+        """Put a distribution that other leaves set at leaves."""
+        where = ", ".join(f"'{self.rows[i].path}'" for i in covered)
+        try:
+            function, numbers = split_function(item.function)
+            at = [self.rows[i] for i in covered]
+            made = look_into(function, numbers, self.bound, at)
+        except BIND_ERRORS as error:
+            self.faults.append(f"at {where}: {words_of(error)}")
+            return
+        faults = unnamed(item, made, self.bound, self.paths)
+        self.faults += [f"at {where}: {fault}" for fault in faults]
+        slot = len(self.parts)
+        self.parts.append((made.recipe, numbers, function))
+        found = zip(covered, made.misfits, made.at_free, strict=True)
+        for i, fault, at_free in found:
+            path = self.rows[i].path
+            if not fault and i in {source_of(self.rows, j) for j in made.on}:
+                fault = f"its function reads '{path}' itself, of which it is the prior"
             if fault:
-                faults.append(f"at '{row.path}': {fault}")
-            elif row.role == "free":
-                at_free = _is_known_at_free(value, row, bound)
-                where = coordinates[i] if at_free else None
-                terms.append(Term(i, row.path, which, name(value), where))
-                if row.picked is not None:
-                    notes.append(
-                        f"'{row.path}' is held where it is masked: its prior "
-                        f"{name(value)} counts what is mapped"
-                    )
+                self.faults.append(f"at '{path}': {fault}")
             else:
-                why = "follows another leaf" if row.role == "tied" else "is a constant"
-                notes.append(
-                    f"'{row.path}' is {row.role}: its prior {name(value)} is not added, "
-                    f"for the leaf {why}"
-                )
-    raise_all("Posterior: the prior does not fit the model", faults)
-    terms.sort(key=lambda term: term.position)
-    recipes, numbers = zip(*parts, strict=True) if parts else ((), ())
-    return PriorPlan(tuple(terms), recipes, tuple(notes)), numbers
+                self._add_dependent_at_leaf(i, item, made, slot, at_free=at_free)
+
+    def _add_dependent_at_leaf(
+        self, i: int, item: Dependent, made: Made, slot: int, *, at_free: bool
+    ) -> None:
+        row = self.rows[i]
+        parents = [j for j in made.on if not is_constant(self.rows, j)]
+        known = row.role == "frozen" and bool(parents)
+        if row.role != "free" and not known:
+            self._note(row, made.name)
+            return
+        if row.picked is not None:
+            function, numbers = at_masked_leaf(item, row, all_count=bool(parents))
+            try:
+                counted = look_into(function, numbers, self.bound, ())
+            except ValueError as error:
+                self.faults.append(f"at '{row.path}': {error}")
+                return
+            slot = len(self.parts)
+            self.parts.append((counted.recipe, numbers, function))
+        if parents and (known or row.picked is not None):
+            held = "is frozen" if known else "is held where it is masked"
+            listed = ", ".join(f"'{self.rows[j].path}'" for j in parents)
+            self.notes.append(
+                f"'{row.path}' {held}, and its prior {made.name} counts all of it, for "
+                f"it depends on {listed}"
+            )
+        elif row.picked is not None:
+            self._note(row, made.name)
+        where = self.coordinates[i] if at_free else None
+        self.terms.append(Term(i, row.path, slot, made.name, where, made.on))
+
+    def verify_dependent(self, plan: PriorPlan) -> None:
+        """Verify dependent distributions for the numbers that some models give."""
+        for term in {term.slot: term for term in plan.terms}.values():
+            if plan.functions[term.slot] is None:
+                continue
+            row, recipe = self.rows[term.position], plan.recipes[term.slot]
+            found = self.references.numbers(plan, self.numbers, term)
+            if all(is_proven(build(recipe, numbers)) for numbers in found[:1]):
+                continue
+            for leaves, numbers in zip(self.references.models, found, strict=True):
+                chart = _chart(row, self.bound, leaves)
+                fault = why_wrong(recipe, numbers, chart)
+                if fault:
+                    self.faults.append(f"at '{row.path}': {fault}")
+                    break
 
 
-def _count_mapped(
-    distribution: Any, row: Row, parts: list[tuple[Recipe, tuple[Any, ...]]]
-) -> str:
-    """Append a prior of a masked leaf's picked entries; or say why there is none."""
-    assert row.picked is not None
-    try:
-        counted = at_masked(distribution, row.picked.mask, row.picked.zero_axis)
-    except ValueError as error:
-        return str(error)
-    parts.append(split(counted))
-    return ""
-
-
-def _is_known_at_free(distribution: Any, row: Row, bound: Bound) -> bool:
-    """Whether a leaf's free coordinates alone tell the density of its prior."""
-    bijector = _own_bijector(row, bound)
-    return bijector is not None and knows_at_free(distribution, bijector)
-
-
-def _chart(row: Row, bound: Bound) -> Any:
+def _chart(row: Row, bound: Bound, leaves: Sequence[Any]) -> Any:
     """The bijector onto what a leaf may hold; `None` where that is not known."""
     alone = row.role == "free" and row.owner is None and not row.members
     alone = alone and row.picked is None
-    return real() if alone and row.kind is None else _own_bijector(row, bound)
+    return real() if alone and row.kind is None else _own_bijector(row, bound, leaves)
 
 
-def _own_bijector(row: Row, bound: Bound) -> Any:
-    """The bijector of a leaf that depends on no other leaf, if it has one."""
+def _own_bijector(row: Row, bound: Bound, leaves: Sequence[Any]) -> Any:
+    """The bijector of a leaf by itself, if it has one, that is known from some leaves."""
     alone = row.kind is not None and row.owner is None and not row.members
-    if not alone or row.function is not None or row.picked is not None:
+    if not alone or row.picked is not None or (row.function is not None and not leaves):
         return None
-    return bound.bijector(row, ())
+    return bound.bijector(row, leaves)
 
 
 def _stand_in(row: Row) -> Any:

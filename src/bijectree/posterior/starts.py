@@ -10,8 +10,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .. import priors
 from ..trees import on_host, raise_all
+from .ancestral import draw_terms
 from .function import Function
 from .ignored import flat_at, leaves_without_prior, value_and_gradient, warn_of_ignored
 from .start_faults import refuse_start
@@ -148,20 +148,10 @@ class Proposal(eqx.Module):
 
 def _draw(posterior: "Posterior", key: PRNGKeyArray, free: PyTree) -> PyTree:
     """Put draws of the priors where there are priors."""
-    plan = posterior.prior_plan
-    leaves, treedef = jtu.tree_flatten(posterior.reparam.forward(free))
-    keys = jax.random.split(key, max(len(plan.terms), 1))
-    for term, key_of_leaf in zip(plan.terms, keys, strict=False):
-        leaf = leaves[term.position]
-        draw = priors.sample(
-            plan.recipes[term.slot],
-            priors.compute_dtype(leaf.dtype),
-            posterior.prior_numbers[term.slot],
-            leaf.shape,
-            key_of_leaf,
-        )
-        leaves[term.position] = draw.astype(leaf.dtype)
-    return posterior.reparam.inverse(treedef.unflatten(leaves))
+    reparam = posterior.reparam
+    leaves, treedef = jtu.tree_flatten(reparam.forward(free))
+    draw_terms(reparam.bound, posterior.prior_plan, posterior.prior_numbers, leaves, key)
+    return reparam.inverse(treedef.unflatten(leaves))
 
 
 class _Found(NamedTuple):

@@ -9,10 +9,14 @@ set has dimensions.
 # These modules are imported for what they register.
 from . import distrax, numpyro, tfp_table
 from .at_free import knows_at_free
-from .at_masked import at_masked, counted_inside
+from .at_masked import at_masked, counted_inside, splits_events
+from .cube import NoTransportError, cube_size, from_cube, why_wrong_quantile
 from .distribution import (
+    ERRORS,
+    NoDrawsError,
     build,
     compute_dtype,
+    draw,
     is_distribution,
     log_prob,
     log_prob_at_free,
@@ -22,9 +26,10 @@ from .distribution import (
     sample_in_numpy,
     split,
 )
-from .facts import has_traced_numbers, may_outgrow
+from .facts import has_traced_numbers, is_proven, may_outgrow
+from .families import location_and_scale
 from .fit import at_raw_number, leaf_of_prior, misfit, refuse
 from .lookup import bijector_for, known_bijector, register
-from .spec_from_prior import spec_from_prior
 from .spelled_out import put_together, spell_out
+from .tried import tried_bijector
 from .verification import why_wrong

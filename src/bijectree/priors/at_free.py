@@ -235,7 +235,7 @@ _SUMS = {
 }
 
 
-def _unwrapped(distribution: Any) -> Any:
+def unwrapped(distribution: Any) -> Any:
     """The distribution whose densities are summed over the elements of a leaf."""
     key = library_and_name(distribution)
     while key in _SUMS:
@@ -248,7 +248,7 @@ def _unwrapped(distribution: Any) -> Any:
 
 def knows_at_free(distribution: Any, bijector: Any) -> bool:
     """Whether `log_prob_at_free` gives the density of a leaf with a bijector."""
-    key = library_and_name(_unwrapped(distribution))
+    key = library_and_name(unwrapped(distribution))
     if key not in _DENSITIES or not knows_edges(bijector):
         return False
     of_parts = _DENSITIES[key][0] in (_dirichlet, _relaxed_categorical)
@@ -267,7 +267,7 @@ def log_prob_at_free(distribution: Any, bijector: Any, free: Array) -> Array:
     Returns:
         A scalar: the log-density of the leaf in its own coordinates, without a log-det.
     """
-    distribution = _unwrapped(distribution)
+    distribution = unwrapped(distribution)
     density, parameters = _DENSITIES[library_and_name(distribution)]
     where = edge_distances(bijector, free)
     if where is None:

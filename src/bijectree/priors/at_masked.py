@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..constraints import Support, simplex
 from ..trees import StaticLeaf
 from .distribution import draw, name
-from .lookup import bijector_for, register
+from .lookup import _table, bijector_for
 
 
 def at_masked(
@@ -27,12 +27,10 @@ def at_masked(
     Raises:
         ValueError: it is a density of events of which some entries are held.
     """
-    ndim = _event_ndims(distribution, mask.shape)
-    events = mask.reshape(*mask.shape[: mask.ndim - ndim], -1)
-    counted = events.all(axis=-1)
-    if np.array_equal(counted, events.any(axis=-1)):
-        return _Counted(distribution, StaticLeaf(counted))
-    if zero_axis == -1 and ndim == 1 and _is_dirichlet(distribution):
+    events = _by_event(distribution, mask)
+    if not splits_events(distribution, mask):
+        return _Counted(distribution, StaticLeaf(events.all(axis=-1)))
+    if zero_axis == -1 and events.ndim == mask.ndim and _is_dirichlet(distribution):
         return _DirichletOfParts(distribution.concentration, StaticLeaf(mask))
     raise ValueError(
         f"{name(distribution)} is a density of whole events, of some of which entries "
@@ -41,14 +39,29 @@ def at_masked(
     )
 
 
+def splits_events(distribution: Any, mask: Bool[np.ndarray, "..."]) -> bool:
+    """Whether of some event of a distribution a part is mapped and another is not."""
+    events = _by_event(distribution, mask)
+    return not np.array_equal(events.all(axis=-1), events.any(axis=-1))
+
+
+def _by_event(
+    distribution: Any, mask: Bool[np.ndarray, "..."]
+) -> Bool[np.ndarray, "... entry"]:
+    """A mask with the entries of each event of a distribution along the last axis."""
+    ndim = _event_ndims(distribution, mask.shape)
+    return mask.reshape(*mask.shape[: mask.ndim - ndim], -1)
+
+
 def counted_inside(prior: Any, support: Support, leaf: Array) -> Bool[Array, " events"]:
-    """Whether the events that a prior of `at_masked` counts are in its support.
+    """Whether the events that a prior of a masked leaf counts are in its support.
 
     Parts that are mapped by a simplex are.
     """
     if isinstance(prior, _DirichletOfParts):
         return jnp.ones(0, bool)
-    return support.contains(leaf)[prior.counted.value]
+    inside = support.contains(leaf)
+    return inside[prior.counted.value] if isinstance(prior, _Counted) else inside
 
 
 def _event_ndims(distribution: Any, shape: tuple[int, ...]) -> int:
@@ -140,5 +153,5 @@ class _DirichletOfParts:
         return jnp.where(some, jax.nn.softmax(jnp.where(some, log, 0)), 0)
 
 
-register(_Counted, lambda prior: bijector_for(prior.distribution))
-register(_DirichletOfParts, lambda prior: simplex())
+_table[_Counted] = lambda prior: bijector_for(prior.distribution)
+_table[_DirichletOfParts] = lambda prior: simplex()

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .. import substrate
@@ -53,18 +54,23 @@ def log_prob(
 def _log_prob(
     recipe: Recipe, dtype: np.dtype, numbers: tuple[Any, ...], leaf: Array
 ) -> Array:
+    program = jax.make_jaxpr(
+        lambda numbers, leaf: jnp.sum(log_probs(recipe, dtype, numbers, leaf))
+    )(numbers, leaf)
+
     # A derivative rule inside a third party's code runs when the derivative is taken,
-    # outside any context of ours; the rule below runs it within one.
+    # outside any context of ours; the rule below runs it within one. Both work on the
+    # program, for the third party's code is slow to trace.
     @jax.custom_jvp
-    def total(numbers: tuple[Any, ...], leaf: Array) -> Array:
-        return jnp.sum(log_probs(recipe, dtype, numbers, leaf)).astype(dtype)
+    def total(*arrays: Array) -> Array:
+        return jaxpr_as_fun(program)(*arrays)[0].astype(dtype)
 
     @total.defjvp
     def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
         with substrate.exactly():
             return jax.jvp(total.fun, primals, tangents)
 
-    return total(numbers, leaf)
+    return total(*numbers, leaf)
 
 
 def log_probs(

@@ -18,6 +18,7 @@ from . import lookup
 
 # Classes that the sweep has found right, by library.
 _PROVEN: dict[str, frozenset[str]] = {
+    "bijectree": frozenset(("DirichletOfParts",)),
     "tensorflow_probability": frozenset(
         """Beta Cauchy Chi Chi2 CholeskyLKJ ContinuousBernoulli Dirichlet
         DoublesidedMaxwell ExpGamma ExpInverseGamma Exponential
@@ -76,6 +77,7 @@ _MADE_OF: dict[tuple[str, str], tuple[str, ...]] = {
     ("numpyro", "MixtureSameFamily"): ("component_distribution",),
     ("numpyro", "RightTruncatedDistribution"): ("base_dist",),
     ("numpyro", "TwoSidedTruncatedDistribution"): ("base_dist",),
+    ("bijectree", "Counted"): ("distribution",),
     ("distrax", "Independent"): ("distribution",),
     ("distrax", "MixtureOfTwo"): ("_component_a", "_component_b"),
     ("distrax", "MixtureSameFamily"): ("components_distribution",),

@@ -103,10 +103,10 @@ def _misfit(
     return ""
 
 
-def at_raw_number(distribution: Any, node: str) -> str:
+def at_raw_number(what: str, node: str) -> str:
     """What a message should say of a prior at a leaf that a node unwraps."""
     return (
-        f"{name(distribution)} would be a density of the raw number of {node}, which "
+        f"{what} would be a density of the raw number of {node}, which "
         f"makes its value of that by `unwrap`. {UNWRAP_FIRST}"
     )
 

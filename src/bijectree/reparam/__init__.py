@@ -10,7 +10,7 @@ others held.
 
 from .binding_faults import not_a_spec_leaf
 from .bound import Bound
-from .dependence import trace
+from .dependence import order_or_cycles, trace, view
 from .from_dynamax import from_dynamax
 from .from_paramax import from_paramax
 from .leaves import free_leaves, held_leaves, model_leaves, same_array, tie_fault

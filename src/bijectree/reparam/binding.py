@@ -238,7 +238,7 @@ class _Binding:
             known = len(self.faults) == count
         try:
             if function is not None and known:
-                structure, numbers = self._depend(slot, on)
+                structure, numbers = self._depend(slot, on, named=bool(item.on))
             if known and mask is not None:
                 found = bind_masked(structure, numbers, mask, shape, dtype)
                 kind, numbers, more["picked"] = found
@@ -292,10 +292,13 @@ class _Binding:
         name = "" if plain else f"{type(error).__name__}: "
         self.faults.append(f"{what}: {name}{error}")
 
-    def _depend(self, slot: int, on: list[int]) -> tuple[Recipe, tuple[Any, ...]]:
+    def _depend(
+        self, slot: int, on: list[int], *, named: bool
+    ) -> tuple[Recipe, tuple[Any, ...]]:
         """The recipe, and the numbers' shapes, of the bijector that a function makes.
 
-        Arrays that are not inexact need not be named, and are added to `on`.
+        What is read is added to `on`. Where the spec has `named` what the function reads,
+        to read another inexact array is an error.
         """
         function, numbers = self.parts[slot]
         key = function, *((jnp.shape(n), jnp.result_type(n)) for n in numbers)
@@ -305,7 +308,7 @@ class _Binding:
         unnamed = [i for i in read if i not in on]
         on += unnamed
         unnamed = [i for i in unnamed if is_inexact(self.leaves[i])]
-        if unnamed:
+        if unnamed and named:
             raise ValueError(
                 f"its function reads {self._paths(unnamed)}, which `on` does not name; "
                 "name it there"

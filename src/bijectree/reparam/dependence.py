@@ -1,7 +1,7 @@
 """Bijectors that depend on other leaves: what their functions read and make."""
 
 import graphlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -76,49 +76,65 @@ def trace(
     rows: Sequence[Row],
     function: Recipe,
     numbers: tuple[Any, ...],
+    take: Callable[[Any], tuple[Recipe, tuple[Any, ...]]] | None = None,
 ) -> tuple[Recipe, tuple[Any, ...], list[int]]:
-    """Find what the function of a dependent bijector makes, from shapes alone.
+    """Find what a function of the model makes, from shapes alone.
+
+    Args:
+        structure: of the model.
+        rows: of the model.
+        function: the recipe of the function.
+        numbers: of the function, or their shapes.
+        take: takes what the function makes apart, and raises if it is of a wrong sort;
+            by default for a bijector.
 
     Returns:
-        The recipe of the bijector, the shapes of its numbers, and the arrays of the
-        model that the function reads.
+        The recipe of what is made, the shapes of its numbers, and the arrays of the model
+        that the function reads.
 
     Raises:
         TypeError: the function makes no bijector, or one that cannot be split, or another
             one at each call.
     """
+    take = take or _take_bijector
     avals = {
         i: jax.ShapeDtypeStruct(row.shape, row.dtype)
         for i, row in enumerate(rows)
         if row.value is None
     }
-    made: list[Recipe] = []
+    found: list[Recipe] = []
 
     def make(numbers: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[Any, ...]:
-        bijector = as_bijector(function.build(numbers)(view(structure, rows, arrays)))
-        if not is_bijector(bijector):
-            raise TypeError(f"its function returned {describe(bijector)}, not a bijector")
-        found, result = split(bijector)
-        if found.opaque:
+        made = function.build(numbers)(view(structure, rows, arrays))
+        recipe, result = take(made)
+        again, _ = take(function.build(numbers)(view(structure, rows, arrays)))
+        if recipe != again:
+            name = getattr(made, "name", type(made).__name__)
             raise TypeError(
-                f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; "
-                "derive its class from tfb.AutoCompositeTensorBijector"
+                f"its function makes another {name} at each call, such as one that holds "
+                "a new function; only numbers may depend on the model"
             )
-        again = as_bijector(function.build(numbers)(view(structure, rows, arrays)))
-        again, _ = split(again)
-        if found != again:
-            raise TypeError(
-                f"its function makes another {bijector.name} at each call, such as one "
-                "that holds a new function; only numbers may depend on the model"
-            )
-        made.append(found)
+        found.append(recipe)
         return result
 
     jaxpr, shapes = jax.make_jaxpr(make, return_shape=True)(numbers, avals)
     # An array is read if it is left after the removal of dead code.
     _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
     pairs = zip(sorted(avals), used[-len(avals) :], strict=True)
-    return made[0], shapes, [i for i, read in pairs if read]
+    return found[0], shapes, [i for i, read in pairs if read]
+
+
+def _take_bijector(made: Any) -> tuple[Recipe, tuple[Any, ...]]:
+    bijector = as_bijector(made)
+    if not is_bijector(bijector):
+        raise TypeError(f"its function returned {describe(bijector)}, not a bijector")
+    recipe, numbers = split(bijector)
+    if recipe.opaque:
+        raise TypeError(
+            f"{bijector.name} is no JAX pytree, so it cannot depend on a leaf; derive "
+            "its class from tfb.AutoCompositeTensorBijector"
+        )
+    return recipe, numbers
 
 
 def in_order(rows: Sequence[Row]) -> tuple[list[int], list[str]]:
@@ -133,6 +149,13 @@ def in_order(rows: Sequence[Row]) -> tuple[list[int], list[str]]:
         for i, row in enumerate(rows)
         if row.owner is None
     }
+    return order_or_cycles(graph, name)
+
+
+def order_or_cycles(
+    graph: dict[int, set[int]], name: Callable[[int], str]
+) -> tuple[list[int], list[str]]:
+    """Nodes by number, each after those that it depends on, and cycles as faults."""
     faults: list[str] = []
     while True:
         try:

@@ -55,16 +55,19 @@ class Dependent:
 
     def for_match(self, match: Match) -> tuple[Any, "Dependent"]:
         """What names are filled in with at a match of a rule; the filled-in item."""
-        globs = tuple(path for path in self.on if "*" in path)
+        named = (*self.on, *getattr(self.function, "paths", ()))
+        globs = tuple(dict.fromkeys(path for path in named if "*" in path))
         paths, stars = match.fill(globs)
         on = tuple(paths.get(path, path) for path in self.on)
-        if _takes(self.function, 1 + len(stars)):
-            return stars, Dependent(AtStars(self.function, stars), on)
-        if not globs:
-            return on, self
+        function = with_stars(self.function, stars)
+        if function is not self.function:
+            return stars, Dependent(function, on)
         follow = getattr(type(self.function), "for_match", None)
-        function = self.function if follow is None else follow(self.function, paths)
-        return on, Dependent(function, on)
+        if follow is not None:
+            names, function = follow(self.function, paths, stars)
+            same = function is self.function and not globs
+            return (on, names), self if same else Dependent(function, on)
+        return on, Dependent(self.function, on) if globs else self
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,50 +160,63 @@ def joint(bijector: Any, over: str | tuple[str, ...] = ()) -> Joint:
     return Joint(bijector, over)
 
 
-def dependent(function: Callable[[PyTree], Any], on: str | tuple[str, ...]) -> Dependent:
-    """A bijector whose numbers depend on other leaves of the model.
+def dependent(
+    function: Callable[[PyTree], Any], on: str | tuple[str, ...] = ()
+) -> Dependent:
+    """A bijector, or a prior, whose numbers depend on other leaves of the model.
 
-    Leaves are mapped in the order of their dependencies, so the Jacobian is block
-    triangular and its log-det the sum of the leaves' own.
+    In a spec: leaves are mapped in the order of their dependencies, so the Jacobian is
+    block triangular and its log-det the sum of the leaves' own.
+
+    In a prior: a leaf has a distribution that other leaves set, as in a hierarchy. The
+    prior of the model is the product of the leaves' own, each given those that its
+    function reads. A frozen leaf is a known value of such a distribution: it counts,
+    wherever what is read is free.
 
     Args:
-        function: takes the model in constrained coordinates and returns a bijector,
-            always of the same sort: only its numbers may depend on the model. It may
-            read only the leaves that `on` names, their shapes and dtypes aside; reading
-            another is an error. It is called with traced values, also outside `jit`. A
+        function: takes the model in constrained coordinates and returns a bijector, or a
+            distribution in a prior, always of the same sort: only its numbers may depend
+            on the model. What it reads is seen when it is bound, where it is called with
+            traced values. It is called with them later too, also outside `jit`. A
             function that is a pytree (an `eqx.Module` with `__call__`) may hold arrays
             of numbers, which may change without a new trace, while numbers in a closure
             may not. A newly made lambda is a new function, and retraces.
             In a `by_path` rule with wildcards it may take, after the model, what each of
             them stands for, as strings: `lambda m, g: bt.affine(m[g]["mu"], 1.0)`.
-        on: paths or globs, from the model's root, of the leaves that `function` reads.
-            In a rule with wildcards, each wildcard is that of the rule.
+        on: paths or globs, from the model's root, of the leaves that `function` may
+            read, their shapes and dtypes aside: to read another is an error then.
+            Without it, any may be read. In a rule with wildcards, each wildcard is that
+            of the rule.
 
     Returns:
-        A leaf of a spec.
+        A leaf of a spec, or of a prior.
 
     Raises:
         TypeError: `function` is not callable.
-        ValueError: `on` is empty. From `Reparam`: `on` names what is not there, the
-            function reads what `on` does not name, or returns no bijector or one that
-            does not fit the leaf, or leaves depend on each other in a cycle.
+        ValueError: from `Reparam` and `Posterior`: `on` names what is not there, the
+            function reads what `on` does not name, returns no bijector or distribution
+            or one that does not fit the leaf, or leaves depend on each other in a cycle.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
         >>> model = {"alpha": jnp.array(0.3), "beta": jnp.array(0.5)}
-        >>> below = bt.dependent(lambda m: bt.interval(0.0, 1.0 - m["alpha"]), "alpha")
+        >>> below = bt.dependent(lambda m: bt.interval(0.0, 1.0 - m["alpha"]))
         >>> spec = {"alpha": bt.unit_interval(), "beta": below}
         >>> reparam = bt.Reparam(model, spec)
         >>> print(f"{reparam.inverse(model)['beta']:.5f}")  # logit(0.5 / 0.7)
         0.91629
+        >>> prior = {
+        ...     "alpha": bt.tfd.Uniform(0.0, 1.0),
+        ...     "beta": bt.dependent(lambda m: bt.tfd.Uniform(0.0, 1.0 - m["alpha"])),
+        ... }
+        >>> posterior = bt.Posterior(reparam, None, prior)
+        >>> print(f"{posterior.log_prior(model):.5f}")  # 0 - log(0.7)
+        0.35667
     """
     if not callable(function) or is_bijector(function) or is_transform(function):
         swapped = "; the arguments are dependent(function, on)" if callable(on) else ""
         raise TypeError(f"dependent takes a function, got {describe(function)}{swapped}")
-    on = (on,) if isinstance(on, str) else tuple(on)
-    if not on:
-        raise ValueError("dependent: `on` must name the leaves that the function reads")
-    return Dependent(function, on)
+    return Dependent(function, (on,) if isinstance(on, str) else tuple(on))
 
 
 class AtStars(eqx.Module):
@@ -226,6 +242,11 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
     )
     needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
     return count > 1 and len(needed) == count
+
+
+def with_stars(function: Callable[..., Any], stars: tuple[str, ...]) -> Any:
+    """A function of the model alone, at a match of a rule with wildcards."""
+    return AtStars(function, stars) if _takes(function, 1 + len(stars)) else function
 
 
 class _Identity(eqx.Module):

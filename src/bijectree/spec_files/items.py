@@ -82,20 +82,29 @@ def _tied_to_data(item: Tied, writing: Writing) -> dict[str, Any]:
 def _dependent_to_data(item: Dependent, writing: Writing) -> dict[str, Any]:
     if isinstance(item.function, LocationScale):
         return _location_scale_to_data(item.function, writing)
-    function, stars = item.function, ()
-    if isinstance(function, AtStars):
-        function, stars = function.function, function.stars
-    data: dict[str, Any] = {"is": "dependent", "function": writing.name(function)}
-    data |= {"on": list(item.on)} if item.on else {}
-    return {**data, "stars": list(stars)} if stars else data
+    function = _function_to_data(item.function, writing)
+    on = {"on": list(item.on)} if item.on else {}
+    return {"is": "dependent", "function": function.pop("function"), **on, **function}
+
+
+def _function_to_data(function: Any, writing: Writing) -> dict[str, Any]:
+    """The name of a function, with what the wildcards of its rule stand for."""
+    if not isinstance(function, AtStars):
+        return {"function": writing.name(function)}
+    name = writing.name(function.function)
+    return {"function": name, "stars": list(function.stars)}
 
 
 def _location_scale_to_data(function: LocationScale, writing: Writing) -> dict[str, Any]:
     data: dict[str, Any] = {"is": "location_scale"}
     for key in ("loc", "scale", "centeredness"):
         value = getattr(function, key)
-        path = isinstance(value, str)
-        data[key] = value if path else array_to_data(value, _PLAIN, writing.arrays)
+        if isinstance(value, str):
+            data[key] = value
+        elif callable(value):
+            data[key] = _function_to_data(value, writing)
+        else:
+            data[key] = array_to_data(value, _PLAIN, writing.arrays)
     return data
 
 
@@ -163,22 +172,30 @@ def _tied(name: str, arguments: Mapping[str, Any], reading: Reading) -> Any:
 
 
 def _dependent(name: str, arguments: Mapping[str, Any], reading: Reading) -> Any:
-    stars = _paths(arguments, "stars")
-    arguments = {key: value for key, value in arguments.items() if key != "stars"}
-    check_arguments(name, dependent, arguments)
-    function = reading.look_up(arguments["function"])
-    function = AtStars(function, stars) if stars else function
+    plain = {key: value for key, value in arguments.items() if key != "stars"}
+    check_arguments(name, dependent, plain)
+    function = _function(arguments, reading)
     on = {"on": _paths(arguments, "on")} if "on" in arguments else {}
     return _make(name, dependent, function=function, **on)
 
 
 def _location_scale(name: str, arguments: Mapping[str, Any], reading: Reading) -> Any:
     check_arguments(name, location_scale, arguments)
-    values = {
-        key: value if isinstance(value, str) else _numbers(name, key, value, reading)
-        for key, value in arguments.items()
-    }
+    values = {}
+    for key, value in arguments.items():
+        if isinstance(value, str):
+            values[key] = value
+        elif isinstance(value, Mapping) and "function" in value:
+            values[key] = _function(value, reading)
+        else:
+            values[key] = _numbers(name, key, value, reading)
     return _make(name, location_scale, **values)
+
+
+def _function(data: Mapping[str, Any], reading: Reading) -> Any:
+    """Undo `_function_to_data`."""
+    function, stars = reading.look_up(data["function"]), _paths(data, "stars")
+    return AtStars(function, stars) if stars else function
 
 
 def _masked(name: str, arguments: Mapping[str, Any], reading: Reading) -> Any:

@@ -26,7 +26,9 @@ def same_item(a: Any, b: Any) -> bool:
         same = a.function is b.function or (a.is_copy and b.is_copy)
         return a.source == b.source and same
     if isinstance(a, Dependent):
-        return a.on == b.on and _same_function(a.function, b.function)
+        # What a `location_scale` depends on is seen from its paths and functions.
+        same_on = a.on == b.on or isinstance(a.function, LocationScale)
+        return same_on and _same_function(a.function, b.function)
     if isinstance(a, Masked):
         return np.array_equal(a.mask, b.mask) and same_item(a.bijector, b.bijector)
     return False
@@ -39,5 +41,7 @@ def _same_function(a: Any, b: Any) -> bool:
         return a is b
     pairs = [(getattr(a, key), getattr(b, key)) for key in vars(a)]
     words = [pair for pair in pairs if any(isinstance(x, str) for x in pair)]
-    numbers = [pair for pair in pairs if not any(isinstance(x, str) for x in pair)]
-    return all(x == y for x, y in words) and same_bits(*zip(*numbers, strict=True))
+    made = [pair for pair in pairs if any(map(callable, pair))]
+    numbers = [p for p in pairs if not any(isinstance(x, str) or callable(x) for x in p)]
+    same = all(x == y for x, y in words) and all(_same_function(x, y) for x, y in made)
+    return same and same_bits(*zip(*numbers, strict=True))

@@ -100,7 +100,8 @@ def map_to_scalars(
     for i, ((static, numbers), x) in enumerate(zip(calls, arrays, strict=True)):
         key: Any = i
         if join and _is_small(x):
-            key = (static, x.shape, x.dtype, tuple(map(np.shape, numbers)))
+            own = tuple((np.shape(n), jnp.result_type(n)) for n in numbers)
+            key = (static, x.shape, x.dtype, own)
         by_key.setdefault(key, []).append(i)
     chunks = _chunks(by_key.values())
     found = []
