@@ -143,6 +143,20 @@ def test_a_line_search_ends_where_the_loss_has_fallen_and_is_flatter(name):
         assert abs(new_slope) <= 0.9 * abs(slope)
 
 
+def test_slopes_tell_where_to_go_below_the_rounding_of_the_loss():
+    random = np.random.default_rng(0)
+    root, _ = np.linalg.qr(random.normal(size=(30, 30)))
+    hessian = jnp.asarray(root @ np.diag(np.logspace(0, 6, 30)) @ root.T, jnp.float32)
+    centre = jnp.asarray(random.normal(size=30), jnp.float32)
+
+    def loss(x):  # rounded to some hundredths
+        return 0.5 * (x - centre) @ hessian @ (x - centre)
+
+    found = search(loss, np.zeros(30, np.float32), tolerance=1e-3, steps=1000)
+    off = np.asarray(found.best.vector - centre, np.float64)
+    assert 0.5 * off @ np.asarray(hessian, np.float64) @ off < 1  # 5.5 without
+
+
 def test_a_density_that_is_nowhere_lower_ends_the_search():
     def kink(x):
         return jnp.sum(jnp.abs(x))

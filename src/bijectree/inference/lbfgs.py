@@ -180,9 +180,9 @@ def advance(
         ) * norm(search.vector)
         first = search.steps < 0
         given_up = ~first & ~found & ((line.turns >= TURNS) | stays)
-        # A line search that is given up ends at the low point.
-        low = search.vector + line.low.at * line.direction
-        ends = ((low, vector), (line.low.value, value), (line.gradient, gradient))
+        at, low, gradient_low = line.given_up()
+        place = search.vector + at * line.direction
+        ends = ((place, vector), (low, value), (gradient_low, gradient))
         vector, value, gradient = (jnp.where(given_up, a, b) for a, b in ends)
         return jax.lax.cond(
             first | found | given_up,

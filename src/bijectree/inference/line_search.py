@@ -41,6 +41,8 @@ class Line(NamedTuple):
         low: the lowest point that is low enough; the present one at first.
         high: the other end of where a minimum is; at infinity until there is one.
         gradient: of the loss at the low point.
+        flatter: the first point where the slope is as small as it has to be.
+        gradient_flatter: of the loss there.
         turns: how many points of the line were looked at.
     """
 
@@ -50,7 +52,21 @@ class Line(NamedTuple):
     low: Point
     high: Point
     gradient: Float[Array, " n"]
+    flatter: Point
+    gradient_flatter: Float[Array, " n"]
     turns: Int[Array, ""]
+
+    def given_up(self) -> tuple[Array, Array, Array]:
+        """The distance, the loss and its gradient where nothing better was found.
+
+        That is the low point. Where no point was low enough, the rounding of the loss is
+        larger than what there is to gain along the line, and only slopes tell where to
+        go; the search keeps in mind where the loss was lowest.
+        """
+        points = (self.low, self.gradient), (self.flatter, self.gradient_flatter)
+        low = self.low.at > 0
+        point, gradient = jax.tree.map(lambda a, b: jnp.where(low, a, b), *points)
+        return point.at, point.value, gradient
 
 
 def start_of_line(value: Array, gradient: Array, direction: Array) -> Line:
@@ -63,6 +79,8 @@ def start_of_line(value: Array, gradient: Array, direction: Array) -> Line:
         slope,
         Point(none, value, slope),
         Point(infinite, infinite, none),
+        gradient,
+        Point(none, value, slope),
         gradient,
         jnp.zeros((), int),
     )
@@ -85,7 +103,9 @@ def look(
     hidden = new.value <= start + _HIDDEN * abs(start)
     hidden &= new.slope <= (2 * _FALL - 1) * line.slope
     enough = finite & (falls | hidden)
-    found = enough & (abs(new.slope) <= _SLOPE * abs(line.slope))
+    flatter = finite & (abs(new.slope) <= _SLOPE * abs(line.slope))
+    found = enough & flatter
+    first = flatter & (line.flatter.at == 0)
     too_far = ~enough | (new.value >= low.value) & (low.at > 0)
     turned = new.slope * (high.at - low.at) >= 0
 
@@ -103,6 +123,8 @@ def look(
         low=low,
         high=high,
         gradient=jnp.where(too_far, line.gradient, gradient),
+        flatter=jax.tree.map(lambda a, b: jnp.where(first, a, b), new, line.flatter),
+        gradient_flatter=jnp.where(first, gradient, line.gradient_flatter),
         turns=line.turns + 1,
     ), found
 
