@@ -154,6 +154,9 @@ ABLATION: dict[str, Callable[..., Any]] = {
 }
 
 
+WAYS = PEERS | ABLATION
+
+
 def measure(problem: Problem, way: Callable[..., Any], seed: int) -> Run:
     """Run a sampler from nothing compiled."""
     jax.clear_caches()
@@ -270,7 +273,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--no-ablation", action="store_true")
+    parser.add_argument("--ways", nargs="*", default=list(WAYS))
     parser.add_argument("--output", type=pathlib.Path, default=HERE)
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", val=True)
@@ -279,8 +282,8 @@ def main() -> None:
     kept = json.loads(file.read_text())["problems"] if file.exists() else {}
     # The first sampler of a process would pay for the imports of all.
     first = PROBLEMS["independent normal"](np.random.default_rng(0))
-    for way in PEERS.values():
-        measure(first, way, 0)
+    for way in PEERS.keys() & set(args.ways):
+        measure(first, PEERS[way], 0)
     machine = (
         f"{platform.machine()}, Python {platform.python_version()}, JAX {jax.__version__}"
     )
@@ -288,8 +291,8 @@ def main() -> None:
         problem = PROBLEMS[name](np.random.default_rng(0))
         found: dict[str, list[Run]] = {}
         for seed in range(args.seeds):
-            for way, function in (PEERS | ({} if args.no_ablation else ABLATION)).items():
-                run = measure(problem, function, seed)
+            for way in args.ways:
+                run = measure(problem, WAYS[way], seed)
                 found.setdefault(way, []).append(run)
                 print(name, way, seed, run, flush=True)
         kept[name] = kept.get(name, {}) | {

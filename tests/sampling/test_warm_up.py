@@ -13,7 +13,9 @@ from bijectree.learned import low_rank
 from bijectree.learned.centeredness import recentred, with_own_shares, with_shares
 from bijectree.posterior import Target
 from bijectree.sampling import warm_up
-from bijectree.sampling.chains import Standing
+from bijectree.sampling.chains import Standing, Steps
+from bijectree.sampling.light_modes import leave_light_modes
+from bijectree.sampling.tuned import untuned
 
 pytestmark = [
     pytest.mark.jax_defaults,
@@ -152,7 +154,7 @@ def test_a_chain_in_a_mode_without_weight_is_moved(getkey):
     state = standing_at(given, start)
     kept = noise_around(state, start)
     state.kept = [kept]
-    warm_up._leave_light_modes(state)
+    leave_light_modes(state)
     assert state.moved == 2
     assert np.abs(state.standing.vectors).max() < 10
     assert np.abs(state.kept[0].vectors).max() < 10
@@ -179,7 +181,7 @@ def test_equal_modes_are_left_to_stand():
     state = standing_at(Target(posterior, ()), start)
     # Thin and high weighs as much as wide and low.
     state.kept = [noise_around(state, start, scale=np.where(start > 1, 0.01, 1.0))]
-    warm_up._leave_light_modes(state)
+    leave_light_modes(state)
     assert state.moved == 0
 
 
@@ -192,7 +194,7 @@ def test_chains_of_many_coordinates_that_move_unlike_are_left_to_stand():
     state.kept = [
         noise_around(state, start, scale=np.array([[1.0], [0.8], [0.1], [1.0]]))
     ]
-    warm_up._leave_light_modes(state)
+    leave_light_modes(state)
     assert state.moved == 0
 
 
@@ -200,7 +202,7 @@ def standing_at(given, start):
     density, gradients = jax.device_get(
         jax.vmap(jax.value_and_grad(given))(jnp.asarray(start))
     )
-    tuned = warm_up.untuned(given, learn=True)
+    tuned = untuned(given, learn=True)
     standing = Standing(start.copy(), np.array(density), np.array(gradients))
     return warm_up.begin(given, tuned, standing, acceptance=0.7)
 
@@ -211,7 +213,7 @@ def noise_around(state, start, scale=1.0):
     both = jax.vmap(jax.vmap(jax.value_and_grad(state.given)))
     density, gradients = jax.device_get(both(jnp.asarray(x, jnp.float32)))
     rest = [np.zeros(x.shape[:2])] * 5
-    return warm_up.Steps(x, np.array(density), np.array(gradients), *rest)
+    return Steps(x, np.array(density), np.array(gradients), *rest)
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from ..posterior import Posterior, Target
 from ..trees import raise_all
 from .chains import Standing, Steps, evaluate
 from .run import Run, differ
-from .warm_up import Tuned
+from .tuned import Tuned
 
 _FORMAT = "bijectree draws 1"
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..inference import Draws
 from ..posterior import Target
 from .chains import Standing, Steps, evaluate
-from .warm_up import Tuned
+from .tuned import Tuned
 
 
 @dataclasses.dataclass

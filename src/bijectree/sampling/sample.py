@@ -25,7 +25,7 @@ from ..posterior import Posterior, Target, dtype_of, find_starts
 from . import checkpoint as checkpoints, warm_up as warming
 from .chains import ROOM, Chains, Standing, Steps, evaluate
 from .run import Run, again
-from .warm_up import Tuned
+from .tuned import Tuned, untuned
 
 # Four chains of so many steps learn coordinates; fewer chains take more steps, up to the
 # most.
@@ -197,7 +197,7 @@ def _warmed_up(
     """Look for starts, compile, and run the warm-up."""
     began = time.perf_counter()
     task = shown.add_task("compiling, and looking for starts", total=None)
-    tuned = warming.untuned(given, learn=learn)
+    tuned = untuned(given, learn=learn)
     # Half precision is too coarse to take steps in, and BlackJAX takes them in no dtype
     # but JAX's default.
     dtype = np.result_type(dtype_of(given), jnp.result_type(float))

@@ -2,27 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from ..inference import condition_number
-from ..learned import low_rank, short_chains
-from ..learned.centeredness import (
-    recentred,
-    shares_from_draws,
-    shares_of,
-    with_own_shares,
-    with_shares,
-)
-from ..learned.low_rank import AffineMap
+from ..learned import short_chains
 from ..posterior import Target
-from ..reparam import Reparam
-from . import chains_on_devices
 from .chains import Chains, Standing, Steps
+from .learning import in_other_coordinates, learn_map, learn_shares
+from .light_modes import leave_light_modes
+from .tuned import LONG, Tuned, WarmUp, first_step
 
 # The windows grow, in these parts. The step size of each chain is adapted after each
 # step in the first, which are far from right, and that of all chains after ten in the
@@ -42,106 +33,8 @@ _DIVERGED = 0.02
 # In so many steps a chain that can move does, however wrong its first step was.
 _ENOUGH = 20
 
-# A chain in a mode lighter than the best by this factor's logarithm is moved.
-_LIGHTER = 30.0
-
-# A map has at most so many directions; fewer of long vectors, for which a step is dear.
-_COLUMNS, _COLUMNS_LONG, _LONG = 64, 16, 1000
-
-# A map is fitted to no more numbers than that.
-_MOST = 20_000_000
-
 # The mean acceptance falls by so much where the logarithm of the step size rises by 1.
 _SLOPE = 0.7
-
-
-class Tuned(NamedTuple):
-    """What a warm-up found.
-
-    Attributes:
-        reparam: the map of the model beneath the affine one, with λ as learned.
-        map: the affine map to its free coordinates.
-        step_size: of all chains.
-        rows: the leaves whose λ was learned.
-        learned: whether the draws are kept in the coordinates that were learned.
-    """
-
-    reparam: Reparam
-    map: AffineMap
-    step_size: float
-    rows: tuple[int, ...] = ()
-    learned: bool = True
-
-    @property
-    def centeredness(self) -> dict[str, Float[np.ndarray, "..."]]:
-        """λ by path."""
-        shares = shares_of(self.reparam, self.rows)
-        leaves = self.reparam.bound.plan.rows
-        return {
-            leaves[i].path: np.asarray(x) for i, x in zip(self.rows, shares, strict=True)
-        }
-
-    def target(self, given: Target) -> Target:
-        """The posterior in the coordinates that were learned."""
-        outer = self.map.bijector()
-        return given.through(self.reparam.then(outer, verify=False))
-
-
-@dataclasses.dataclass
-class WarmUp:
-    """The state of a warm-up, which its windows change.
-
-    Attributes:
-        given: the posterior, in the coordinates of the user.
-        tuned: what is known so far.
-        standing: where the chains stand, in the coordinates of `tuned.reparam`.
-        acceptance: the rate that is aimed at.
-        spent: how many gradients the steps cost.
-        moved: how many chains were moved out of a mode that is far too light.
-        kept: the later half of all steps, in the coordinates of `tuned.reparam`.
-        condition: the condition number of the coordinates, as far as it is known.
-    """
-
-    given: Target
-    tuned: Tuned
-    standing: Standing
-    acceptance: float
-    spent: int = 0
-    moved: int = 0
-    kept: list[Steps] = dataclasses.field(default_factory=list)
-    condition: float = float("nan")
-
-    @property
-    def target(self) -> Target:
-        """The posterior in the coordinates that the chains move in now."""
-        return self.tuned.target(self.given)
-
-    def on_map(self) -> Standing:
-        """Where the chains stand, in the coordinates of `target`."""
-        now, x = self.tuned.map, self.standing
-        dtype = x.vectors.dtype
-        return Standing(
-            now.inverse(x.vectors.astype(np.float64)).astype(dtype),
-            (x.log_density + now.log_det).astype(dtype),
-            now.pull(x.gradients.astype(np.float64)).astype(dtype),
-        )
-
-
-def untuned(given: Target, *, learn: bool) -> Tuned:
-    """What is known before the first step: the structure of the coordinates.
-
-    Args:
-        given: the posterior, in the coordinates of the user.
-        learn: whether coordinates are learned: λ, and directions besides scales.
-    """
-    reparam, rows = given.posterior.reparam, ()
-    # A map above the leaves was fitted to the λ beneath it.
-    if learn and not reparam.bound.outer_names():
-        reparam, rows = with_own_shares(reparam)
-    dim = given.posterior.dim
-    columns = min(dim, _COLUMNS if dim <= _LONG else _COLUMNS_LONG) if learn else 0
-    first = low_rank.identity(dim, columns)
-    return Tuned(reparam, first, _first_step(dim), rows, learned=learn)
 
 
 def begin(
@@ -156,7 +49,7 @@ def begin(
         acceptance: the mean acceptance that is aimed at.
     """
     if tuned.reparam is not given.posterior.reparam:
-        standing = _to(given, given.through(tuned.reparam), standing)
+        standing = in_other_coordinates(given, given.through(tuned.reparam), standing)
     # The curvature is about the square of the gradient where it is one unit away from a
     # mode; what is wrong about that, a window mends.
     with np.errstate(all="ignore"):
@@ -202,7 +95,7 @@ def run(
         dim, last = state.standing.vectors.shape[1], i == len(sizes) - 1
         if early:
             # The map has just changed, by much.
-            first = _first_step(dim)
+            first = first_step(dim)
             state.tuned = state.tuned._replace(step_size=first)
             steps = _early_window(state, chains, key_steps, size, tell)
         else:
@@ -215,16 +108,11 @@ def run(
             _require_moving(state, steps, key_probe)
         _remember(state, steps, sum(size for size, _ in sizes[: i + 1]))
         if judged:
-            _leave_light_modes(state)
+            leave_light_modes(state)
         if not last:
             if state.tuned.rows and not early:
-                _learn_shares(state)
-            _learn_map(state, dropping=early)
-
-
-def _first_step(dim: int) -> float:
-    """A step size for a standard normal density."""
-    return 0.7 * dim**-0.25
+                learn_shares(state)
+            learn_map(state, dropping=early)
 
 
 def _early_window(
@@ -318,7 +206,7 @@ def _remember(state: WarmUp, steps: Steps, so_far: int) -> None:
 
 def _condition(vectors: Float[np.ndarray, "chains n dim"]) -> float:
     dim = vectors.shape[-1]
-    if dim > _LONG:
+    if dim > LONG:
         return float("nan")
     return condition_number(vectors.reshape(-1, dim))
 
@@ -336,119 +224,3 @@ def _require_moving(state: WarmUp, steps: Steps, key: PRNGKeyArray) -> None:
             f"started ({int(steps.diverging.sum())} of {steps.diverging.size} steps "
             "diverged): give another `start`, or more `warm_up`"
         )
-
-
-def _leave_light_modes(state: WarmUp) -> None:
-    """Move chains out of modes without weight, to draws of the others.
-
-    The log of a mode's mass is about the mean log-density of its draws plus their
-    entropy. Without their correlations the entropy is too high, but for all modes alike.
-    The draws of few steps leave the entropy of many coordinates open, so the log-density
-    alone must be far below that of the heaviest chain, too.
-    """
-    (steps,) = state.kept
-    later = slice(-(-steps.vectors.shape[1] // 2), None)
-    density = steps.log_density[:, later]
-    with np.errstate(all="ignore"):
-        spread = steps.vectors[:, later].astype(np.float64).var(axis=1)
-        mass = density.mean(axis=1) + np.log(spread).sum(axis=1) / 2
-    # A chain that never moved has no spread.
-    mass = np.where(np.isnan(mass), -np.inf, mass)
-    best = int(np.argmax(mass))
-    lowest = density[best].mean() - _LIGHTER - 5 * density[best].std()
-    light = ~(mass > mass[best] - _LIGHTER) & ~(density.mean(axis=1) > lowest)
-    if not light.any() or not np.isfinite(mass[best]):
-        return
-    heavy = np.flatnonzero(~light)
-    n = steps.vectors.shape[1]
-    state.moved = int(light.sum())
-    for i, chain in enumerate(np.flatnonzero(light)):
-        source = heavy[i % len(heavy)]
-        at = n - 1 - (5 * (1 + i // len(heavy))) % n
-        for part in steps:
-            part[chain] = part[source]
-        for to, part in zip(
-            state.standing,
-            (steps.vectors, steps.log_density, steps.gradients),
-            strict=True,
-        ):
-            to[chain] = part[source, at]
-
-
-def _learn_map(state: WarmUp, *, dropping: bool) -> None:
-    """Fit the map to what was kept, in early windows to what is near the mode alone."""
-    (steps,) = state.kept
-    x, gradients = steps.vectors, steps.gradients
-    dim = x.shape[2]
-    stride = max(1, -(-x.size // _MOST))
-    known = _settled(steps.log_density, dim) if dropping else np.ones(x.shape[:2], bool)
-    groups = [
-        (x[i][known[i]][::stride], gradients[i][known[i]][::stride])
-        for i in range(len(x))
-    ]
-    columns = state.tuned.map.root.size
-    fitted = low_rank.from_scores_of_chains(groups, columns)
-    if fitted is not None:
-        padded = low_rank.padded(fitted, columns)
-        numbers = chains_on_devices.of_first(dataclasses.asdict(padded))
-        numbers = {name: np.asarray(x, np.float64) for name, x in numbers.items()}
-        state.tuned = state.tuned._replace(map=AffineMap(**numbers))
-
-
-def _settled(
-    log_density: Float[np.ndarray, "chains n"], dim: int
-) -> Bool[np.ndarray, ""]:
-    """Which draws do not come from the way to the mode.
-
-    A map is right for a normal density wherever its draws come from, so that to leave
-    out is safe, and those far away spoil the map of any other density.
-    """
-    known = np.where(np.isfinite(log_density), log_density, -np.inf)
-    lowest = np.quantile(known, 0.95, method="lower") - 3 * dim - 15
-    return known >= min(lowest, np.quantile(known, 0.75, method="lower"))
-
-
-def _learn_shares(state: WarmUp) -> None:
-    """Find λ anew, and take all that is known to the new coordinates."""
-    (steps,) = state.kept
-    before = state.given.through(state.tuned.reparam)
-    shares = shares_from_draws(before, state.tuned.rows, steps.vectors)
-    old = shares_of(state.tuned.reparam, state.tuned.rows)
-    if all(np.array_equal(a, b) for a, b in zip(old, shares, strict=True)):
-        return
-    reparam = with_shares(
-        state.tuned.reparam,
-        state.tuned.rows,
-        [np.asarray(x, np.asarray(y).dtype) for x, y in zip(shares, old, strict=True)],
-    )
-    after = state.given.through(reparam)
-    shape = steps.vectors.shape
-    # The chains stand at the last rows of one batch.
-    flat = Standing(
-        np.concatenate([steps.vectors.reshape(-1, shape[2]), state.standing.vectors]),
-        np.concatenate([steps.log_density.reshape(-1), state.standing.log_density]),
-        np.concatenate([steps.gradients.reshape(-1, shape[2]), state.standing.gradients]),
-    )
-    moved = _to(before, after, flat)
-    state.kept = [
-        steps._replace(
-            vectors=moved.vectors[: -shape[0]].reshape(shape),
-            log_density=moved.log_density[: -shape[0]].reshape(shape[:2]),
-            gradients=moved.gradients[: -shape[0]].reshape(shape),
-        )
-    ]
-    state.standing = Standing(*(x[-shape[0] :] for x in moved))
-    state.tuned = state.tuned._replace(reparam=reparam)
-
-
-def _to(before: Target, after: Target, x: Standing) -> Standing:
-    """Points in other coordinates of the same model."""
-    n = len(x.vectors)
-    # One program serves all numbers of rows up to a power of two.
-    rows = np.minimum(np.arange(1 << (n - 1).bit_length()), n - 1)
-    arrays = (jnp.asarray(x.vectors[rows]), jnp.asarray(x.gradients[rows]))
-    moved = jax.device_get(recentred(before, after, *arrays))
-    vectors, gradients, more = (part[:n] for part in moved)
-    dtype = x.vectors.dtype
-    density = (x.log_density + more).astype(dtype)
-    return Standing(vectors.astype(dtype), density, gradients.astype(dtype))

@@ -1,0 +1,98 @@
+"""What a warm-up learns from the draws of all chains: an affine map, and λ."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ..learned import low_rank
+from ..learned.centeredness import recentred, shares_from_draws, shares_of, with_shares
+from ..learned.low_rank import AffineMap
+from ..posterior import Target
+from . import chains_on_devices
+from .chains import Standing
+from .tuned import WarmUp
+
+# A map is fitted to no more numbers than that.
+_MOST = 20_000_000
+
+
+def learn_map(state: WarmUp, *, dropping: bool) -> None:
+    """Fit the map to what was kept, in early windows to what is near the mode alone."""
+    (steps,) = state.kept
+    x, gradients = steps.vectors, steps.gradients
+    dim = x.shape[2]
+    stride = max(1, -(-x.size // _MOST))
+    known = _settled(steps.log_density, dim) if dropping else np.ones(x.shape[:2], bool)
+    groups = [
+        (x[i][known[i]][::stride], gradients[i][known[i]][::stride])
+        for i in range(len(x))
+    ]
+    columns = state.tuned.map.root.size
+    fitted = low_rank.from_scores_of_chains(groups, columns)
+    if fitted is not None:
+        padded = low_rank.padded(fitted, columns)
+        numbers = chains_on_devices.of_first(dataclasses.asdict(padded))
+        numbers = {name: np.asarray(x, np.float64) for name, x in numbers.items()}
+        state.tuned = state.tuned._replace(map=AffineMap(**numbers))
+
+
+def _settled(
+    log_density: Float[np.ndarray, "chains n"], dim: int
+) -> Bool[np.ndarray, ""]:
+    """Which draws do not come from the way to the mode.
+
+    A map is right for a normal density wherever its draws come from, so that to leave
+    out is safe, and those far away spoil the map of any other density.
+    """
+    known = np.where(np.isfinite(log_density), log_density, -np.inf)
+    lowest = np.quantile(known, 0.95, method="lower") - 3 * dim - 15
+    return known >= min(lowest, np.quantile(known, 0.75, method="lower"))
+
+
+def learn_shares(state: WarmUp) -> None:
+    """Find λ anew, and take all that is known to the new coordinates."""
+    (steps,) = state.kept
+    before = state.given.through(state.tuned.reparam)
+    shares = shares_from_draws(before, state.tuned.rows, steps.vectors)
+    old = shares_of(state.tuned.reparam, state.tuned.rows)
+    if all(np.array_equal(a, b) for a, b in zip(old, shares, strict=True)):
+        return
+    reparam = with_shares(
+        state.tuned.reparam,
+        state.tuned.rows,
+        [np.asarray(x, np.asarray(y).dtype) for x, y in zip(shares, old, strict=True)],
+    )
+    after = state.given.through(reparam)
+    shape = steps.vectors.shape
+    # The chains stand at the last rows of one batch.
+    flat = Standing(
+        np.concatenate([steps.vectors.reshape(-1, shape[2]), state.standing.vectors]),
+        np.concatenate([steps.log_density.reshape(-1), state.standing.log_density]),
+        np.concatenate([steps.gradients.reshape(-1, shape[2]), state.standing.gradients]),
+    )
+    moved = in_other_coordinates(before, after, flat)
+    state.kept = [
+        steps._replace(
+            vectors=moved.vectors[: -shape[0]].reshape(shape),
+            log_density=moved.log_density[: -shape[0]].reshape(shape[:2]),
+            gradients=moved.gradients[: -shape[0]].reshape(shape),
+        )
+    ]
+    state.standing = Standing(*(x[-shape[0] :] for x in moved))
+    state.tuned = state.tuned._replace(reparam=reparam)
+
+
+def in_other_coordinates(before: Target, after: Target, x: Standing) -> Standing:
+    """Points in other coordinates of the same model."""
+    n = len(x.vectors)
+    # One program serves all numbers of rows up to a power of two.
+    rows = np.minimum(np.arange(1 << (n - 1).bit_length()), n - 1)
+    arrays = (jnp.asarray(x.vectors[rows]), jnp.asarray(x.gradients[rows]))
+    moved = jax.device_get(recentred(before, after, *arrays))
+    vectors, gradients, more = (part[:n] for part in moved)
+    dtype = x.vectors.dtype
+    density = (x.log_density + more).astype(dtype)
+    return Standing(vectors.astype(dtype), density, gradients.astype(dtype))

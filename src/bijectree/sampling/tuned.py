@@ -1,0 +1,111 @@
+"""`Tuned` and `WarmUp`: what is known of coordinates, after a warm-up and within it."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ..learned import low_rank
+from ..learned.centeredness import shares_of, with_own_shares
+from ..learned.low_rank import AffineMap
+from ..posterior import Target
+from ..reparam import Reparam
+from .chains import Standing, Steps
+
+# A map has at most so many directions; fewer of long vectors, for which a step is dear.
+_COLUMNS, _COLUMNS_LONG, LONG = 64, 16, 1000
+
+
+class Tuned(NamedTuple):
+    """What a warm-up found.
+
+    Attributes:
+        reparam: the map of the model beneath the affine one, with λ as learned.
+        map: the affine map to its free coordinates.
+        step_size: of all chains.
+        rows: the leaves whose λ was learned.
+        learned: whether the draws are kept in the coordinates that were learned.
+    """
+
+    reparam: Reparam
+    map: AffineMap
+    step_size: float
+    rows: tuple[int, ...] = ()
+    learned: bool = True
+
+    @property
+    def centeredness(self) -> dict[str, Float[np.ndarray, "..."]]:
+        """λ by path."""
+        shares = shares_of(self.reparam, self.rows)
+        leaves = self.reparam.bound.plan.rows
+        return {
+            leaves[i].path: np.asarray(x) for i, x in zip(self.rows, shares, strict=True)
+        }
+
+    def target(self, given: Target) -> Target:
+        """The posterior in the coordinates that were learned."""
+        outer = self.map.bijector()
+        return given.through(self.reparam.then(outer, verify=False))
+
+
+@dataclasses.dataclass
+class WarmUp:
+    """The state of a warm-up, which its windows change.
+
+    Attributes:
+        given: the posterior, in the coordinates of the user.
+        tuned: what is known so far.
+        standing: where the chains stand, in the coordinates of `tuned.reparam`.
+        acceptance: the rate that is aimed at.
+        spent: how many gradients the steps cost.
+        moved: how many chains were moved out of a mode that is far too light.
+        kept: the later half of all steps, in the coordinates of `tuned.reparam`.
+        condition: the condition number of the coordinates, as far as it is known.
+    """
+
+    given: Target
+    tuned: Tuned
+    standing: Standing
+    acceptance: float
+    spent: int = 0
+    moved: int = 0
+    kept: list[Steps] = dataclasses.field(default_factory=list)
+    condition: float = float("nan")
+
+    @property
+    def target(self) -> Target:
+        """The posterior in the coordinates that the chains move in now."""
+        return self.tuned.target(self.given)
+
+    def on_map(self) -> Standing:
+        """Where the chains stand, in the coordinates of `target`."""
+        now, x = self.tuned.map, self.standing
+        dtype = x.vectors.dtype
+        return Standing(
+            now.inverse(x.vectors.astype(np.float64)).astype(dtype),
+            (x.log_density + now.log_det).astype(dtype),
+            now.pull(x.gradients.astype(np.float64)).astype(dtype),
+        )
+
+
+def untuned(given: Target, *, learn: bool) -> Tuned:
+    """What is known before the first step: the structure of the coordinates.
+
+    Args:
+        given: the posterior, in the coordinates of the user.
+        learn: whether coordinates are learned: λ, and directions besides scales.
+    """
+    reparam, rows = given.posterior.reparam, ()
+    # A map above the leaves was fitted to the λ beneath it.
+    if learn and not reparam.bound.outer_names():
+        reparam, rows = with_own_shares(reparam)
+    dim = given.posterior.dim
+    columns = min(dim, _COLUMNS if dim <= LONG else _COLUMNS_LONG) if learn else 0
+    first = low_rank.identity(dim, columns)
+    return Tuned(reparam, first, first_step(dim), rows, learned=learn)
+
+
+def first_step(dim: int) -> float:
+    """A step size for a standard normal density."""
+    return 0.7 * dim**-0.25
