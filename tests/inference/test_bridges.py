@@ -102,7 +102,7 @@ def moments(log_p, values):
 
 
 def by_blackjax(posterior, data, key):
-    return bt.sample(posterior, key, *data, target_acceptance=0.95, progress=False)
+    return bt.sample(posterior, key, *data, target_acceptance=0.9, progress=False)
 
 
 def by_numpyro(posterior, data, key):
