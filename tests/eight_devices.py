@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree.sampling import chains_on_devices
 from bijectree.numerics.fingerprint import fingerprint, fingerprint_of_large
+from bijectree.sampling import chains_on_devices
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
 
