@@ -4,7 +4,7 @@
     python several_processes.py --coordinator 127.0.0.1:9876 --processes 2 --process 1
 
 Where JAX knows the cluster (Slurm, Open MPI, Cloud TPU), leave these three options out.
-Training goes on from the last checkpoint in `--folder`.
+Sampling and training go on from the last checkpoints, beside and in `--folder`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import bijectree as bt
 from bijectree import tfd
 
 
-def sample(draws):
+def sample(draws, checkpoint):
     """Eight schools; the chains are shared by all devices of all processes."""
     effect = jnp.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
     error = jnp.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
@@ -40,7 +40,13 @@ def sample(draws):
 
     posterior = bt.Posterior(bt.Reparam(model, spec), log_likelihood, prior)
     return bt.sample(
-        posterior, jax.random.key(0), effect, error, chains=8, warm_up=draws, draws=draws
+        posterior,
+        jax.random.key(0),
+        effect,
+        error,
+        chains=8,
+        draws=draws,
+        checkpoint=checkpoint,
     )
 
 
@@ -98,7 +104,8 @@ def main():
     )
     folder = args.folder.absolute()
     if args.draws:
-        draws = sample(args.draws)  # on each process, all of them
+        # On each process, all draws of all chains.
+        draws = sample(args.draws, folder.with_suffix(".draws.checkpoint"))
         if jax.process_index() == 0:
             print(draws)
             np.save(folder.with_suffix(".draws.npy"), np.asarray(draws.vectors))

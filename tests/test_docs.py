@@ -23,6 +23,7 @@ SHOWN_ELSEWHERE = {
     "FlatPosterior": "Posterior.flat",
     "Laplace": "laplace",
     "Mode": "find_map",
+    "SamplingReport": "sample",
     "Support": "support",
     "SupportError": "Reparam.inverse",
 }
