@@ -34,7 +34,7 @@ from bijectree.inference.diagnostics import diagnose
 jax.config.update("jax_enable_x64", val=True)
 
 DATA = pathlib.Path(__file__).with_suffix(".json")
-CHAINS, WARM_UP, DRAWS = 4, 1000, 1000  # the defaults of `bt.sample`
+CHAINS, WARM_UP, DRAWS = 4, 1000, 1000
 
 
 @dataclasses.dataclass

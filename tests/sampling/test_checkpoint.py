@@ -136,6 +136,8 @@ def test_other_files_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match="is no checkpoint"):
         sample(checkpoint=tmp_path / "other.npz")
+    with pytest.raises(PermissionError, match="cannot be written"):
+        sample(checkpoint=tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
         sample(checkpoint=tmp_path / "nowhere" / "run.eqx")
 

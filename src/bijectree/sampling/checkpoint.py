@@ -82,6 +82,8 @@ def load(path: Path, settings: Mapping[str, Any], given: Target) -> Run | None:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"checkpoint: there is no folder '{path.parent}'")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"checkpoint: '{path}' cannot be written")
     if not path.exists():
         return None
     facts, arrays = _read(path)
