@@ -23,6 +23,8 @@ class SamplingReport:
         condition_after: the same in those that were learned.
         centeredness: λ by path.
         moved: how many chains the warm-up moved out of a mode without weight.
+        follows: the fingerprint of the last of the draws that these go on from; `None`
+            after a warm-up.
         tuned: what `resume` goes on with.
     """
 
@@ -34,6 +36,7 @@ class SamplingReport:
     condition_after: float
     centeredness: Mapping[str, Float[np.ndarray, "..."]]
     moved: int
+    follows: int | None
     tuned: Any = dataclasses.field(repr=False)
 
     def plus(self, more: "SamplingReport") -> "SamplingReport":

@@ -106,18 +106,19 @@ class Chains:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def begin_compiling(self, target: Target, dtype: Any) -> None:
+    def begin_compiling(self, target: Target, key: PRNGKeyArray, dtype: Any) -> None:
         """Compile in a thread, where chains run in threads, while something else is done.
 
         Args:
             target: of the structure that the chains will be given.
+            key: of the kind that they will be given.
             dtype: of their vectors.
         """
         if self._threads is None or self._compiling is not None:
             return
         nowhere, zeros = np.zeros((self.n, target.posterior.dim), dtype), np.zeros(self.n)
         standing = Standing(nowhere, zeros.astype(dtype), nowhere)
-        tuning, key = self.tuning(standing, 1.0), jax.random.key(0)
+        tuning = self.tuning(standing, 1.0)
         # Settings of JAX, such as the precision, belong to a thread. So the program is
         # traced in this one, what is compiled does not ask for them, and all that it is
         # given are arrays of JAX.
@@ -126,7 +127,7 @@ class Chains:
         lowered = advance.lower(self._blackjax, *arguments, self._numbers[0], self._depth)
         self._compiling = self._threads.submit(lowered.compile)
 
-    def compile(self, target: Target, standing: Standing) -> float:
+    def compile(self, target: Target, key: PRNGKeyArray, standing: Standing) -> float:
         """Compile the program, or wait for it.
 
         Returns:
@@ -135,10 +136,10 @@ class Chains:
         if self._ready:
             return 0.0
         before = time.perf_counter()
-        self.begin_compiling(target, standing.vectors.dtype)
+        self.begin_compiling(target, key, standing.vectors.dtype)
         if self._compiling is not None:
             self._program = self._compiling.result()
-        self._step(target, jax.random.key(0), standing, self.tuning(standing, 1.0), 0)
+        self._step(target, key, standing, self.tuning(standing, 1.0), 0)
         self._ready = True
         return time.perf_counter() - before
 

@@ -120,6 +120,7 @@ def _parts(
         "gradients": run.gradients,
         "seconds": run.seconds,
         "moved": run.moved,
+        "follows": run.follows,
         "step size": run.tuned.step_size,
         "learned": run.tuned.learned,
         "shares": len(shares),
@@ -146,9 +147,9 @@ def _run(
     kept = []
     if "steps vectors" in arrays:
         kept = [Steps(*(arrays[f"steps {k}"] for k in Steps._fields))]
-    return Run(
-        tuned, standing, facts["gradients"], facts["seconds"], facts["moved"], kept
-    )
+    moved, follows = facts["moved"], facts["follows"]
+    spent, seconds = facts["gradients"], facts["seconds"]
+    return Run(tuned, standing, spent, seconds, moved, follows, kept)
 
 
 def _write(

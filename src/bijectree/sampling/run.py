@@ -22,6 +22,7 @@ class Run:
         gradients: that were spent, by what they were spent on.
         seconds: that went by, in the same way.
         moved: how many chains the warm-up moved.
+        follows: of `fingerprint_of_last`, of the draws that it goes on from.
         kept: the draws, in parts.
     """
 
@@ -30,6 +31,7 @@ class Run:
     gradients: dict[str, int]
     seconds: dict[str, float]
     moved: int = 0
+    follows: int | None = None
     kept: list[Steps] = dataclasses.field(default_factory=list)
 
     @property
@@ -79,7 +81,8 @@ def again(draws: Draws, given: Target) -> Run:
     spent = {"starts": len(vectors), "warm-up": 0, "draws": 0}
     seconds = {"starts": 0.0, "compiling": 0.0, "warm-up": 0.0, "draws": 0.0}
     standing = Standing(vectors, found[0], found[1])
-    return Run(tuned, standing, spent, seconds, draws.report.moved)
+    last = draws.fingerprint_of_last()
+    return Run(tuned, standing, spent, seconds, draws.report.moved, last)
 
 
 def differ(found: np.ndarray, wanted: np.ndarray) -> bool:

@@ -45,7 +45,7 @@ def sample(
     draws: int = 1000,
     warm_up: int | None = None,
     coordinates: Literal["learned", "given"] = "learned",
-    target_acceptance: float = 0.7,
+    target_acceptance: float = 0.8,
     max_tree_depth: int = 10,
     checkpoint: str | Path | None = None,
     resume: Draws | None = None,
@@ -89,7 +89,9 @@ def sample(
             times. The same call goes on from it, to the same draws as a run that nothing
             stopped. It is not deleted at the end.
         resume: draws of this function, from whose last ones each chain goes on, tuned as
-            it was. Only the new draws are returned; `Draws.join` puts them together.
+            it was, in the same coordinates; `chains`, `warm_up`, `coordinates` and
+            `target_acceptance` then mean nothing. Only the new draws are returned;
+            `Draws.join` puts them together.
         progress: whether to show a progress bar, on the standard error.
 
     Returns:
@@ -132,7 +134,7 @@ def sample(
         raise ValueError(
             f"sample: `coordinates` must be 'learned' or 'given', got {coordinates!r}"
         )
-    if not 0 < target_acceptance < 1:
+    if not isinstance(target_acceptance, int | float) or not 0 < target_acceptance < 1:
         raise ValueError(
             f"sample: `target_acceptance` must lie between 0 and 1, got "
             f"{target_acceptance!r}"
@@ -141,6 +143,8 @@ def sample(
     first = jax.process_index() == 0
     load_statistics()
     together = Chains(blackjax, (posterior, data), chains, max_tree_depth)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
     settings = checkpoints.settings(
         posterior,
@@ -170,6 +174,9 @@ def sample(
                     acceptance=target_acceptance,
                     learn=coordinates == "learned",
                 )
+            if run.follows is not None:
+                # The same key gives other draws than before.
+                key_draw = jax.random.fold_in(key_draw, run.follows)
             keeper = checkpoints.Keeper(
                 path if first else None, settings, every=draws // 20
             )
@@ -201,7 +208,7 @@ def _warmed_up(
     # Half precision is too coarse to take steps in, and BlackJAX takes them in no dtype
     # but JAX's default.
     dtype = np.result_type(dtype_of(given), jnp.result_type(float))
-    together.begin_compiling(tuned.target(given), dtype)
+    together.begin_compiling(tuned.target(given), keys[1], dtype)
     starts = find_starts(
         given.posterior,
         keys[0],
@@ -217,7 +224,7 @@ def _warmed_up(
     state = warming.begin(given, tuned, standing, acceptance=acceptance)
     found = time.perf_counter()
     shown.update(task, description="compiling")
-    compiling = together.compile(state.target, state.on_map())
+    compiling = together.compile(state.target, keys[1], state.on_map())
     shown.remove_task(task)
     task = shown.add_task("warm-up", total=steps)
 
@@ -258,7 +265,7 @@ def _draw(
     target = run.tuned.target(given)
     task = shown.add_task("sampling", total=draws, completed=run.n)
     keeper.write(run)
-    run.seconds["compiling"] += together.compile(target, run.standing)
+    run.seconds["compiling"] += together.compile(target, key, run.standing)
     try:
         while run.n < draws:
             before = time.perf_counter()
@@ -300,6 +307,7 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
         condition_after=_condition(steps.vectors),
         centeredness=tuned.centeredness,
         moved=run.moved,
+        follows=run.follows,
         tuned=tuned,
     )
     stats = {
