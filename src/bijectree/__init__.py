@@ -88,13 +88,19 @@ if TYPE_CHECKING:
         plot_geometry,
         plot_prior,
     )
-    from .sampling import sample
+    from .sampling import (
+        Calibration,
+        calibrate,
+        sample,
+    )
 
 __version__ = _version("bijectree")
 
 # Folders that are loaded when one of their names is asked for.
 _ON_FIRST_USE = {
+    "Calibration": "sampling",
     "FitReport": "learned",
+    "calibrate": "sampling",
     "fit_affine": "learned",
     "fit_centeredness": "learned",
     "fit_flow": "learned",
@@ -104,6 +110,7 @@ _ON_FIRST_USE = {
 }
 
 __all__ = [
+    "Calibration",
     "Draws",
     "FitReport",
     "FlatPosterior",
@@ -117,6 +124,7 @@ __all__ = [
     "affine",
     "bijector_for",
     "by_path",
+    "calibrate",
     "carry",
     "check",
     "circular",

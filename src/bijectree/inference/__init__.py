@@ -5,8 +5,8 @@ A *bridge* gives a Posterior to a sampler of another package as the function it 
 
 from .arguments import listed, require_counts, require_free_posterior
 from .bridges import potential_fn, target_log_prob_fn
-from .diagnostics import condition_number, load_statistics
-from .draws import Draws
+from .diagnostics import condition_number, diagnose, load_statistics
+from .draws import R_HAT_LIMIT, Draws
 from .find_map import Mode, find_map
 from .laplace import Laplace, laplace
 from .nuts import first_tuning, take_steps
