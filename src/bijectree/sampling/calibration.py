@@ -11,6 +11,9 @@ from ..inference import R_HAT_LIMIT
 from ..plots import plot_ranks
 from .ranks import band, bins_for, chi_squared, histogram, shares_of
 
+# Short chains have an R-hat above the limit by chance, and hardly one above this.
+_APART = 1.05
+
 # A table has at most so many rows.
 _ROWS = 50
 
@@ -126,23 +129,25 @@ class Calibration:
             f"{len(p_values)}; {self.p_value:.2g} if it is multiplied by their number "
             "(Bonferroni)"
         )
+        diverged = int((self.diverging > 0).sum())
+        above = int((self.r_hat > R_HAT_LIMIT).sum())
+        largest = f", at most {np.nanmax(self.r_hat):.3f}" if above else ""
+        lines.append(
+            f"simulations with divergences: {diverged}; with R-hat above {R_HAT_LIMIT}, "
+            f"which chains as short as these pass by chance: {above}{largest}"
+        )
         return "\n".join([*lines, *(f"note: {text}" for text in self.notes)])
 
     @property
     def notes(self) -> list[str]:
         """What speaks against trusting the ranks, in plain words."""
         notes = []
-        diverged = int((self.diverging > 0).sum())
-        if diverged:
-            notes.append(
-                f"transitions diverged in {diverged} of {self.n} simulations "
-                f"({int(self.diverging.sum())} in all)"
-            )
-        apart = int((self.r_hat > R_HAT_LIMIT).sum())
+        apart = int((self.r_hat > _APART).sum())
         if apart:
             notes.append(
-                f"R-hat is above {R_HAT_LIMIT} in {apart} of {self.n} simulations, at "
-                f"most {np.nanmax(self.r_hat):.3f}"
+                f"R-hat is above {_APART} in {apart} of {self.n} simulations: their "
+                "chains do not agree. Give a larger `thin` or `warm_up`, or look for "
+                "several modes"
             )
         few = int((self.ess < self.draws).sum())
         if few:
