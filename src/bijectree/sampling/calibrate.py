@@ -44,17 +44,19 @@ def calibrate(
     independent draws is any from 0 to their number, with equal probability (Talts,
     Betancourt, Simpson, Vehtari & Gelman 2018, arXiv 1804.06788, theorem 1). Ranks that
     are not even say that the prior, the likelihood, a Jacobian or the sampler is wrong,
-    and so does a simulator that is not that of the model. What leaves the ranks of the
-    model's numbers even, such as a likelihood that ignores data, shows in those of the
-    log-likelihood, which are counted, too (Modrák, Moon, Kim, Bürkner, Huurre,
-    Faltejsková, Gelman & Vehtari 2023, arXiv 2211.02383, section 4), as are those of the
-    log-prior.
+    or that the simulator is not that of the model. Draws that ignore some of the data
+    leave the ranks of the model's numbers even; they show in those of the log-likelihood,
+    which are counted, too (Modrák, Moon, Kim, Bürkner, Huurre, Faltejsková, Gelman &
+    Vehtari 2023, arXiv 2211.02383), as are those of the log-prior. A
+    log-likelihood that itself leaves out data is right for the rest, and shows nowhere.
 
     One set of programs serves all simulations, as long as the posteriors differ in
     nothing but numbers: define the log-likelihood outside of `make`, and give the data as
-    arrays. Numbers without coordinates, tied ones and those that never vary, such as the
-    diagonal of a correlation matrix, are left out, and so are those whose ranks are those
-    of another one, as of the other half of a symmetric matrix.
+    arrays. Where no number differs either, `make` may return one posterior each time.
+
+    Numbers without coordinates, tied ones and those that never vary, such as the diagonal
+    of a correlation matrix, are left out, and so are those whose ranks are those of
+    another one, as of the other half of a symmetric matrix.
 
     Args:
         make: a function of a PRNG key that draws a model from the prior and simulates

@@ -20,7 +20,7 @@ def ranks_of(
     """How many draws lie below the truth, from 0 to their number.
 
     The rank of a truth that equals some draws is random among those that it may have
-    (Modrák et al. 2023, section 2.2), so that ranks are even for discrete numbers too.
+    (Modrák et al. 2023, arXiv 2211.02383): so are those of discrete numbers even.
 
     Args:
         truth: one value a quantity.
@@ -62,8 +62,8 @@ def band(
     """Where all counts of n ranks lie together with a probability.
 
     Each count is binomial. The quantiles of all are as far out as simulated histograms
-    say that they must be together (Säilynoja, Bürkner & Vehtari 2022, section 2.2, for
-    the counts of bins in place of the distribution function).
+    say that they must be together (Säilynoja, Bürkner & Vehtari 2022, arXiv 2103.10522,
+    for the counts of bins in place of the distribution function).
 
     Returns:
         The lowest and the highest count of each bin.
