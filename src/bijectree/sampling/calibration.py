@@ -36,6 +36,18 @@ class Calibration:
         ess: the smallest effective sample size of each simulation.
         outside: in which simulations the truth is outside the support of the
             coordinates, or on its edge.
+
+    Example:
+        >>> import bijectree as bt, numpy as np
+        >>> ranks = {"even": np.arange(100), "low": np.arange(100) // 2}
+        >>> no = np.zeros(100, int)
+        >>> found = bt.Calibration(
+        ...     ranks, 99, diverging=no, r_hat=no + 1.0, ess=no + 400.0, outside=no > 0
+        ... )
+        >>> found.counts["low"].tolist()
+        [20, 20, 20, 20, 20, 0, 0, 0, 0, 0]
+        >>> found.p_values["even"], found.p_value < 1e-3
+        (1.0, True)
     """
 
     ranks: Mapping[str, Int[np.ndarray, " n"]]
