@@ -96,19 +96,20 @@ def calibrate(
         >>> import bijectree as bt, jax, jax.numpy as jnp
         >>> from bijectree import tfd
         >>> prior = tfd.LogNormal(0.0, 1.0)
-        >>> reparam = bt.Reparam({"rate": jnp.array(1.0)}, bt.positive())
-        >>> def log_likelihood(model, counts):
-        ...     return tfd.Poisson(model["rate"]).log_prob(counts).sum()
+        >>> reparam = bt.Reparam({"width": jnp.array(1.0)}, bt.positive())
+        >>> def log_likelihood(model, y):
+        ...     return tfd.Normal(0.0, model["width"]).log_prob(y).sum()
+        >>> posterior = bt.Posterior(reparam, log_likelihood, prior)
         >>> def make(key):
         ...     key_prior, key_data = jax.random.split(key)
-        ...     truth = {"rate": prior.sample(seed=key_prior)}
-        ...     counts = tfd.Poisson(truth["rate"]).sample(5, seed=key_data)
-        ...     return truth, bt.Posterior(reparam, log_likelihood, prior), (counts,)
+        ...     truth = {"width": prior.sample(seed=key_prior)}
+        ...     y = truth["width"] * jax.random.normal(key_data, (5,))
+        ...     return truth, posterior, (y,)
         >>> found = bt.calibrate(
         ...     make, jax.random.key(0), n=20, draws=19, warm_up=100, progress=False
         ... )
         >>> list(found.ranks), found.p_value > 1e-3
-        (['rate', 'log-prior', 'log-likelihood'], True)
+        (['width', 'log-prior', 'log-likelihood'], True)
     """
     _check(make, n, draws, chains, thin, options)
     optional_import("arviz_stats")
