@@ -9,7 +9,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray, PyTree
 
-from ..inference import diagnose
+from ..inference import Draws, diagnose
 from ..posterior import Posterior, Target
 from ..reparam import Row, SupportError, model_leaves
 from ..trees import describe, is_array, raise_all
@@ -121,20 +121,17 @@ class Simulations:
 
         The parts have one size, so that one program serves them.
         """
-        parts, diverging, last = [], 0, None
+        parts, diverging, last, drawn = [], 0, None, None
         while True:
-            with warnings.catch_warnings():
-                # What a sampler warns of is counted.
-                warnings.simplefilter("ignore", UserWarning)
-                last = sample(
-                    posterior,
-                    jax.random.fold_in(key, len(parts)),
-                    *data,
-                    draws=self._per_chain,
-                    resume=last,
-                    progress=False,
-                    **self._options,
-                )
+            part_key = jax.random.fold_in(key, len(parts))
+            try:
+                last = self._sample_part(posterior, data, part_key, last)
+            except ValueError:
+                if drawn is None:
+                    raise
+                # `sample` does not go on where rounding decides the density of its last
+                # draws. The effective sample size tells of it.
+                return drawn
             if last.vectors.shape[1] < self._per_chain:
                 # `sample` gives back what there is at Ctrl-C.
                 raise KeyboardInterrupt
@@ -147,9 +144,30 @@ class Simulations:
             varies = ~constant(*ends, self._rounding)
             r_hat, ess = diagnose(values[..., varies])
             least = _nan_or(np.min, ess)
+            drawn = _Drawn(values, diverging, _nan_or(np.max, r_hat), least)
             # What is not known, as that of a constant, does not grow either.
             if not least < self._draws or len(parts) >= self._most:
-                return _Drawn(values, diverging, _nan_or(np.max, r_hat), least)
+                return drawn
+
+    def _sample_part(
+        self,
+        posterior: Posterior,
+        data: tuple[Any, ...],
+        key: PRNGKeyArray,
+        last: Draws | None,
+    ) -> Draws:
+        with warnings.catch_warnings():
+            # What a sampler warns of is counted.
+            warnings.simplefilter("ignore", UserWarning)
+            return sample(
+                posterior,
+                key,
+                *data,
+                draws=self._per_chain,
+                resume=last,
+                progress=False,
+                **self._options,
+            )
 
     def _compare_models(self, posterior: Posterior) -> None:
         """Raise if a model has other leaves with coordinates than the first one."""
