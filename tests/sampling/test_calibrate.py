@@ -11,7 +11,6 @@ from sampled import scale_model
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree.sampling.simulations import Simulations
 
 # Samplers and the likelihoods below promote as users' code does.
 pytestmark = pytest.mark.jax_defaults
@@ -98,15 +97,6 @@ def test_ctrl_c_gives_the_simulations_so_far():
     del calls[:19]
     with pytest.raises(KeyboardInterrupt):
         bt.calibrate(stopped, jax.random.key(0), draws=9, **CHEAP)
-
-
-@pytest.mark.slow
-def test_draws_are_taken_until_enough_are_independent():
-    slow = {"max_tree_depth": 1, "target_acceptance": 0.99, "coordinates": "given"}
-    run = Simulations(maker(prior), 99, 100, 10, {"chains": 2, "warm_up": 100, **slow})
-    drawn = run.simulate(jax.random.key(3))
-    once = Simulations(maker(prior), 99, 100, 1, {"chains": 2, "warm_up": 100, **slow})
-    assert drawn.ess > once.simulate(jax.random.key(3)).ess
 
 
 class Parts(NamedTuple):
@@ -263,12 +253,3 @@ def test_a_held_number_of_another_value_is_refused():
     truth = {**model, "held": jnp.array(2.0)}
     with pytest.raises(ValueError, match=r"'held' \(frozen\): bound with 1., got 2."):
         calibrated(lambda key: (truth, posterior, ()))
-
-
-def test_models_of_other_shapes_are_refused():
-    run = Simulations(lambda key: None, 9, 9, 1, {})
-    run._compare_models(scale_model())
-    assert run.names == ["scale", "log-prior", "log-likelihood"]
-    wide = bt.Reparam({"scale": jnp.ones(3), "x": jnp.ones(())}, None)
-    with pytest.raises(ValueError, match=r"'scale': got shape .3,.*\n.*'x': got"):
-        run._compare_models(bt.Posterior(wide, lambda model: 0.0))
