@@ -378,6 +378,10 @@ def as_page(results: dict[str, dict[str, Any]], n: int) -> str:
         "log-likelihood are ranked, too (Modrák et al. 2023). Together: the smallest",
         "p-value times the number of them.",
         "",
+        "The hierarchy is in float64: in float32 a chain may stay where the scale of the",
+        "groups is below the rounding of their mean, for there their density is one of",
+        "rounding.",
+        "",
         f"Models with a histogram that is off at p < {LIMIT:g}: {off} of {len(results)}.",
         "",
         "| | model | precision | ranked | smallest p-value | of | together | "
