@@ -90,13 +90,19 @@ if TYPE_CHECKING:
         plot_geometry,
         plot_prior,
     )
-    from .sampling import sample
+    from .sampling import (
+        Calibration,
+        calibrate,
+        sample,
+    )
 
 __version__ = _version("bijectree")
 
 # Folders that are loaded when one of their names is asked for.
 _ON_FIRST_USE = {
+    "Calibration": "sampling",
     "FitReport": "learned",
+    "calibrate": "sampling",
     "fit_affine": "learned",
     "fit_centeredness": "learned",
     "fit_flow": "learned",
@@ -106,6 +112,7 @@ _ON_FIRST_USE = {
 }
 
 __all__ = [
+    "Calibration",
     "Draws",
     "FitReport",
     "FlatPosterior",
@@ -120,6 +127,7 @@ __all__ = [
     "affine",
     "bijector_for",
     "by_path",
+    "calibrate",
     "carry",
     "check",
     "circular",

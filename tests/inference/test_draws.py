@@ -49,6 +49,17 @@ def test_draws_are_models(getkey):
     assert list(draws.summary()) == ["weights.0", "weights.1", "weights.2", "scale"]
 
 
+def test_models_of_an_equal_posterior_are_not_compiled_anew(caplog):
+    first, second = (bt.Draws(scale_model(), jnp.zeros((2, n, 1))) for n in (3, 3))
+    assert first.models["scale"].shape == (2, 3)
+    with jax.log_compiles():
+        assert second.models["scale"].shape == (2, 3)
+    assert "_map" not in caplog.text
+    with jax.log_compiles():
+        assert second.map(lambda model: 2 * model["scale"]).shape == (2, 3)
+    assert "_map" in caplog.text
+
+
 def test_draws_become_arviz_data(getkey):
     arviz = pytest.importorskip("arviz")
     stats = {"diverging": jnp.zeros((4, 50), bool), "lp": jnp.zeros((4, 50))}

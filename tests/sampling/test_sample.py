@@ -124,6 +124,7 @@ def test_divergences_are_counted_and_warned_of(getkey, capsys):
     [
         ("blackjax", lambda p: bt.sample(p, jax.random.key(0))),
         ("arviz", lambda p: bt.Draws(p, jnp.zeros((2, 10, 1))).to_arviz()),
+        ("arviz_stats", lambda p: bt.calibrate(lambda key: None, jax.random.key(0))),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, name, call):

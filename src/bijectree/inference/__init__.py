@@ -10,8 +10,8 @@ from .arguments import (
     require_host,
 )
 from .bridges import potential_fn, target_log_prob_fn
-from .diagnostics import condition_number, load_statistics
-from .draws import Draws
+from .diagnostics import condition_number, diagnose, load_statistics
+from .draws import R_HAT_LIMIT, Draws
 from .find_map import Mode, find_map
 from .laplace import Laplace, laplace
 from .nuts import first_tuning, take_steps

@@ -179,7 +179,7 @@ class Draws(eqx.Module):
 
         Frozen arrays get them too; `map` is kinder to memory where these are large.
         """
-        return self.map(lambda model: model)
+        return self.map(_itself)
 
     def map(self, function: Callable[[PyTree], Any]) -> Any:
         """Apply a function of one model to every draw, such as a prediction.
@@ -381,6 +381,11 @@ class Draws(eqx.Module):
             for row, leaf in zip(rows, leaves, strict=True)
             if row.role in ("free", "tied")
         }
+
+
+def _itself(model: PyTree) -> PyTree:
+    # A function of the module, so that an equal posterior does not compile anew.
+    return model
 
 
 def _at_least_single(x: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ def optional_import(name: str) -> Any:
         if error.name not in (name, library):
             # The library is there, but something that it needs is not.
             raise
-        extra = {"arviz": "blackjax", "matplotlib": "plot"}.get(library, library)
+        extras = {"arviz": "blackjax", "arviz_stats": "blackjax", "matplotlib": "plot"}
+        extra = extras.get(library, library)
         raise ImportError(
             f'{library} is not installed: pip install "bijectree[{extra}]"'
         ) from error

@@ -21,6 +21,7 @@ from ..inference import (
     require_free_posterior,
     require_host,
 )
+from ..learned.held_out import move
 from ..posterior import Posterior, Target, dtype_of, find_starts
 from . import checkpoint as checkpoints, warm_up as warming
 from .chains import ROOM, Chains, Standing, Steps, evaluate
@@ -325,9 +326,9 @@ def _as_given(base: np.ndarray, tuned: Tuned, given: Target) -> np.ndarray:
     """Vectors beneath the affine map in the coordinates of the user."""
     if tuned.reparam is given.posterior.reparam or base.shape[-1] > _WIDEST:
         return base
-    moved = Draws(given.through(tuned.reparam).posterior, jnp.asarray(base))
-    to = given.posterior.reparam
-    return np.asarray(moved.map(lambda model: to.ravel(to.inverse(model))))
+    dim = base.shape[-1]
+    beneath, vectors = given.through(tuned.reparam), jnp.asarray(base.reshape(-1, dim))
+    return np.asarray(move(beneath, given, vectors)).reshape(base.shape)
 
 
 def _condition(vectors: np.ndarray) -> float:
