@@ -107,6 +107,8 @@ def test_a_file_of_another_call_is_refused_and_left(tmp_path):
         ({"key": jax.random.key(4)}, "`key` was"),
         ({"warm_up": 61, "target_acceptance": 0.7}, r"warm_up.*\n.*target_acceptance"),
         ({"chains": 2}, "`chains` was 4, and is 2 now"),
+        ({"start": "prior"}, "`start` was 'uniform'"),
+        ({"jitter": 0.5}, "`jitter` was 0.0"),
         ({"y": Y + 1}, "another posterior or of other data"),
         ({"p": posterior(2.0)}, "another posterior or of other data"),
     ):
@@ -136,7 +138,7 @@ def test_other_files_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match="is no checkpoint"):
         sample(checkpoint=tmp_path / "other.npz")
-    with pytest.raises(PermissionError, match="cannot be written"):
+    with pytest.raises(IsADirectoryError, match="is a folder"):
         sample(checkpoint=tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
         sample(checkpoint=tmp_path / "nowhere" / "run.eqx")
@@ -207,6 +209,52 @@ def test_resume_with_the_same_key_gives_new_draws_that_join_in_order():
 @pytest.mark.parametrize("key", [jax.random.PRNGKey(0), jax.random.key(0, impl="rbg")])
 def test_keys_of_other_kinds_serve(key):
     assert np.isfinite(sample(key=key, draws=20).vectors).all()
+
+
+def held(value, high):
+    model = {"x": jnp.full(2, 0.5), "held": jnp.asarray(value)}
+    spec = {"x": bt.interval(0.0, high), "held": bt.frozen}
+
+    def log_likelihood(m):
+        return tfd.Normal(0.0, m["held"]).log_prob(m["x"]).sum()
+
+    return bt.Posterior(bt.Reparam(model, spec), log_likelihood)
+
+
+@pytest.mark.parametrize("coordinates", ["learned", "given"])
+def test_resume_sees_what_is_held_and_where_bounds_are(coordinates):
+    options = {"draws": 20, "warm_up": 30, "progress": False}
+    draws = bt.sample(held(1.0, 2.0), KEY, coordinates=coordinates, **options)
+    for other in (held(10.0, 2.0), held(1.0, 9.0)):
+        with pytest.raises(ValueError, match="another posterior, or of other data"):
+            bt.sample(other, KEY, resume=draws, **options)
+    again = bt.sample(held(1.0, 2.0), KEY, resume=draws, **options)
+    further = bt.sample(draws.posterior, KEY, resume=draws, **options)
+    np.testing.assert_allclose(again.vectors, further.vectors, rtol=1e-3, atol=1e-3)
+
+
+def test_numbers_of_numpy_serve_and_a_checkpoint_knows_what_it_goes_on_from(tmp_path):
+    file, numbers = tmp_path / "run.eqx", {"draws": np.int32(20), "chains": np.int64(2)}
+    draws = sample(checkpoint=file, target_acceptance=np.float32(0.9), **numbers)
+    other = sample(key=jax.random.key(8), **numbers)
+    more = tmp_path / "more.eqx"
+    sample(resume=draws, checkpoint=more, draws=20)
+    with pytest.raises(ValueError, match="`resume` was"):
+        sample(resume=other, checkpoint=more, draws=20)
+
+
+def test_draws_in_single_precision_go_on_in_double():
+    draws = sample(draws=20)
+    with jax.enable_x64(True):
+        p = posterior.__wrapped__()
+        more = sample(p, jnp.asarray(np.asarray(Y), jnp.float32), resume=draws, draws=20)
+    assert more.vectors.dtype == np.float64
+
+
+def test_what_is_no_key_is_refused():
+    for key in (0, jax.random.split(KEY, 2), jnp.zeros(3)):
+        with pytest.raises(TypeError, match="expected one key"):
+            sample(key=key)
 
 
 def test_resume_takes_draws_of_the_same_posterior_alone():

@@ -185,6 +185,27 @@ def test_equal_modes_are_left_to_stand():
     assert state.moved == 0
 
 
+@pytest.mark.parametrize("dim", [10, 40])
+def test_modes_of_equal_weight_with_other_correlations_are_left_to_stand(dim):
+    root = np.linalg.cholesky(0.99 ** np.abs(np.subtract.outer(*[np.arange(dim)] * 2)))
+    far = tfd.MultivariateNormalTriL(30.0 * jnp.ones(dim), jnp.asarray(root, float))
+    near = tfd.MultivariateNormalDiag(jnp.zeros(dim), jnp.ones(dim))
+
+    def both(m):
+        return jnp.logaddexp(near.log_prob(m["x"]), far.log_prob(m["x"]))
+
+    posterior = bt.Posterior(bt.Reparam({"x": jnp.zeros(dim)}, None), both)
+    start = np.array([[30.0] * dim, [0.0] * dim] * 2, np.float32)
+    state = standing_at(Target(posterior, ()), start)
+    kept = noise_around(state, start)
+    z = kept.vectors - start[:, None]
+    x = start[:, None] + np.where(start[:, :1, None] > 1, z @ root.T, z)
+    density, gradients = evaluated(state, x.astype(np.float32))
+    state.kept = [kept._replace(vectors=x, log_density=density, gradients=gradients)]
+    leave_light_modes(state)
+    assert state.moved == 0
+
+
 def test_chains_of_many_coordinates_that_move_unlike_are_left_to_stand():
     normal = tfd.Normal(0.0, 1.0)
     reparam = bt.Reparam({"x": jnp.zeros(400)}, None)
@@ -210,10 +231,13 @@ def standing_at(given, start):
 def noise_around(state, start, scale=1.0):
     noise = RNG.normal(size=(len(start), 40, start.shape[1])).astype(np.float32)
     x = start[:, None] + np.broadcast_to(scale, start.shape)[:, None] * noise
+    density, gradients = evaluated(state, x.astype(np.float32))
+    return Steps(x, density, gradients, *[np.zeros(x.shape[:2])] * 5)
+
+
+def evaluated(state, x):
     both = jax.vmap(jax.vmap(jax.value_and_grad(state.given)))
-    density, gradients = jax.device_get(both(jnp.asarray(x, jnp.float32)))
-    rest = [np.zeros(x.shape[:2])] * 5
-    return Steps(x, np.array(density), np.array(gradients), *rest)
+    return tuple(map(np.array, both(jnp.asarray(x))))
 
 
 @functools.cache

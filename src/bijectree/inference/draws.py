@@ -279,6 +279,12 @@ class Draws(eqx.Module):
                 "it. Raise the target acceptance, or choose other coordinates "
                 "(non-centred ones for a hierarchy)"
             )
+        if self.report is not None and self.report.moved:
+            found.append(
+                f"in warm-up {self.report.moved} chains stood in modes that weigh next "
+                "to nothing beside that of the others, by a normal approximation, and "
+                "went on from the others: the draws do not hold those modes"
+            )
         vectors = np.asarray(self.vectors)
         bad = int(np.sum(~np.isfinite(vectors)))
         if bad:

@@ -60,7 +60,7 @@ class SamplingReport:
             f"seconds: {sum(self.seconds.values()):.1f} ({_listed(self.seconds, '.1f')})",
         ]
         condition = (self.condition_before, self.condition_after)
-        if all(np.isfinite(condition)):
+        if not any(np.isnan(condition)):
             lines.append(
                 "condition number of the coordinates: "
                 f"{condition[0]:.3g} as given, {condition[1]:.3g} as learned, with "
@@ -70,11 +70,6 @@ class SamplingReport:
             low, high = np.min(share, initial=1.0), np.max(share, initial=0.0)
             shown = f"{low:.2f}" if low == high else f"from {low:.2f} to {high:.2f}"
             lines.append(f"centeredness of '{path}': {shown}")
-        if self.moved:
-            lines.append(
-                f"note: in warm-up {self.moved} chains stood in modes at least e^30 "
-                "times lighter than the best one, and went on from there"
-            )
         return lines
 
     def __str__(self) -> str:

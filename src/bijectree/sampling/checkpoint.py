@@ -27,16 +27,22 @@ _FORMAT = "bijectree draws 1"
 _MAP = ("loc", "scale", "directions", "root")
 
 
-def settings(posterior: Posterior, key: Any, **given: Any) -> dict[str, Any]:
+def settings(posterior: Posterior, key: Any, start: Any, **given: Any) -> dict[str, Any]:
     """What a call must have in common with the one that wrote a file."""
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.key_data(key)
-    labels = "\n".join(posterior.labels)
+    labels = "\n".join(posterior.labels).encode()
+    if not isinstance(start, str):
+        leaves = [np.asarray(x).tobytes() for x in jax.tree.leaves(start)]
+        start = _digest(b"".join(leaves))
     return {
-        "key": np.asarray(key).ravel().tolist(),
-        "coordinates of": hashlib.sha256(labels.encode()).hexdigest()[:16],
+        "key": np.asarray(jax.random.key_data(key)).ravel().tolist(),
+        "coordinates of": _digest(labels),
+        "start": start,
         **given,
     }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 class Keeper:
@@ -50,7 +56,7 @@ class Keeper:
 
     def __init__(self, path: Path | None, settings: Mapping[str, Any], every: int):
         self.path, self.settings, self.every = path, settings, max(1, every)
-        self._written = 0
+        self._written, self._warned = 0, False
 
     def write(self, run: Run) -> None:
         """Write the run as it stands; warn if that cannot be done."""
@@ -60,6 +66,9 @@ class Keeper:
         try:
             _write(self.path, *_parts(run, self.settings))
         except OSError as error:
+            if self._warned:
+                return
+            self._warned = True
             warnings.warn(
                 f"checkpoint: '{self.path}' could not be written ({error}); sampling "
                 "goes on, and the file is as it was",
@@ -82,8 +91,12 @@ def load(path: Path, settings: Mapping[str, Any], given: Target) -> Run | None:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"checkpoint: there is no folder '{path.parent}'")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"checkpoint: '{path}' cannot be written")
+    # What cannot be written is told of now, not after a long warm-up.
+    if path.is_dir():
+        raise IsADirectoryError(f"checkpoint: '{path}' is a folder")
+    part = _part(path)
+    part.touch()
+    part.unlink()
     if not path.exists():
         return None
     facts, arrays = _read(path)
@@ -100,7 +113,7 @@ def load(path: Path, settings: Mapping[str, Any], given: Target) -> Run | None:
     run = _run(facts, arrays, given)
     vectors = jnp.asarray(run.standing.vectors)
     density = jax.device_get(evaluate(run.tuned.target(given), vectors))[0]
-    if differ(density, run.standing.log_density):
+    if differ(density, run.standing.log_density, density.dtype):
         raise ValueError(
             f"checkpoint: '{path}' is of another posterior or of other data, and nothing "
             "was changed: the log-density where the chains stand was "
@@ -158,7 +171,7 @@ def _write(
     """Write a file beside the old one, then put it in its place."""
     text = json.dumps({"format": _FORMAT, **facts}).encode()
     whole = {"facts": np.frombuffer(text, np.uint8), **arrays}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         with part.open("wb") as file:
             np.savez(file, allow_pickle=False, **whole)
@@ -168,6 +181,10 @@ def _write(
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

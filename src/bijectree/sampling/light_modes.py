@@ -4,30 +4,37 @@ import numpy as np
 
 from .tuned import WarmUp
 
-# A chain in a mode lighter than the best by this factor's logarithm is moved.
-_LIGHTER = 30.0
+# A chain in a mode lighter than another by this factor's logarithm is moved; for each
+# coordinate the second is added, since few draws leave the mass open.
+_LIGHTER, _OPEN = 25.0, 0.5
 
 
 def leave_light_modes(state: WarmUp) -> None:
     """Move chains out of modes without weight, to draws of the others.
 
     The log of a mode's mass is about the mean log-density of its draws plus their
-    entropy. Without their correlations the entropy is too high, but for all modes alike.
-    The draws of few steps leave the entropy of many coordinates open, so the log-density
-    alone must be far below that of the heaviest chain, too.
+    entropy, for a normal density log|Σ|/2. That is at most half the sum of the logs of
+    the draws' variances, and at least minus that of the gradients', whose covariance is
+    Σ⁻¹ (Hadamard's inequality for both). So a mode counts as light if the most that it
+    may weigh is far below the least that another weighs; and the log-density, of which
+    all is known, must be far below, too.
     """
     (steps,) = state.kept
     later = slice(-(-steps.vectors.shape[1] // 2), None)
-    density = steps.log_density[:, later]
+    density = steps.log_density[:, later].astype(np.float64)
     with np.errstate(all="ignore"):
-        spread = steps.vectors[:, later].astype(np.float64).var(axis=1)
-        mass = density.mean(axis=1) + np.log(spread).sum(axis=1) / 2
+        wide, steep = (
+            np.log(x[:, later].astype(np.float64).var(axis=1)).sum(axis=1) / 2
+            for x in (steps.vectors, steps.gradients)
+        )
+        most, least = density.mean(axis=1) + wide, density.mean(axis=1) - steep
     # A chain that never moved has no spread.
-    mass = np.where(np.isnan(mass), -np.inf, mass)
-    best = int(np.argmax(mass))
-    lowest = density[best].mean() - _LIGHTER - 5 * density[best].std()
-    light = ~(mass > mass[best] - _LIGHTER) & ~(density.mean(axis=1) > lowest)
-    if not light.any() or not np.isfinite(mass[best]):
+    most, least = (np.where(np.isfinite(x), x, -np.inf) for x in (most, least))
+    best = int(np.argmax(least))
+    margin = _LIGHTER + _OPEN * steps.vectors.shape[2]
+    lowest = density[best].mean() - margin - 5 * density[best].std()
+    light = ~(most > least[best] - margin) & ~(density.mean(axis=1) > lowest)
+    if not light.any() or not np.isfinite(least[best]):
         return
     heavy = np.flatnonzero(~light)
     n = steps.vectors.shape[1]

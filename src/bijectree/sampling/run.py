@@ -1,12 +1,14 @@
 """`Run`: a sampler after its warm-up, with the draws so far."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..inference import Draws
+from ..learned.centeredness import shares_of, with_own_shares, with_shares
 from ..posterior import Target
 from .chains import Standing, Steps, evaluate
 from .tuned import Tuned
@@ -58,7 +60,17 @@ class Run:
         self.kept.append(steps._replace(gradients=steps.gradients[:, :, :0]))
 
 
-def again(draws: Draws, given: Target) -> Run:
+def on(tuned: Tuned, given: Target) -> Tuned:
+    """What a warm-up found, on the posterior that is given now, with what that holds."""
+    reparam, rows = given.posterior.reparam, tuned.rows
+    if rows:
+        shares = shares_of(tuned.reparam, rows)
+        reparam, rows = with_own_shares(reparam)
+        reparam = with_shares(reparam, rows, shares)
+    return tuned._replace(reparam=reparam, rows=rows)
+
+
+def again(draws: Draws, given: Target, dtype: Any) -> Run:
     """A run that goes on from the last of earlier draws.
 
     Raises:
@@ -66,26 +78,31 @@ def again(draws: Draws, given: Target) -> Run:
     """
     assert draws.report is not None
     tuned: Tuned = draws.report.tuned
-    last, density = draws.vectors[:, -1], np.asarray(draws.stats["lp"][:, -1])
-    vectors = np.asarray(last)
+    # The posterior of the draws themselves has the learned map already.
+    if given.posterior.reparam is not draws.posterior.reparam or not tuned.learned:
+        tuned = on(tuned, given)
+    vectors = np.asarray(draws.vectors[:, -1])
+    density = np.asarray(draws.stats["lp"][:, -1])
     if not tuned.learned:
         base = tuned.map.inverse(vectors.astype(np.float64))
         vectors = base.astype(vectors.dtype)
         density = density + tuned.map.log_det
+    coarse = density.dtype
+    vectors = vectors.astype(dtype)
     found = jax.device_get(evaluate(tuned.target(given), jnp.asarray(vectors)))
-    if differ(found[0], density):
+    if differ(found[0], density, coarse):
         raise ValueError(
             "sample: `resume` has draws of another posterior, or of other data: the "
             f"log-density of their last ones was {density}, and is {found[0]} here"
         )
     spent = {"starts": len(vectors), "warm-up": 0, "draws": 0}
     seconds = {"starts": 0.0, "compiling": 0.0, "warm-up": 0.0, "draws": 0.0}
-    standing = Standing(vectors, found[0], found[1])
+    standing = Standing(vectors, found[0].astype(dtype), found[1].astype(dtype))
     last = draws.fingerprint_of_last()
     return Run(tuned, standing, spent, seconds, draws.report.moved, last)
 
 
-def differ(found: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether log-densities differ by more than rounding."""
-    tolerance = 1e3 * np.finfo(found.dtype).eps
+def differ(found: np.ndarray, wanted: np.ndarray, coarse: Any) -> bool:
+    """Whether log-densities differ by more than rounding of a dtype."""
+    tolerance = 1e3 * max(np.finfo(found.dtype).eps, np.finfo(coarse).eps)
     return not np.allclose(found, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)

@@ -23,6 +23,7 @@ from ..inference import (
 )
 from ..learned.held_out import move
 from ..posterior import Posterior, Target, dtype_of, find_starts
+from ..trees import describe
 from . import checkpoint as checkpoints, warm_up as warming
 from .chains import ROOM, Chains, Standing, Steps, evaluate
 from .run import Run, again
@@ -46,7 +47,7 @@ def sample(
     draws: int = 1000,
     warm_up: int | None = None,
     coordinates: Literal["learned", "given"] = "learned",
-    target_acceptance: float = 0.8,
+    target_acceptance: float | None = None,
     max_tree_depth: int = 10,
     checkpoint: str | Path | None = None,
     resume: Draws | None = None,
@@ -61,9 +62,9 @@ def sample(
     divergence to a standard normal density (Seyboldt, Carlson & Carpenter 2026, arXiv
     2603.18845), with as many directions as pay on chains that they were not fitted to.
     Nothing changes any more while draws are kept. The step size is one for all chains,
-    with the mean acceptance `target_acceptance` where it stays as it is; where steps of
-    the warm-up diverge, a higher one is aimed at. A chain that has stopped in a mode at
-    least e^30 times lighter than the best is moved, and the report says so.
+    of the mean acceptance that is aimed at; where steps of the warm-up diverge, that is
+    raised. A chain that has stopped in a mode that weighs next to nothing beside the best
+    one goes on from another chain's draws, and a warning says so.
 
     On a CPU each chain has a thread, and its draws do not depend on how many threads run
     at once. Several devices, of all processes where there are several, share the chains;
@@ -84,7 +85,9 @@ def sample(
             four chains or more, 1,200 shared by fewer, at most 1,000 each.
         coordinates: "learned", or "given" for those of `posterior`, where no more than
             the scales of a diagonal mass matrix are learned.
-        target_acceptance: the mean acceptance that is aimed at.
+        target_acceptance: the mean acceptance that is aimed at. Without it, 0.8; or 0.7
+            where steps so long did not diverge and went a quarter further for their
+            gradients.
         max_tree_depth: a trajectory has at most 2 to this power steps.
         checkpoint: a file that is written after the warm-up, and then about twenty
             times. The same call goes on from it, to the same draws as a run that nothing
@@ -127,6 +130,7 @@ def sample(
     require_free_posterior(posterior, "sample")
     if resume is not None:
         chains = _chains_of(resume, posterior)
+    key = _typed(key)
     counts = {"chains": chains, "draws": draws, "max_tree_depth": max_tree_depth}
     require_counts("sample", **counts, warm_up=1 if warm_up is None else warm_up)
     if warm_up is None:
@@ -135,34 +139,32 @@ def sample(
         raise ValueError(
             f"sample: `coordinates` must be 'learned' or 'given', got {coordinates!r}"
         )
-    if not isinstance(target_acceptance, int | float) or not 0 < target_acceptance < 1:
-        raise ValueError(
-            f"sample: `target_acceptance` must lie between 0 and 1, got "
-            f"{target_acceptance!r}"
-        )
+    if target_acceptance is not None:
+        target_acceptance = _rate(target_acceptance)
+    chains, draws, warm_up = int(chains), int(draws), int(warm_up)
     given = Target(posterior, data)
     first = jax.process_index() == 0
     load_statistics()
     together = Chains(blackjax, (posterior, data), chains, max_tree_depth)
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
     key_start, key_warm_up, key_draw = jax.random.split(key, 3)
     settings = checkpoints.settings(
         posterior,
         key,
+        start,
+        jitter=float(jitter),
         chains=chains,
         warm_up=warm_up,
         coordinates=coordinates,
         target_acceptance=target_acceptance,
-        max_tree_depth=max_tree_depth,
-        resume=resume is not None,
+        max_tree_depth=int(max_tree_depth),
+        resume=None if resume is None else resume.fingerprint_of_last(),
     )
     path = None if checkpoint is None else Path(checkpoint)
     try:
         with bar(progress=progress and first) as shown:
             run = None if path is None else checkpoints.load(path, settings, given)
             if run is None and resume is not None:
-                run = again(resume, given)
+                run = again(resume, given, _dtype(given))
             if run is None:
                 run = _warmed_up(
                     given,
@@ -199,16 +201,14 @@ def _warmed_up(
     start: Any,
     jitter: float,
     steps: int,
-    acceptance: float,
+    acceptance: float | None,
     learn: bool,
 ) -> Run:
     """Look for starts, compile, and run the warm-up."""
     began = time.perf_counter()
     task = shown.add_task("compiling, and looking for starts", total=None)
     tuned = untuned(given, learn=learn)
-    # Half precision is too coarse to take steps in, and BlackJAX takes them in no dtype
-    # but JAX's default.
-    dtype = np.result_type(dtype_of(given), jnp.result_type(float))
+    dtype = _dtype(given)
     together.begin_compiling(tuned.target(given), keys[1], dtype)
     starts = find_starts(
         given.posterior,
@@ -336,6 +336,36 @@ def _condition(vectors: np.ndarray) -> float:
     if dim > _WIDEST:
         return float("nan")
     return condition_number(np.asarray(vectors).reshape(-1, dim))
+
+
+def _dtype(given: Target) -> np.dtype:
+    """The dtype of the vectors that steps are taken in.
+
+    Half precision is too coarse, and BlackJAX takes steps in JAX's default dtype alone.
+    """
+    return np.result_type(dtype_of(given), jnp.result_type(float))
+
+
+def _rate(value: Any) -> float:
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = 0.0
+    if not 0 < rate < 1:
+        raise ValueError(
+            f"sample: `target_acceptance` must lie between 0 and 1, got {value!r}"
+        )
+    return rate
+
+
+def _typed(key: Any) -> PRNGKeyArray:
+    """The key, with JAX's dtype of keys."""
+    array = isinstance(key, jax.Array)
+    if array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
+        return key
+    if array and key.dtype == jnp.uint32 and key.ndim == 1:
+        return jax.random.wrap_key_data(key)
+    raise TypeError(f"sample: expected one key of jax.random, got {describe(key)}")
 
 
 def _chains_of(resume: Any, posterior: Posterior) -> int:

@@ -58,6 +58,7 @@ class WarmUp:
         tuned: what is known so far.
         standing: where the chains stand, in the coordinates of `tuned.reparam`.
         acceptance: the rate that is aimed at.
+        may_lower: whether a lower one may be tried.
         spent: how many gradients the steps cost.
         moved: how many chains were moved out of a mode that is far too light.
         kept: the later half of all steps, in the coordinates of `tuned.reparam`.
@@ -68,6 +69,7 @@ class WarmUp:
     tuned: Tuned
     standing: Standing
     acceptance: float
+    may_lower: bool = False
     spent: int = 0
     moved: int = 0
     kept: list[Steps] = dataclasses.field(default_factory=list)

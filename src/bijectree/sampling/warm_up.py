@@ -30,6 +30,10 @@ _EARLY_ACCEPTANCE = 0.6
 _HIGHER = 2 / 3
 _DIVERGED = 0.02
 
+# Where no rate is asked for, the aim is the first of these; or the second, where steps so
+# long did not diverge and went further for their gradients by more than a factor.
+_USUAL, _LOWER, _FURTHER = 0.8, 0.7, 1.25
+
 # In so many steps a chain that can move does, however wrong its first step was.
 _ENOUGH = 20
 
@@ -38,7 +42,7 @@ _SLOPE = 0.7
 
 
 def begin(
-    given: Target, tuned: Tuned, standing: Standing, *, acceptance: float
+    given: Target, tuned: Tuned, standing: Standing, *, acceptance: float | None
 ) -> WarmUp:
     """A warm-up before its first step.
 
@@ -46,7 +50,8 @@ def begin(
         given: the posterior, in the coordinates of the user.
         tuned: of `untuned`.
         standing: where the chains start in the coordinates of the user.
-        acceptance: the mean acceptance that is aimed at.
+        acceptance: the mean acceptance that is aimed at; `None` for the usual one, or a
+            lower one where that pays.
     """
     if tuned.reparam is not given.posterior.reparam:
         standing = in_other_coordinates(given, given.through(tuned.reparam), standing)
@@ -57,7 +62,9 @@ def begin(
     scale = np.clip(np.nan_to_num(scale, nan=1.0, posinf=1.0), 1e-6, 1e3)
     loc = standing.vectors.mean(axis=0, dtype=np.float64)
     first = dataclasses.replace(tuned.map, loc=loc, scale=scale)
-    return WarmUp(given, tuned._replace(map=first), standing, acceptance)
+    aim = _USUAL if acceptance is None else acceptance
+    tuned = tuned._replace(map=first)
+    return WarmUp(given, tuned, standing, aim, may_lower=acceptance is None)
 
 
 def windows(total: int) -> Iterator[tuple[int, bool]]:
@@ -90,6 +97,7 @@ def run(
         ValueError: no chain moved, or a gradient is not finite at many places.
     """
     sizes = list(windows(total))
+    before = None
     for i, (size, early) in enumerate(sizes):
         key, key_steps, key_probe = jax.random.split(key, 3)
         dim, last = state.standing.vectors.shape[1], i == len(sizes) - 1
@@ -98,8 +106,10 @@ def run(
             first = first_step(dim)
             state.tuned = state.tuned._replace(step_size=first)
             steps = _early_window(state, chains, key_steps, size, tell)
+        elif last and before is not None and size >= _ENOUGH and state.may_lower:
+            steps = _lower_window(state, chains, key_steps, size, tell, before)
         else:
-            steps = _late_window(state, chains, key_steps, size, tell)
+            steps = before = _late_window(state, chains, key_steps, size, tell)
             first_late = sizes[i - 1][1] if i else True
             if steps.diverging.mean() > _DIVERGED * first_late:
                 _aim_higher(state)
@@ -177,8 +187,42 @@ def _late_window(
     return Steps(*joined)
 
 
+def _lower_window(
+    state: WarmUp,
+    chains: Chains,
+    key: PRNGKeyArray,
+    size: int,
+    tell: Callable[[int, float], None],
+    before: Steps,
+) -> Steps:
+    """Try longer steps, and keep them if they go further for their gradients.
+
+    In coordinates where the density is nearly normal a trajectory may end at a multiple
+    of the orbits' period, and steps a little longer need half as many gradients.
+    """
+    usual = state.tuned.step_size
+    longer = usual * float(np.exp((state.acceptance - _LOWER) / _SLOPE))
+    state.tuned = state.tuned._replace(step_size=longer)
+    aim, state.acceptance = state.acceptance, _LOWER
+    steps = _late_window(state, chains, key, size, tell)
+    if steps.diverging.any() or _reach(steps) < _FURTHER * _reach(before):
+        state.acceptance = aim
+        state.tuned = state.tuned._replace(step_size=usual)
+    return steps
+
+
+def _reach(steps: Steps) -> float:
+    """The mean square of a step's way for a gradient, when the size has settled."""
+    vectors, n_steps = steps.vectors[:, _ENOUGH:], steps.n_steps[:, _ENOUGH:]
+    if vectors.shape[1] < 2:
+        return 0.0
+    way = np.diff(vectors.astype(np.float64), axis=1)
+    return float(np.mean(np.sum(way**2, axis=2)) / np.mean(n_steps))
+
+
 def _aim_higher(state: WarmUp) -> None:
     """Aim at a higher acceptance, and shorten the step to what that takes."""
+    state.may_lower = False
     more = _HIGHER * (1 - state.acceptance)
     state.acceptance += more
     shorter = state.tuned.step_size * float(np.exp(-more / _SLOPE))
