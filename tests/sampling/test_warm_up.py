@@ -100,6 +100,14 @@ def test_the_mean_acceptance_is_what_was_aimed_at(getkey):
         assert abs(np.mean(draws.stats["acceptance_rate"]) - rate) < 0.06
 
 
+@pytest.mark.parametrize("dim", [8, 12])
+def test_steps_that_close_the_orbits_are_left_for_longer_ones(dim, getkey):
+    # At an acceptance of 0.8 the step is about 0.87, of which seven close an orbit.
+    draws = sample(gaussian(np.zeros(dim), np.eye(dim)), getkey(), draws=200)
+    assert draws.report.step_size > 0.95
+    assert np.mean(draws.stats["n_steps"]) < 4
+
+
 def test_directions_are_kept_only_where_they_pay():
     z = RNG.normal(size=(4, 100, 6))
     groups = [(x, -x) for x in z]
