@@ -11,7 +11,8 @@ from .arguments import (
 )
 from .bridges import potential_fn, target_log_prob_fn
 from .diagnostics import condition_number, diagnose, load_statistics
-from .draws import R_HAT_LIMIT, Draws
+from .doubt import R_HAT_LIMIT
+from .draws import Draws
 from .find_map import Mode, find_map
 from .laplace import Laplace, laplace
 from .nuts import first_tuning, take_steps
