@@ -31,8 +31,9 @@ _HIGHER = 2 / 3
 _DIVERGED = 0.02
 
 # Where no rate is asked for, the aim is the first of these; or the second, where steps so
-# long did not diverge and went further for their gradients by more than a factor.
-_USUAL, _LOWER, _FURTHER = 0.8, 0.7, 1.25
+# long did not diverge and went further for their gradients by more than a factor. A
+# hierarchy has a neck, where few draws of the warm-up come: its aim is the third.
+_USUAL, _LOWER, _FURTHER, _OF_HIERARCHY = 0.8, 0.7, 1.25, 0.9
 
 # In so many steps a chain that can move does, however wrong its first step was.
 _ENOUGH = 20
@@ -62,9 +63,10 @@ def begin(
     scale = np.clip(np.nan_to_num(scale, nan=1.0, posinf=1.0), 1e-6, 1e3)
     loc = standing.vectors.mean(axis=0, dtype=np.float64)
     first = dataclasses.replace(tuned.map, loc=loc, scale=scale)
-    aim = _USUAL if acceptance is None else acceptance
-    tuned = tuned._replace(map=first)
-    return WarmUp(given, tuned, standing, aim, may_lower=acceptance is None)
+    usual = _OF_HIERARCHY if tuned.rows else _USUAL
+    aim = usual if acceptance is None else acceptance
+    may_lower = acceptance is None and not tuned.rows
+    return WarmUp(given, tuned._replace(map=first), standing, aim, may_lower=may_lower)
 
 
 def windows(total: int) -> Iterator[tuple[int, bool]]:
