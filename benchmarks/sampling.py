@@ -201,12 +201,13 @@ def ratios(results: Results, peer: str, what: str) -> dict[str, float]:
 
 def page(results: Results, machine: str) -> str:
     """The tables."""
+    seeds = max(len(runs) for ways in results.values() for runs in ways.values())
     lines = [
         "# Sampling side by side",
         "",
         f"Made by `python -m benchmarks.sampling` ({machine}); the problems are in "
         "[`sampling_posteriors.py`](sampling_posteriors.py), with data from a seed. "
-        f"{CHAINS} chains of {DRAWS:,} draws; medians over the seeds. *Efficiency* is "
+        f"{CHAINS} chains of {DRAWS:,} draws; medians over {seeds} seeds. *Efficiency* is "
         "the smallest effective sample size for the bulk, of all numbers of the model, a "
         "thousand gradients, with all gradients counted: starts, warm-up and draws. "
         "Seconds are from the call to the draws, with compilation.",
@@ -236,7 +237,7 @@ def page(results: Results, machine: str) -> str:
             continue
         least, most = min(better, key=better.get), max(slower, key=slower.get)
         lines.append(
-            f"| {peer} | {np.median(list(better.values())):.2f} | {better[least]:.2f} "
+            f"| {peer}, {len(better)} posteriors | {np.median(list(better.values())):.2f} | {better[least]:.2f} "
             f"({least}) | {np.median(list(slower.values())):.2f} | {slower[most]:.2f} "
             f"({most}) |"
         )
@@ -260,7 +261,8 @@ def page(results: Results, machine: str) -> str:
         if found:
             least, most = min(found, key=found.get), max(found, key=found.get)
             lines.append(
-                f"| {way} | {np.median(list(found.values())):.2f} | {found[least]:.2f} "
+                f"| {way}, {len(found)} posteriors | "
+                f"{np.median(list(found.values())):.2f} | {found[least]:.2f} "
                 f"({least}) | {found[most]:.2f} ({most}) |"
             )
     return "\n".join(lines) + "\n"
