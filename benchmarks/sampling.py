@@ -207,8 +207,8 @@ def page(results: Results, machine: str) -> str:
         "",
         f"Made by `python -m benchmarks.sampling` ({machine}); the problems are in "
         "[`sampling_posteriors.py`](sampling_posteriors.py), with data from a seed. "
-        f"{CHAINS} chains of {DRAWS:,} draws; medians over {seeds} seeds. *Efficiency* is "
-        "the smallest effective sample size for the bulk, of all numbers of the model, a "
+        f"{CHAINS} chains of {DRAWS:,} draws; medians over {seeds} seeds. *Efficiency* "
+        "is the smallest effective sample size for the bulk, of all numbers of the model, a "
         "thousand gradients, with all gradients counted: starts, warm-up and draws. "
         "Seconds are from the call to the draws, with compilation.",
         "",
@@ -237,8 +237,8 @@ def page(results: Results, machine: str) -> str:
             continue
         least, most = min(better, key=better.get), max(slower, key=slower.get)
         lines.append(
-            f"| {peer}, {len(better)} posteriors | {np.median(list(better.values())):.2f} | {better[least]:.2f} "
-            f"({least}) | {np.median(list(slower.values())):.2f} | {slower[most]:.2f} "
+            f"| {peer}, {len(better)} posteriors | "
+            f"{np.median(list(better.values())):.2f} | {better[least]:.2f} ({least}) | {np.median(list(slower.values())):.2f} | {slower[most]:.2f} "
             f"({most}) |"
         )
     lines += [
