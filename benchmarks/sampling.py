@@ -208,8 +208,8 @@ def page(results: Results, machine: str) -> str:
         f"Made by `python -m benchmarks.sampling` ({machine}); the problems are in "
         "[`sampling_posteriors.py`](sampling_posteriors.py), with data from a seed. "
         f"{CHAINS} chains of {DRAWS:,} draws; medians over {seeds} seeds. *Efficiency* "
-        "is the smallest effective sample size for the bulk, of all numbers of the model, a "
-        "thousand gradients, with all gradients counted: starts, warm-up and draws. "
+        "is the smallest effective sample size for the bulk, of all numbers of the model, "
+        "a thousand gradients, with all gradients counted: starts, warm-up and draws. "
         "Seconds are from the call to the draws, with compilation.",
         "",
         "| posterior | sampler | efficiency | gradients, thousands | seconds | "
@@ -236,10 +236,13 @@ def page(results: Results, machine: str) -> str:
         if not better:
             continue
         least, most = min(better, key=better.get), max(slower, key=slower.get)
+        better_half, slower_half = (
+            float(np.median(list(x.values()))) for x in (better, slower)
+        )
         lines.append(
-            f"| {peer}, {len(better)} posteriors | "
-            f"{np.median(list(better.values())):.2f} | {better[least]:.2f} ({least}) | {np.median(list(slower.values())):.2f} | {slower[most]:.2f} "
-            f"({most}) |"
+            f"| {peer}, {len(better)} posteriors | {better_half:.2f} | "
+            f"{better[least]:.2f} ({least}) | {slower_half:.2f} | "
+            f"{slower[most]:.2f} ({most}) |"
         )
     lines += [
         "",
