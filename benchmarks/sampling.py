@@ -208,7 +208,7 @@ def page(results: Results, machine: str) -> str:
         f"Made by `python -m benchmarks.sampling` ({machine}); the problems are in "
         "[`sampling_posteriors.py`](sampling_posteriors.py), with data from a seed. "
         f"{CHAINS} chains of {DRAWS:,} draws; medians over {seeds} seeds. *Efficiency* "
-        "is the smallest effective sample size for the bulk, of all numbers of the model, "
+        "is the smallest bulk effective sample size, of all numbers of the model, "
         "a thousand gradients, with all gradients counted: starts, warm-up and draws. "
         "Seconds are from the call to the draws, with compilation.",
         "",
