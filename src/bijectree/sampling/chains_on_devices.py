@@ -122,10 +122,20 @@ def _in_turn(function: Callable[..., Any], by_chain: tuple[PyTree, ...]) -> Any:
 
 
 def of_first(tree: PyTree) -> PyTree:
-    """The arrays of the first process on all, so that all go on from the same numbers."""
+    """The arrays of the first process on all, so that all go on from the same numbers.
+
+    They are sent as bytes: JAX would round float64 to float32 on the way.
+    """
     if jax.process_count() == 1:
         return tree
-    return multihost_utils.broadcast_one_to_all(tree)
+    arrays = jax.tree.map(np.ascontiguousarray, tree)
+    sent = jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), arrays)
+    found = multihost_utils.broadcast_one_to_all(sent)
+    return jax.tree.map(
+        lambda x, raw: np.frombuffer(np.asarray(raw).tobytes(), x.dtype).reshape(x.shape),
+        arrays,
+        found,
+    )
 
 
 def of_process(mesh: Mesh | None, tree: PyTree) -> PyTree:
