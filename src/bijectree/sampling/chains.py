@@ -4,8 +4,9 @@ import contextlib
 import functools
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -59,6 +60,11 @@ class Steps(NamedTuple):
     energy: Float[np.ndarray, "chains n"]
     n_steps: Int[np.ndarray, "chains n"]
     tree_depth: Int[np.ndarray, "chains n"]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Steps one behind another."""
+        return cls(*(np.concatenate(part, axis=1) for part in zip(*parts, strict=True)))
 
     @property
     def spent(self) -> int:
@@ -180,8 +186,7 @@ class Chains:
             tuning, steps = self._step(target, part, standing, tuning, size, acceptance)
             standing = steps.end
             parts.append(steps)
-        joined = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        return tuning, Steps(*joined)
+        return tuning, Steps.joined(parts)
 
     def _step(
         self,

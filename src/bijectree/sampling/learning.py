@@ -41,7 +41,7 @@ def learn_map(state: WarmUp, *, dropping: bool) -> None:
 
 def _settled(
     log_density: Float[np.ndarray, "chains n"], dim: int
-) -> Bool[np.ndarray, ""]:
+) -> Bool[np.ndarray, "chains n"]:
     """Which draws do not come from the way to the mode.
 
     A map is right for a normal density wherever its draws come from, so that to leave

@@ -49,8 +49,7 @@ class Run:
     @property
     def steps(self) -> Steps:
         """All draws."""
-        joined = (np.concatenate(part, axis=1) for part in zip(*self.kept, strict=True))
-        return Steps(*joined)
+        return Steps.joined(self.kept)
 
     def add(self, steps: Steps, seconds: float) -> None:
         """Keep more draws, but not their gradients."""

@@ -14,7 +14,6 @@ from ..inference import (
     Draws,
     SamplingReport,
     bar,
-    condition_number,
     load_statistics,
     optional_import,
     require_counts,
@@ -27,14 +26,11 @@ from ..trees import describe
 from . import checkpoint as checkpoints, warm_up as warming
 from .chains import ROOM, Chains, Standing, Steps, evaluate
 from .run import Run, again
-from .tuned import Tuned, untuned
+from .tuned import LONG, Tuned, condition_of, untuned
 
 # Four chains of so many steps learn coordinates; fewer chains take more steps, up to the
 # most.
 _WARM_UP, _MOST_WARM_UP = 300, 1000
-
-# The condition number of more coordinates is not told.
-_WIDEST = 1000
 
 
 def sample(
@@ -304,8 +300,8 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
         seconds=dict(run.seconds),
         step_size=tuned.step_size,
         directions=int(np.sum(tuned.map.root != 1)),
-        condition_before=_condition(_as_given(base, tuned, given)),
-        condition_after=_condition(steps.vectors),
+        condition_before=condition_of(_as_given(base, tuned, given)),
+        condition_after=condition_of(steps.vectors),
         centeredness=tuned.centeredness,
         moved=run.moved,
         follows=run.follows,
@@ -324,18 +320,11 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
 
 def _as_given(base: np.ndarray, tuned: Tuned, given: Target) -> np.ndarray:
     """Vectors beneath the affine map in the coordinates of the user."""
-    if tuned.reparam is given.posterior.reparam or base.shape[-1] > _WIDEST:
+    if tuned.reparam is given.posterior.reparam or base.shape[-1] > LONG:
         return base
     dim = base.shape[-1]
     beneath, vectors = given.through(tuned.reparam), jnp.asarray(base.reshape(-1, dim))
     return np.asarray(move(beneath, given, vectors)).reshape(base.shape)
-
-
-def _condition(vectors: np.ndarray) -> float:
-    dim = vectors.shape[-1]
-    if dim > _WIDEST:
-        return float("nan")
-    return condition_number(np.asarray(vectors).reshape(-1, dim))
 
 
 def _dtype(given: Target) -> np.dtype:

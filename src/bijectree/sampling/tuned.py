@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ..inference import condition_number
 from ..learned import low_rank
 from ..learned.centeredness import shares_of, with_own_shares
 from ..learned.low_rank import AffineMap
@@ -111,3 +112,9 @@ def untuned(given: Target, *, learn: bool) -> Tuned:
 def first_step(dim: int) -> float:
     """A step size for a standard normal density."""
     return 0.7 * dim**-0.25
+
+
+def condition_of(vectors: Float[np.ndarray, "chains n dim"]) -> float:
+    """The condition number of draws; NaN for more coordinates than it is told for."""
+    dim = vectors.shape[-1]
+    return float("nan") if dim > LONG else condition_number(vectors.reshape(-1, dim))

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from ..inference import condition_number
 from ..learned import short_chains
 from ..posterior import Target
 from .chains import Chains, Standing, Steps
 from .learning import in_other_coordinates, learn_map, learn_shares
 from .light_modes import leave_light_modes
-from .tuned import LONG, Tuned, WarmUp, first_step
+from .tuned import Tuned, WarmUp, condition_of, first_step
 
 # The windows grow, in these parts. The step size of each chain is adapted after each
 # step in the first, which are far from right, and that of all chains after ten in the
@@ -185,8 +184,7 @@ def _late_window(
         tell(n, state.condition)
     average = float(np.exp(np.mean(sizes[-6:])))
     state.tuned = state.tuned._replace(step_size=average)
-    joined = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    return Steps(*joined)
+    return Steps.joined(parts)
 
 
 def _lower_window(
@@ -235,7 +233,7 @@ def _remember(state: WarmUp, steps: Steps, so_far: int) -> None:
     """Keep the later half of all steps so far, in the coordinates beneath the map."""
     now = state.tuned.map
     dtype = steps.vectors.dtype
-    state.condition = _condition(steps.vectors)
+    state.condition = condition_of(steps.vectors)
     state.spent += steps.spent
     steps = steps._replace(
         vectors=now.forward(steps.vectors.astype(np.float64)).astype(dtype),
@@ -246,15 +244,7 @@ def _remember(state: WarmUp, steps: Steps, so_far: int) -> None:
     state.kept.append(steps)
     size = steps.vectors.shape[1]
     keep = max(so_far // 2, size // 2, 1)
-    joined = (np.concatenate(part, axis=1) for part in zip(*state.kept, strict=True))
-    state.kept = [Steps(*(x[:, -keep:] for x in joined))]
-
-
-def _condition(vectors: Float[np.ndarray, "chains n dim"]) -> float:
-    dim = vectors.shape[-1]
-    if dim > LONG:
-        return float("nan")
-    return condition_number(vectors.reshape(-1, dim))
+    state.kept = [Steps(*(x[:, -keep:] for x in Steps.joined(state.kept)))]
 
 
 def _require_moving(state: WarmUp, steps: Steps, key: PRNGKeyArray) -> None:
