@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..learned.centeredness import shares_of, with_own_shares, with_shares
+from ..learned.centeredness import shares_of
 from ..learned.low_rank import AffineMap
 from ..posterior import Posterior, Target
 from ..trees import raise_all
 from .chains import Standing, Steps, evaluate
-from .run import Run, differ
+from .run import Run, differ, with_learned
 from .tuned import Tuned
 
 _FORMAT = "bijectree draws 1"
@@ -149,11 +149,8 @@ def _parts(
 def _run(
     facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], given: Target
 ) -> Run:
-    reparam, rows = given.posterior.reparam, ()
-    if facts["shares"]:
-        reparam, rows = with_own_shares(reparam)
-        shares = [arrays[f"share {i}"] for i in range(facts["shares"])]
-        reparam = with_shares(reparam, rows, shares)
+    shares = [arrays[f"share {i}"] for i in range(facts["shares"])]
+    reparam, rows = with_learned(given, shares)
     fitted = AffineMap(*(arrays[f"map {name}"] for name in _MAP))
     tuned = Tuned(reparam, fitted, facts["step size"], rows, learned=facts["learned"])
     standing = Standing(*(arrays[f"standing {k}"] for k in Standing._fields))

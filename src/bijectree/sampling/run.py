@@ -1,6 +1,7 @@
 """`Run`: a sampler after its warm-up, with the draws so far."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from ..inference import Draws
 from ..learned.centeredness import shares_of, with_own_shares, with_shares
 from ..posterior import Target
+from ..reparam import Reparam
 from .chains import Standing, Steps, evaluate
 from .tuned import Tuned
 
@@ -59,14 +61,13 @@ class Run:
         self.kept.append(steps._replace(gradients=steps.gradients[:, :, :0]))
 
 
-def on(tuned: Tuned, given: Target) -> Tuned:
-    """What a warm-up found, on the posterior that is given now, with what that holds."""
-    reparam, rows = given.posterior.reparam, tuned.rows
-    if rows:
-        shares = shares_of(tuned.reparam, rows)
-        reparam, rows = with_own_shares(reparam)
-        reparam = with_shares(reparam, rows, shares)
-    return tuned._replace(reparam=reparam, rows=rows)
+def with_learned(given: Target, shares: Sequence[Any]) -> tuple[Reparam, tuple[int, ...]]:
+    """The map of the posterior that is given, with λ as learned, if any; and its rows."""
+    reparam = given.posterior.reparam
+    if not shares:
+        return reparam, ()
+    reparam, rows = with_own_shares(reparam)
+    return with_shares(reparam, rows, shares), rows
 
 
 def again(draws: Draws, given: Target, dtype: Any) -> Run:
@@ -79,7 +80,8 @@ def again(draws: Draws, given: Target, dtype: Any) -> Run:
     tuned: Tuned = draws.report.tuned
     # The posterior of the draws themselves has the learned map already.
     if given.posterior.reparam is not draws.posterior.reparam or not tuned.learned:
-        tuned = on(tuned, given)
+        reparam, rows = with_learned(given, shares_of(tuned.reparam, tuned.rows))
+        tuned = tuned._replace(reparam=reparam, rows=rows)
     vectors = np.asarray(draws.vectors[:, -1])
     density = np.asarray(draws.stats["lp"][:, -1])
     if not tuned.learned:
