@@ -1,21 +1,21 @@
 """`Draws`: what a sampler found, as models, with what there is to say against it."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..posterior import Posterior
 from ..trees import describe
+from .arguments import require_counts
+from .arviz_data import Options, arviz_data, variables
 from .diagnostics import diagnose
 from .doubt import Summary, reasons_for_doubt
 from .from_models import vectors_of
-from .optional import optional_import
 from .predict import predict
 from .sampling_report import SamplingReport
 
@@ -219,7 +219,7 @@ class Draws(eqx.Module):
         """
         names: list[str] = []
         columns: list[np.ndarray] = []
-        for path, values in self._variables().items():
+        for path, values in variables(self.posterior, self.models).items():
             if np.iscomplexobj(values):
                 continue
             shape = values.shape[2:]
@@ -242,28 +242,92 @@ class Draws(eqx.Module):
         """What speaks against trusting these draws, in plain words."""
         return reasons_for_doubt(self, self.summary())
 
-    def to_arviz(self) -> Any:
-        """The draws as ArviZ data: groups "posterior" and "sample_stats".
+    def to_arviz(
+        self,
+        *data: Any,
+        groups: Iterable[str] | None = None,
+        coords: Mapping[str, Any] | None = None,
+        dims: Mapping[str, Sequence[str]] | None = None,
+        key: PRNGKeyArray | None = None,
+        prior_draws: int = 500,
+        batch_size: int | None = None,
+    ) -> Any:
+        """The draws as ArviZ data, with all that the Posterior knows besides.
 
-        The variables are the free leaves of the model in constrained values, named by
-        their paths; those in half precision are float32, for xarray takes no mean of
-        bfloat16.
+        - posterior: the leaves that have coordinates, in constrained values, by path;
+        - unconstrained_posterior: the free coordinates of each leaf, before any map that
+          `then`, or a sampler, has put over all of them;
+        - sample_stats: `stats`;
+        - observed_data: what the likelihood, a `bt.observed`, says is observed;
+        - log_likelihood: the log-density of each observation;
+        - posterior_predictive: new data from each draw;
+        - prior: exact draws of the prior, as `Posterior.sample_prior` makes them;
+        - prior_predictive: new data from each of these.
+
+        In half precision, numbers are given as float32. A slash in a path is a dot here.
+
+        Args:
+            *data: what the log-likelihood takes after the model.
+            groups: which groups to make; all that can be made, if `None`. Without data,
+                or with a function as likelihood, those of the data cannot; without a
+                distribution at each leaf those of the prior cannot.
+            coords: values along an axis, such as names of groups, by the axis' name.
+            dims: names for the axes of a variable, by its path or its name. A leaf that
+                a class annotates, as in `theta: Float[Array, "school"]`, has these names
+                unless others are given.
+            key: a PRNG key for the new data and the draws of the prior;
+                `jax.random.key(0)` if `None`.
+            prior_draws: how many draws of the prior.
+            batch_size: as for `predict`.
 
         Returns:
             An `xarray.DataTree` from ArviZ 1, an `InferenceData` from ArviZ 0.
 
         Raises:
             ImportError: ArviZ is not installed.
+            ValueError: a group that is asked for cannot be made; names or values of axes
+                do not fit; `sample` drew from a posterior of other data.
+
+        Example:
+            >>> import bijectree as bt, jax, jax.numpy as jnp
+            >>> line = bt.observed(
+            ...     lambda m, x: bt.tfd.Normal(m["slope"] * x, m["sigma"]), name="y"
+            ... )
+            >>> model = {"slope": jnp.array(2.0), "sigma": jnp.array(0.5)}
+            >>> prior = {
+            ...     "slope": bt.tfd.Normal(0.0, 5.0),
+            ...     "sigma": bt.tfd.HalfNormal(1.0),
+            ... }
+            >>> reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+            >>> posterior = bt.Posterior(reparam, line, prior)
+            >>> vectors = jax.random.normal(jax.random.key(0), (4, 50, 2))
+            >>> draws = bt.Draws(posterior, vectors)
+            >>> x, y = jnp.array([1.0, 2.0]), jnp.array([2.0, 4.0])
+            >>> found = draws.to_arviz(x, y, dims={"y": ["point"]}, coords={"point": x})
+            >>> found["log_likelihood"]["y"].dims
+            ('chain', 'draw', 'point')
+            >>> found["prior"]["slope"].shape
+            (1, 500)
         """
-        arviz = optional_import("arviz")
-        groups = {
-            "posterior": {k: _at_least_single(v) for k, v in self._variables().items()}
-        }
-        if self.stats:
-            groups["sample_stats"] = {k: np.asarray(v) for k, v in self.stats.items()}
-        if int(arviz.__version__.split(".")[0]) >= 1:
-            return arviz.from_dict(groups)
-        return arviz.from_dict(**groups)
+        require_counts("to_arviz", prior_draws=prior_draws)
+        if data and self.report is not None:
+            self._require_same_data(data)
+        options = Options(groups, key, coords or {}, dims or {}, prior_draws, batch_size)
+        return arviz_data(
+            self.posterior, self.vectors, self.models, self.stats, data, options
+        )
+
+    def _require_same_data(self, data: tuple[Any, ...]) -> None:
+        """Raise if the log-density with these data is not that of a last draw."""
+        density = self.posterior.flat().log_density(self.vectors[0, -1], *data)
+        found, expected = float(density), float(self.stats["lp"][0, -1])
+        # The sum of many terms in float32 is not the same in every program.
+        if not abs(found - expected) <= 1e-3 * max(1.0, abs(expected)):
+            raise ValueError(
+                "to_arviz: with these data the log-density of the last draw is "
+                f"{found:.6g}, and it was {expected:.6g} when it was drawn: give the "
+                "data that bt.sample was given"
+            )
 
     def __repr__(self) -> str:
         return str(self)
@@ -293,24 +357,10 @@ class Draws(eqx.Module):
         lines += [f"warning: {text}" for text in reasons_for_doubt(self, summary)]
         return "\n".join(lines)
 
-    def _variables(self) -> dict[str, np.ndarray]:
-        """The leaves that have coordinates, in constrained values, by path."""
-        leaves = jtu.tree_leaves(self.models)
-        rows = self.posterior.reparam.bound.plan.rows
-        return {
-            row.path or "model": np.asarray(leaf)
-            for row, leaf in zip(rows, leaves, strict=True)
-            if row.role in ("free", "tied")
-        }
-
 
 def _itself(model: PyTree) -> PyTree:
     # A function of the module, so that an equal posterior does not compile anew.
     return model
-
-
-def _at_least_single(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
 
 @eqx.filter_jit

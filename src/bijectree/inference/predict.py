@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..posterior import Posterior, Target
 from ..trees import describe
@@ -26,6 +26,33 @@ def predict(
     batch_size: int | None,
 ) -> Any:
     """Call a function for every draw, as `Draws.predict` documents."""
+    target = Target(posterior, args)
+    return _checked(target, vectors, None, function, key, batch_size)
+
+
+def predict_of_models(
+    posterior: Posterior,
+    models: PyTree,
+    function: Callable[..., Any],
+    key: PRNGKeyArray,
+    args: tuple[Any, ...],
+    *,
+    batch_size: int | None,
+) -> Any:
+    """As `predict`, of models whose arrays have leading axes (chains, draws)."""
+    arrays, rest = eqx.partition(models, eqx.is_array)
+    target = Target(posterior, args)
+    return _checked(target, arrays, rest, function, key, batch_size)
+
+
+def _checked(
+    target: Target,
+    rows: PyTree,
+    rest: PyTree,
+    function: Callable[..., Any],
+    key: PRNGKeyArray,
+    batch_size: int | None,
+) -> Any:
     if not callable(function):
         raise TypeError(
             "predict: expected a function (model, key, *args), got "
@@ -33,41 +60,57 @@ def predict(
         )
     if batch_size is not None:
         require_counts("predict", batch_size=batch_size)
-    chains, draws, _ = vectors.shape
+    chains, draws = jax.tree.leaves(rows)[0].shape[:2]
     size = max(1, min(batch_size or _BATCH, chains * draws))
-    return _predict(Target(posterior, args), vectors, function, key, size=size)
+    return _predict(target, rows, rest, function, key, size=size)
 
 
 @eqx.filter_jit
 def _predict(
     target: Target,
-    vectors: Float[Array, "chains draws dim"],
+    rows: PyTree,
+    rest: PyTree,
     function: Callable[..., Any],
     key: PRNGKeyArray,
     *,
     size: int,
 ) -> Any:
-    chains, draws, dim = vectors.shape
+    """Call a function for every row.
+
+    Args:
+        target: the Posterior, with what the function takes besides.
+        rows: vectors, or the arrays of models, with leading axes (chains, draws).
+        rest: what the models are made of beside arrays; `None` for vectors.
+        function: takes a model, a key and what is besides.
+        key: a PRNG key.
+        size: how many rows are mapped at once.
+    """
+    chains, draws = jax.tree.leaves(rows)[0].shape[:2]
     count = chains * draws
     forward, args = target.posterior.flat().forward, target.data
     static: list[Any] = []
 
-    def one(vector: Array, number: Array) -> Any:
+    def one(row: PyTree, number: Array) -> Any:
         own = jax.random.fold_in(jax.random.fold_in(key, number // draws), number % draws)
-        found = function(forward(vector), own, *args)
-        arrays, rest = eqx.partition(found, eqx.is_array_like)
-        static.append(rest)
+        model = forward(row) if rest is None else eqx.combine(row, rest)
+        arrays, others = eqx.partition(function(model, own, *args), eqx.is_array_like)
+        static.append(others)
         return jax.tree.map(jnp.asarray, arrays)
 
     # The last batch is filled with the last draw.
     numbers = jnp.minimum(jnp.arange(-(-count // size) * size), max(count - 1, 0))
-    rows = vectors.reshape(count, dim)[numbers] if count else vectors.reshape(0, dim)
-    batches = (rows.reshape(numbers.size // size, size, dim), numbers.reshape(-1, size))
+
+    def in_batches(x: Array) -> Array:
+        x = x.reshape(count, *x.shape[2:])
+        filled = x[numbers] if count else x
+        return filled.reshape(numbers.size // size, size, *x.shape[1:])
+
+    batches = (jax.tree.map(in_batches, rows), numbers.reshape(-1, size))
     found = jax.lax.map(lambda batch: jax.vmap(one)(*batch), batches)
 
     def by_draw(x: Array) -> Array:
         of_one = x.shape[2:]
-        rows = x.reshape(numbers.size, *of_one)[:count]
-        return rows.reshape(chains, draws, *of_one)
+        made = x.reshape(numbers.size, *of_one)[:count]
+        return made.reshape(chains, draws, *of_one)
 
     return eqx.combine(jax.tree.map(by_draw, found), static[-1])

@@ -73,6 +73,20 @@ class Observed(eqx.Module):
         with substrate.exactly():
             return priors.draw(distribution, (), key)
 
+    def observations(self, *data: Any) -> dict[str, Any]:
+        """What is observed, by name."""
+        return {self.name: data[-1]}
+
+    def terms_by_name(self, model: PyTree, *data: Any) -> dict[str, Array]:
+        """The log-density of each observation, by the name of what is observed."""
+        return {self.name: self.terms(model, *data)}
+
+    def sample_by_name(
+        self, model: PyTree, key: PRNGKeyArray, *data: Any
+    ) -> dict[str, Array]:
+        """New data in place of what is observed, by name."""
+        return {self.name: self.sample(model, key, *data[:-1])}
+
     def distribution(self, model: PyTree, *given: Any) -> Any:
         """The distribution of the data.
 

@@ -18,6 +18,7 @@ from .arrays import (
 )
 from .by_path import apply_rules, by_path
 from .differences import differences
+from .dimension_names import dimension_names
 from .modules import fields_only, in_nodes_of
 from .paths import Paths, children, leaf_at, node_types, path_string
 from .prefix import broadcast

@@ -1,0 +1,256 @@
+"""Draws as ArviZ data: up to eight groups, with names for their axes."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ..posterior import Observed, Posterior
+from ..trees import as_text, dimension_names, raise_all
+from .axis_names import axis_names
+from .optional import optional_import
+from .predict import predict, predict_of_models
+
+GROUPS = (
+    "posterior",
+    "unconstrained_posterior",
+    "sample_stats",
+    "observed_data",
+    "log_likelihood",
+    "posterior_predictive",
+    "prior",
+    "prior_predictive",
+)
+# The groups that need the data, with a likelihood that says what is observed.
+_OF_DATA = ("observed_data", "log_likelihood", "posterior_predictive", "prior_predictive")
+
+# The variables of a group, by name.
+_Group = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `Draws.to_arviz` was told, but for the data."""
+
+    groups: Iterable[str] | None
+    key: PRNGKeyArray | None
+    coords: Mapping[str, Any]
+    dims: Mapping[str, Sequence[str]]
+    prior_draws: int
+    batch_size: int | None
+
+
+def arviz_data(
+    posterior: Posterior,
+    vectors: Float[Array, "chains draws dim"],
+    models: PyTree,
+    stats: Mapping[str, Array],
+    data: tuple[Any, ...],
+    options: Options,
+) -> Any:
+    """Make the groups, as `Draws.to_arviz` documents."""
+    arviz = optional_import("arviz")
+    wanted = _wanted(options.groups, posterior, stats, data)
+    key = jax.random.key(0) if options.key is None else options.key
+    keys = jax.random.split(key, 3)
+    made: dict[str, _Group] = {
+        "posterior": variables(posterior, models),
+        "sample_stats": {name: np.asarray(x) for name, x in stats.items()},
+    }
+    if "unconstrained_posterior" in wanted:
+        made["unconstrained_posterior"] = _free_variables(posterior, vectors)
+    if wanted & {"log_likelihood", "posterior_predictive"}:
+        of_draw = _OfDraw(
+            _observed(posterior),
+            terms="log_likelihood" in wanted,
+            sample="posterior_predictive" in wanted,
+        )
+        size = options.batch_size
+        made |= predict(posterior, vectors, of_draw, keys[0], data, batch_size=size)
+    if wanted & {"prior", "prior_predictive"}:
+        drawn = _prior_draws(posterior, keys[1], options.prior_draws, options.groups)
+        if drawn is None:
+            wanted -= {"prior", "prior_predictive"}
+        else:
+            made["prior"] = variables(posterior, drawn)
+        if "prior_predictive" in wanted:
+            of_draw = _OfDraw(_observed(posterior), terms=False, sample=True)
+            size = options.batch_size
+            found = predict_of_models(
+                posterior, drawn, of_draw, keys[2], data, batch_size=size
+            )
+            made["prior_predictive"] = found["posterior_predictive"]
+    if isinstance(posterior.likelihood, Observed) and data:
+        made["observed_data"] = posterior.likelihood.observations(*data)
+    made = {
+        group: {_name(name): _at_least_single(x) for name, x in found.items()}
+        for group, found in made.items()
+    }
+    structure = posterior.reparam.bound.plan.structure.treedef
+    own = dimension_names(structure.unflatten(range(structure.num_leaves)))
+    own = {_name(path): names for path, names in own.items()}
+    given = {_name(path): names for path, names in options.dims.items()}
+    dims = axis_names(made, own, given, options.coords)
+    groups = {
+        group: _dataset(arviz, group, made[group], options.coords, dims[group])
+        for group in GROUPS
+        if group in wanted
+    }
+    if _is_new(arviz):
+        return optional_import("xarray").DataTree.from_dict(groups)
+    return arviz.InferenceData(**groups)
+
+
+def variables(posterior: Posterior, models: PyTree) -> _Group:
+    """The leaves of models that have coordinates, in constrained values, by path."""
+    rows = posterior.reparam.bound.plan.rows
+    return {
+        row.path or "model": np.asarray(leaf)
+        for row, leaf in zip(rows, jtu.tree_leaves(models), strict=True)
+        if row.role in ("free", "tied")
+    }
+
+
+class _OfDraw(eqx.Module):
+    """What is made of the model of a draw: log-densities of the data, and new data."""
+
+    likelihood: Observed
+    terms: bool = eqx.field(static=True)
+    sample: bool = eqx.field(static=True)
+
+    def __call__(
+        self, model: PyTree, key: PRNGKeyArray, *data: Any
+    ) -> dict[str, dict[str, Array]]:
+        found = {}
+        if self.terms:
+            found["log_likelihood"] = self.likelihood.terms_by_name(model, *data)
+        if self.sample:
+            found["posterior_predictive"] = self.likelihood.sample_by_name(
+                model, key, *data
+            )
+        return found
+
+
+def _observed(posterior: Posterior) -> Observed:
+    assert isinstance(posterior.likelihood, Observed)
+    return posterior.likelihood
+
+
+def _wanted(
+    groups: Iterable[str] | None,
+    posterior: Posterior,
+    stats: Mapping[str, Array],
+    data: tuple[Any, ...],
+) -> set[str]:
+    """The groups that can be made, or those that are asked for.
+
+    Raises:
+        ValueError: a group of no such name, or one that cannot be made.
+    """
+    missing = {} if stats else {"sample_stats": "the draws come without stats"}
+    if not isinstance(posterior.likelihood, Observed):
+        why = "the likelihood does not say what is observed; write it with bt.observed"
+        missing |= dict.fromkeys(_OF_DATA, why)
+    elif not data:
+        why = "no data are given: to_arviz(*data), as for log_density"
+        missing |= dict.fromkeys(_OF_DATA, why)
+    if groups is None:
+        return {name for name in GROUPS if name not in missing}
+    asked = [groups] if isinstance(groups, str) else list(groups)
+    faults = [
+        f"{as_text(name)}: there is no such group; there are {', '.join(GROUPS)}"
+        for name in asked
+        if name not in GROUPS
+    ]
+    faults += [f"'{name}': {missing[name]}" for name in asked if name in missing]
+    raise_all("to_arviz: some groups cannot be made", faults)
+    return set(asked)
+
+
+def _prior_draws(
+    posterior: Posterior, key: PRNGKeyArray, n: int, groups: Iterable[str] | None
+) -> PyTree:
+    """Models drawn from the prior, in one chain; `None` where it cannot be drawn from.
+
+    Raises:
+        ValueError: it cannot be drawn from, and a group of it is asked for by name.
+    """
+    try:
+        models = posterior.sample_prior(key, n)
+    except ValueError as error:
+        if groups is None:
+            return None
+        raise ValueError(f"to_arviz: the group 'prior': {error}") from error
+    return jax.tree.map(lambda x: x[None] if eqx.is_array(x) else x, models)
+
+
+def _free_variables(
+    posterior: Posterior, vectors: Float[Array, "chains draws dim"]
+) -> _Group:
+    """The free coordinates of each leaf, beneath what `then` has put over them all."""
+    plan = posterior.reparam.bound.plan
+    found = _own_coordinates(posterior, vectors)
+    names = [
+        "+".join(plan.rows[i].path for i in row.members) if row.members else row.path
+        for _, row in plan.free
+    ]
+    return {name or "model": np.asarray(x) for name, x in zip(names, found, strict=True)}
+
+
+@eqx.filter_jit
+def _own_coordinates(
+    posterior: Posterior, vectors: Float[Array, "chains draws dim"]
+) -> list[Array]:
+    bound = posterior.reparam.bound
+
+    def one(vector: Float[Array, " dim"]) -> list[Array]:
+        dtypes = [row.free_dtype for _, row in bound.plan.free]
+        return bound.peel_outer(bound.split(vector, dtypes))[0]
+
+    return jax.vmap(jax.vmap(one))(vectors)
+
+
+def _name(path: str) -> str:
+    # A DataTree takes a slash as the way to another group.
+    return path.replace("/", ".")
+
+
+def _at_least_single(x: Any) -> np.ndarray:
+    """An array, in float32 for half precision: xarray takes no mean of bfloat16."""
+    x = np.asarray(x)
+    half = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+    return x.astype(np.float32) if half else x
+
+
+def _is_new(arviz: Any) -> bool:
+    return int(arviz.__version__.split(".")[0]) >= 1
+
+
+def _dataset(
+    arviz: Any,
+    group: str,
+    variables: _Group,
+    coords: Mapping[str, Any],
+    dims: dict[str, list[str]],
+) -> Any:
+    """A group as an `xarray.Dataset`."""
+    of_draws = [] if group == "observed_data" else ["chain", "draw"]
+    named = {"sample_dims" if _is_new(arviz) else "default_dims": of_draws}
+    used = {name for names in dims.values() for name in names}
+    return arviz.dict_to_dataset(
+        variables,
+        coords={name: values for name, values in coords.items() if name in used},
+        dims=dims,
+        attrs={
+            "inference_library": "bijectree",
+            "inference_library_version": version("bijectree"),
+        },
+        **named,
+    )
