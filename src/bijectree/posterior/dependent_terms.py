@@ -15,13 +15,14 @@ from ..priors import (
     bijector_for,
     is_distribution,
     knows_at_free,
+    location_slot,
     misfit,
     name,
     refuse,
     split,
     splits_events,
 )
-from ..reparam import Bound, Dependent, Row, order_or_cycles, trace
+from ..reparam import Bound, Dependent, LocationScale, Row, order_or_cycles, trace
 from ..substrate import Recipe, split as split_function
 from ..trees import Paths, StaticLeaf
 from .prior_plan import Term
@@ -36,6 +37,7 @@ class Made(NamedTuple):
         on: the arrays of the model that the function reads.
         misfits: why the distribution cannot stand at each of the leaves, "" if it can.
         at_free: whether the density of each leaf is known at its free coordinates.
+        location: which number of the distribution is its location, if one is.
     """
 
     recipe: Recipe
@@ -43,6 +45,7 @@ class Made(NamedTuple):
     on: tuple[int, ...]
     misfits: list[str]
     at_free: list[bool]
+    location: int | None
 
 
 def look_into(
@@ -73,9 +76,10 @@ def look_into(
         return recipe, own
 
     plan = bound.plan
-    recipe, _, on = trace(plan.structure, plan.rows, function, numbers, take)
+    recipe, shapes, on = trace(plan.structure, plan.rows, function, numbers, take)
     faults, at_free, what = found[0]
-    return Made(recipe, what, tuple(on), faults, at_free)
+    location = location_slot(recipe, shapes)
+    return Made(recipe, what, tuple(on), faults, at_free, location)
 
 
 def _has_fixed_support(distribution: Any) -> bool:
@@ -93,6 +97,13 @@ def knows_at_own(distribution: Any, row: Row, bound: Bound) -> bool:
     if not alone or row.function is not None or row.picked is not None:
         return False
     return knows_at_free(distribution, bound.bijector(row, ()))
+
+
+def has_location(row: Row, bound: Bound) -> bool:
+    """Whether the bijector of a leaf is a `location_scale` of that leaf as a whole."""
+    if row.function is None or row.picked is not None or row.role != "free":
+        return False
+    return isinstance(row.function.build(bound.numbers[row.slot]), LocationScale)
 
 
 def at_masked_leaf(

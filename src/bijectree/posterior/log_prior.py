@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,10 +36,16 @@ def log_prior(
     if not calls:
         return jnp.zeros((), dtype)
     for n, term in enumerate(plan.terms if coordinates is not None else ()):
-        if term.coordinate is not None:
-            assert coordinates is not None
-            calls[n] = _call_at_free(bound, term, *calls[n])
-            values[n] = coordinates[term.coordinate]
+        if term.coordinate is None:
+            continue
+        assert coordinates is not None
+        free = coordinates[term.coordinate]
+        if term.location is None:
+            calls[n], values[n] = _call_at_free(bound, term, *calls[n]), free
+        else:
+            recipe, own = calls[n]
+            own, values[n] = _from_location(bound, term, own, free, leaves)
+            calls[n] = recipe, own
 
     def value(recipes: Any, numbers: tuple[Any, ...], leaf: Array) -> Array:
         if isinstance(recipes, tuple):
@@ -77,3 +84,31 @@ def _call_at_free(
     row = bound.plan.rows[term.position]
     assert row.kind is not None
     return (recipe, row.kind.recipe), (*numbers, *bound.numbers[row.slot])
+
+
+def _from_location(
+    bound: Bound,
+    term: Term,
+    numbers: tuple[Any, ...],
+    free: Array,
+    leaves: Sequence[Any],
+) -> tuple[tuple[Any, ...], Array]:
+    """The numbers of a prior and its leaf, both less the location of the leaf's bijector.
+
+    A density of a location-scale family stays the same where both are moved alike. The
+    leaf itself no longer tells where it is, once the scale is below an ulp of the
+    location.
+    """
+    row, slot = bound.plan.rows[term.position], term.location
+    assert row.function is not None
+    assert slot is not None
+    function = row.function.build(bound.numbers[row.slot])
+    model = bound.plan.structure.treedef.unflatten(leaves)
+    location, offset = function.location_and_offset(model, free)
+    dtype = priors.compute_dtype(row.dtype)
+    own = jnp.asarray(numbers[slot])
+    if jnp.broadcast_shapes(location.shape, own.shape) != own.shape:
+        return numbers, jnp.asarray(leaves[term.position])
+    with jax.numpy_dtype_promotion("standard"):
+        moved = own - location
+    return (*numbers[:slot], moved, *numbers[slot + 1 :]), offset.astype(dtype)

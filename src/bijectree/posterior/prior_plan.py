@@ -25,6 +25,8 @@ class Term:
         name: what to call the distribution.
         coordinate: the position of the leaf's free coordinates among the free leaves, if
             the density is computed from these; `None` if from the leaf's value.
+        location: which number of the distribution is its location, if the density is
+            computed from what the leaf has beyond the location of its bijector.
         on: the positions of the leaves that the distribution depends on.
     """
 
@@ -33,6 +35,7 @@ class Term:
     slot: int
     name: str
     coordinate: int | None = None
+    location: int | None = None
     on: tuple[int, ...] = ()
 
 

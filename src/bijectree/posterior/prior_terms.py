@@ -28,6 +28,7 @@ from .dependent_terms import (
     Made,
     at_masked_leaf,
     drawing_order,
+    has_location,
     is_constant,
     knows_at_own,
     look_into,
@@ -218,8 +219,10 @@ class _Binding:
             )
         elif row.picked is not None:
             self._note(row, made.name)
-        where = self.coordinates[i] if at_free else None
-        self.terms.append(Term(i, row.path, slot, made.name, where, made.on))
+        location = made.location if has_location(row, self.bound) else None
+        known = at_free or location is not None
+        where = self.coordinates[i] if known else None
+        self.terms.append(Term(i, row.path, slot, made.name, where, location, made.on))
 
     def verify_dependent(self, plan: PriorPlan) -> None:
         """Verify dependent distributions for the numbers that some models give."""

@@ -27,7 +27,7 @@ from .distribution import (
     split,
 )
 from .facts import has_traced_numbers, is_proven, may_outgrow
-from .families import location_and_scale
+from .families import location_and_scale, location_slot
 from .fit import at_raw_number, leaf_of_prior, misfit, refuse
 from .lookup import bijector_for, known_bijector, register
 from .spelled_out import put_together, spell_out

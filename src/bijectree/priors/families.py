@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import jax
+
+from .. import substrate
+from ..substrate import Recipe
 from .at_free import unwrapped
+from .distribution import build
 from .facts import library_and_name
 
 _FAMILIES: dict[str, frozenset[str]] = {
@@ -25,3 +30,33 @@ def location_and_scale(distribution: Any) -> tuple[Any, Any] | None:
     if name not in _FAMILIES.get(library, ()):
         return None
     return inner.loc, inner.scale
+
+
+def location_slot(recipe: Recipe, numbers: tuple[Any, ...]) -> int | None:
+    """Which number of a distribution is its location.
+
+    Args:
+        recipe: of the distribution.
+        numbers: of the distribution, or their shapes.
+
+    Returns:
+        Its position, where the distribution is of a location-scale family and moving this
+        number alone moves it; `None` elsewhere.
+    """
+    found: list[bool] = []
+
+    def location(numbers: tuple[Any, ...]) -> Any:
+        with substrate.exactly():
+            known = location_and_scale(build(recipe, numbers))
+        found.append(known is not None)
+        return None if known is None else known[0]
+
+    program = jax.make_jaxpr(location)(substrate.as_arrays(numbers)).jaxpr
+    if not found[0]:
+        return None
+    (variable,) = program.outvars
+    made = {eqn.outvars[0]: eqn for eqn in program.eqns}
+    while variable in made and made[variable].primitive.name == "convert_element_type":
+        (variable,) = made[variable].invars
+    given = program.invars
+    return next((i for i, number in enumerate(given) if number is variable), None)

@@ -65,6 +65,17 @@ class LocationScale(eqx.Module):
             multiplier = jnp.asarray(scale) ** (1 - jnp.asarray(share))
             return affine(loc - multiplier * share * loc, multiplier)
 
+    def location_and_offset(self, model: PyTree, free: Array) -> tuple[Array, Array]:
+        """The location in a model, and what a leaf has beyond that, before rounding.
+
+        Where the scale is below an ulp of the location, the leaf is the location.
+        """
+        loc, scale = self.loc_and_scale(model)
+        share = self.centeredness
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            multiplier = jnp.asarray(scale) ** (1 - jnp.asarray(share))
+            return jnp.asarray(loc), multiplier * (free - share * loc)
+
     @property
     def centeredness_words(self) -> str:
         """λ in words: one number, or from the least to the greatest."""
