@@ -9,7 +9,7 @@ import pytest
 # The extra `real` installs the packages of these pages.
 PAGES = {
     "cryo-em.md": ["cryojax"],
-    "gaussian-processes.md": ["gpjax"],
+    "gaussian-processes.md": ["gpjax", "tinygp"],
     "optics.md": ["dLux"],
     "taking-over.md": ["dynamax", "flowjax", "paramax"],
 }
