@@ -16,8 +16,10 @@ from mkdocs.structure.pages import Page
 
 AT_THE_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)")
-# A public name in `docs/api.md`; the site has its whole docstring there.
-NAME = re.compile(r'^- <a id="(bijectree\.\w+)"></a>.*$', re.MULTILINE)
+# A public name in `docs/api.md`, and its file; the site has its whole docstring there.
+NAME = re.compile(
+    r'^- (<a id="bijectree\.(\w+)"></a>)\[.*?\]\(\.\./src/([\w/]+)\.py\).*$', re.MULTILINE
+)
 
 
 def site_path(source: str) -> str:
@@ -48,13 +50,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def docstring_of(name: re.Match[str]) -> str:
+    """The name and its docstring, found in its file: a folder may have its name too."""
+    return f"{name[1]}\n\n::: {name[3].replace('/', '.')}.{name[2]}\n"
+
+
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
     """Lead links to the site's pages, and put docstrings in the place of names."""
     name = page.file.src_uri
     if name == "api.md":
-        markdown = NAME.sub(r"::: \1", markdown)
+        markdown = NAME.sub(docstring_of, markdown)
     outside = ("notebooks/", "benchmarks/", *map(site_path, AT_THE_ROOT))
     folder = posixpath.dirname(name if name.startswith(outside) else f"docs/{name}")
 
