@@ -131,3 +131,22 @@ def test_axes_and_structures_that_do_not_fit_are_named_at_once():
     frozen = bt.Posterior(bt.Reparam({"a": jnp.ones(2)}, bt.frozen), None)
     with pytest.raises(ValueError, match="how many draws there are is not known"):
         bt.Draws.from_models(frozen, {"a": jnp.ones(2)})
+
+
+def test_numbers_of_any_sort_are_taken():
+    model = {"scale": jnp.array(1.0), "shift": jnp.zeros(2)}
+    posterior = bt.Posterior(
+        bt.Reparam(model, {"scale": bt.positive(), "shift": None}), None
+    )
+    scale, shift = np.array([[1, 2, 3]]), np.arange(6).reshape(1, 3, 2)
+    expected = np.concatenate([np.log(scale)[..., None], shift], axis=-1)
+    for take in (np.asarray, jnp.asarray, np.float64, lambda x: x.tolist()):
+        found = bt.Draws.from_models(
+            posterior, {"scale": take(scale), "shift": take(shift)}
+        )
+        np.testing.assert_allclose(found.vectors, expected, rtol=1e-6)
+        assert found.vectors.dtype == jnp.float32
+    with pytest.raises(ValueError, match="at 'scale': got bool array.*numbers of shape"):
+        bt.Draws.from_models(posterior, {"scale": scale > 0, "shift": shift})
+    with pytest.raises(ValueError, match=r"(?s)'scale': got list.*at 'shift': got list"):
+        bt.Draws.from_models(posterior, {"scale": [[1, 2], [3]], "shift": [["a"] * 2]})

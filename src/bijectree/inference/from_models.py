@@ -25,6 +25,7 @@ def vectors_of(posterior: Posterior, models: PyTree) -> Float[Array, "chains dra
     except (ValueError, TypeError):
         reparam.inverse(models)  # which says where the structures differ
         raise
+    leaves = [_as_floats(row, x) for row, x in zip(rows, leaves, strict=True)]
     chains, draws = _leading_axes(rows, leaves)
     with_axes = [_has_axes(row, x) for row, x in zip(rows, leaves, strict=True)]
     batch = [
@@ -51,9 +52,25 @@ def vectors_of(posterior: Posterior, models: PyTree) -> Float[Array, "chains dra
     return vectors.reshape(chains, draws, -1)
 
 
+def _as_floats(row: Row, leaf: Any) -> Any:
+    """Real numbers of any sort in the dtype of a leaf that has coordinates."""
+    if row.role not in ("free", "tied"):
+        return leaf
+    try:
+        numbers = leaf if is_array(leaf) else np.asarray(leaf)
+    except ValueError:  # lists of unlike lengths
+        return leaf
+    real = jnp.issubdtype(numbers.dtype, jnp.floating) or jnp.issubdtype(
+        numbers.dtype, jnp.integer
+    )
+    return numbers.astype(row.dtype) if real else leaf
+
+
 def _has_axes(row: Row, leaf: Any) -> bool:
     """Whether an array has two axes in front of those that are bound."""
     if row.dtype is None or not is_array(leaf) or leaf.ndim != len(row.shape) + 2:
+        return False
+    if row.role in ("free", "tied") and not jnp.issubdtype(leaf.dtype, jnp.number):
         return False
     return tuple(leaf.shape[2:]) == row.shape
 
@@ -71,7 +88,10 @@ def _leading_axes(rows: Sequence[Row], leaves: Sequence[Any]) -> tuple[int, int]
             found.setdefault(tuple(leaf.shape[:2]), row.path)
         elif row.role in ("free", "tied"):
             shape = ", ".join(["chains", "draws", *map(str, row.shape)])
-            faults.append(f"at '{row.path}': got {describe(leaf)}, expected ({shape})")
+            faults.append(
+                f"at '{row.path}': got {describe(leaf)}, expected numbers of shape "
+                f"({shape})"
+            )
     if len(found) > 1:
         shown = (f"{lead} at '{path}'" for lead, path in found.items())
         faults.append(f"arrays disagree on chains and draws: {', '.join(shown)}")
