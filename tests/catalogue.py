@@ -34,6 +34,7 @@ CATALOGUE = {
     "circular": (bt.circular, (2, 3)),
     "circular_degrees": (lambda: bt.circular(period=360.0), (2, 3)),
     "corr_cholesky": (bt.corr_cholesky, (2, 3, 3)),
+    "corr_cholesky_spherical": (lambda: bt.corr_cholesky(via="spherical"), (2, 3, 3)),
     "corr_matrix": (bt.corr_matrix, (2, 3, 3)),
     "lower_cholesky": (bt.lower_cholesky, (2, 3, 3)),
     "lower_cholesky_tall": (lambda: bt.lower_cholesky(shape=(4, 2)), (2, 4, 2)),

@@ -95,6 +95,59 @@ def test_orders_keep_the_law(via, size, precision, getkey):
     assert_bijector(columns, (size, 2), precision, getkey())
 
 
+def spherical(y):
+    """The factor and the log-det, row by row, as the angles are defined."""
+    size = (1 + round((1 + 8 * len(y)) ** 0.5)) // 2
+    factor, log_det, values = mp.eye(size), mp.mpf(0), iter(y)
+    for i in range(size):
+        rest = mp.mpf(1)
+        for j in range(i):
+            share = 1 / (1 + mp.exp(mp.mpf(next(values))))
+            # The derivative of the entry: of the angle, and the sines before it.
+            log_det += mp.log(mp.pi * share * (1 - share) * mp.sin(mp.pi * share) * rest)
+            factor[i, j] = rest * mp.cos(mp.pi * share)
+            rest *= mp.sin(mp.pi * share)
+        factor[i, i] = rest
+    return factor, log_det
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        (1e-8, -3e-5, 0.9999, 1.0001, -1.0, 0.5),
+        (2.0, -1.5, 0.3, 4.0, -0.2, 3.0),
+        (20.0, -15.0, 8.0, -30.0, 12.0, 25.0),
+        (700.0, -2.0, 300.0, 1.0, -500.0, 600.0),
+    ],
+)
+def test_correlations_by_angles_have_the_factor_and_the_log_det_of_60_digits(y):
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"), mp.workdps(700):
+        bijector = bt.corr_cholesky(via="spherical")
+        reparam = bt.Reparam(jnp.eye(4), bijector)
+        free = jnp.array(y)
+        factor, log_det = reparam.forward_and_log_det(free)
+        due, log_due = spherical(y)
+        for i, j in np.ndindex(4, 4):
+            assert abs(float(factor[i, j]) - due[i, j]) <= 1e-13 * abs(due[i, j]) + 1e-300
+        np.testing.assert_allclose(log_det, float(log_due), rtol=1e-13)
+        diagonal = bijector.log_diagonal(free)
+        for i in range(4):
+            np.testing.assert_allclose(
+                diagonal[i], float(mp.log(due[i, i])), rtol=1e-13, atol=1e-300
+            )
+        gradient = jax.grad(reparam.forward_log_det_jacobian)(free)
+        for k in range(6):
+
+            def of_one(v, k=k):
+                return spherical([*y[:k], v, *y[k + 1 :]])[1]
+
+            slope = float(mp.diff(of_one, y[k]))
+            np.testing.assert_allclose(gradient[k], slope, rtol=1e-12, atol=1e-13)
+        if max(map(abs, y)) < 10:
+            np.testing.assert_allclose(reparam.inverse(factor), free, rtol=1e-12)
+
+
 def test_far_free_coordinates_keep_their_log_det(precision):
     reparam = bt.Reparam(
         jax.ShapeDtypeStruct((3,), precision), bt.simplex(via="additive_log_ratio")
@@ -141,6 +194,7 @@ def test_a_pole_at_an_edge_is_evaluated_at_the_free_coordinate(bijector):
         (lambda: bt.interval(0.0, 1.0, via="probit"), "via must be 'logistic' or"),
         (lambda: bt.interval(0.0, np.inf, via="normal_cdf"), "upper must be finite"),
         (lambda: bt.interval(1.0, 0.0, via="normal_cdf"), "upper"),
+        (lambda: bt.corr_cholesky(via="angles"), "via must be 'tanh' or 'spherical'"),
         (lambda: bt.simplex(order=(0, 0, 1)), "order must name each"),
         (lambda: bt.simplex(order=(1, 2, 3)), "order must name each"),
         (
@@ -168,7 +222,9 @@ def test_they_are_saved_to_the_bit(tmp_path):
         "b": bt.interval(0.1, [1.0, 2.0, 3.0], via="normal_cdf"),
         "c": bt.simplex(via="additive_log_ratio", order=(2, 0, 1)),
         "d": bt.simplex(order=[1, 2, 0]),
+        "e": bt.corr_cholesky(via="spherical"),
     }
+    model["e"] = jnp.linalg.cholesky(jnp.eye(3) + 0.25 * (1 - jnp.eye(3)))
     bt.save_spec(tmp_path / "spec.toml", spec)
     again = bt.load_spec(tmp_path / "spec.toml", model)
     free = bt.Reparam(model, spec).inverse(model)

@@ -37,6 +37,7 @@ WORDS = {
     "circular": "angles in (−π, π]",
     "circular_degrees": "angles in (−180, 180]",
     "corr_cholesky": "Cholesky factors of correlation matrices",
+    "corr_cholesky_spherical": "Cholesky factors of correlation matrices",
     "corr_matrix": "correlation matrices",
     "lower_cholesky": "lower triangular matrices with a positive diagonal",
     "lower_cholesky_tall": "4 × 2 lower triangular matrices with a positive diagonal",
