@@ -37,6 +37,24 @@ def test_what_is_seldom_used_is_loaded_on_first_use():
     assert others == ""
 
 
+def test_an_import_loads_little_beside_what_it_is_built_on():
+    """Beside JAX, Equinox, optax and TFP: parts of Python, and nothing large."""
+    code = (
+        "import sys, jax, equinox, optax, jaxtyping, numpy, scipy;"
+        "from tensorflow_probability.substrates.jax import bijectors, distributions;"
+        "before = {*sys.modules}; import bijectree;"
+        "print(*sorted({m.split('.')[0] for m in {*sys.modules} - before}"
+        " - {'bijectree', *sys.stdlib_module_names}));"
+        "print(*sorted(m for m in {*sys.modules} - before if m.startswith('jax.')))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
+    )
+    others, of_jax = run.stdout.split("\n")[:2]
+    assert others in ("", "jax"), run.stderr
+    assert set(of_jax.split()) <= {"jax.experimental.multihost_utils"}
+
+
 def test_a_name_that_is_not_there_says_so():
     with pytest.raises(AttributeError, match="has no attribute 'fit_afine'"):
         bijectree.fit_afine  # noqa: B018

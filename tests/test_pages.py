@@ -94,7 +94,7 @@ def raw(text: str) -> list[str]:
 
 def test_pages_are_found():
     assert {"README.md", "index.md", "results.md"} <= {path.name for path in PAGES}
-    assert sum(path.suffix == ".ipynb" for path in PAGES) == 7
+    assert sum(path.suffix == ".ipynb" for path in PAGES) == 8
 
 
 @all_pages

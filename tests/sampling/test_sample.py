@@ -1,7 +1,10 @@
 """`sample`: arguments, divergences, half precision, progress."""
 
+import os
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -156,3 +159,20 @@ def test_sampling_shows_its_progress(plain_environment, capsys, getkey):
     assert COLOUR.search(sample())
     plain_environment.setenv("NO_COLOR", "1")
     assert not COLOUR.search(sample())
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_nothing(tmp_path):
+    """Programs and their keys depend on no hash seed, address or order of a set."""
+    script = Path(__file__).parents[1] / "cached_programs.py"
+    found = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONWARNINGS": "ignore"}
+        command = [sys.executable, str(script), str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(dict(line.split() for line in done.stdout.splitlines()))
+    first, second = found
+    assert int(first["misses"]) > 20
+    assert second["misses"] == "0"
+    assert int(second["hits"]) > 20
