@@ -229,6 +229,59 @@ def test_names_of_a_model_that_do_not_agree_are_not_used():
     assert data["in.side.x.c"].dims[2:] == ("k",)
 
 
+def test_names_that_cannot_be_names_of_axes():
+    class Matrix(eqx.Module):
+        covariance: Float[Array, "k k"]  # noqa: F722
+        chain: Float[Array, "draw"]  # noqa: F821
+        w: Float[Array, "chain"]  # noqa: F821
+        n: Float[Array, "part"]  # noqa: F821
+
+    model = Matrix(jnp.eye(3), jnp.zeros(2), jnp.zeros(2), jnp.zeros(4))
+    draws = bt.Draws(bt.Posterior(bt.Reparam(model, None), None), jnp.zeros((1, 4, 17)))
+    data = draws.to_arviz(dims={"w": ["part"]})["posterior"]
+    assert data["covariance"].dims[2:] == ("k", "covariance_dim_1")
+    assert data["chain_"].dims[2:] == ("chain__dim_0",)
+    assert data["w"].dims[2:] == ("part",)
+    assert data["n"].dims[2:] == ("n_dim_0",)  # its own name has another length
+    with pytest.raises(ValueError, match="has a name twice") as error:
+        draws.to_arviz(
+            dims={"covariance": ["k", "k"], "w": ["n"], "n": ["draw"]},
+        )
+    assert "dims['w']: 'n' is the name of a variable" in str(error.value)
+    assert "dims['n']: 'draw' is the name of a variable, or of the axis" in str(
+        error.value
+    )
+
+
+class OnlyDensity:
+    """A distribution without draws."""
+
+    event_shape, batch_shape = (), ()
+
+    def __init__(self, mu):
+        self.mu = mu
+
+    def log_prob(self, x):
+        return tfd.Normal(self.mu, 1.0).log_prob(x)
+
+
+def test_what_cannot_be_drawn_is_left_out_or_refused():
+    likelihood = bt.observed(OnlyDensity, name="y")
+    posterior = bt.Posterior(
+        bt.Reparam(jnp.array(0.0), None), likelihood, tfd.Normal(0.0, 1.0)
+    )
+    draws = bt.Draws(posterior, jnp.zeros((1, 4, 1)))
+    y = jnp.array(1.0)
+    assert names(draws.to_arviz(y)) == set(GROUPS) - {
+        *("sample_stats", "posterior_predictive", "prior_predictive")
+    }
+    with pytest.raises(ValueError, match="'posterior_predictive': OnlyDensity cannot be"):
+        draws.to_arviz(y, groups=["posterior_predictive"])
+    # What is wrong with the data is never passed over.
+    with pytest.raises(ValueError, match=r"the observed value has shape \(3,\)"):
+        draws.to_arviz(jnp.zeros(3))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_loo_and_compare_take_one_line():
     wide = schools(4, 1000)

@@ -1,7 +1,7 @@
 """Draws as ArviZ data: up to eight groups, with names for their axes."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..posterior import Observed, Posterior
+from ..priors import NoDrawsError
 from ..trees import as_text, dimension_names, raise_all
 from .axis_names import axis_names
 from .optional import optional_import
@@ -58,37 +59,46 @@ def arviz_data(
     """Make the groups, as `Draws.to_arviz` documents."""
     arviz = optional_import("arviz")
     wanted = _wanted(options.groups, posterior, stats, data)
+    likelihood, size = posterior.likelihood, options.batch_size
     key = jax.random.key(0) if options.key is None else options.key
-    keys = jax.random.split(key, 3)
+    key_new, key_prior, key_of_prior = jax.random.split(key, 3)
     made: dict[str, _Group] = {
         "posterior": variables(posterior, models),
+        "unconstrained_posterior": _free_variables(posterior, vectors),
         "sample_stats": {name: np.asarray(x) for name, x in stats.items()},
     }
-    if "unconstrained_posterior" in wanted:
-        made["unconstrained_posterior"] = _free_variables(posterior, vectors)
-    if wanted & {"log_likelihood", "posterior_predictive"}:
-        of_draw = _OfDraw(
-            _observed(posterior),
-            terms="log_likelihood" in wanted,
-            sample="posterior_predictive" in wanted,
+    if isinstance(likelihood, Observed) and data:
+        made["observed_data"] = likelihood.observations(*data)
+
+    def attempt(group: str, make: Callable[[], _Group]) -> None:
+        """Make a group; where there is nothing to draw from, only if it is asked for."""
+        if group not in wanted:
+            return
+        try:
+            made[group] = make()
+        except NoDrawsError as error:
+            if options.groups is not None:
+                raise ValueError(f"to_arviz: the group '{group}': {error}") from error
+
+    def of_prior(function: _OfDraw) -> _Group:
+        drawn = _prior_draws(posterior, key_prior, options.prior_draws)
+        return predict_of_models(
+            posterior, drawn, function, key_of_prior, data, batch_size=size
         )
-        size = options.batch_size
-        made |= predict(posterior, vectors, of_draw, keys[0], data, batch_size=size)
-    if wanted & {"prior", "prior_predictive"}:
-        drawn = _prior_draws(posterior, keys[1], options.prior_draws, options.groups)
-        if drawn is None:
-            wanted -= {"prior", "prior_predictive"}
-        else:
-            made["prior"] = variables(posterior, drawn)
-        if "prior_predictive" in wanted:
-            of_draw = _OfDraw(_observed(posterior), terms=False, sample=True)
-            size = options.batch_size
-            found = predict_of_models(
-                posterior, drawn, of_draw, keys[2], data, batch_size=size
-            )
-            made["prior_predictive"] = found["posterior_predictive"]
-    if isinstance(posterior.likelihood, Observed) and data:
-        made["observed_data"] = posterior.likelihood.observations(*data)
+
+    def of_draws(function: _OfDraw) -> _Group:
+        return predict(posterior, vectors, function, key_new, data, batch_size=size)
+
+    terms, new = _OfDraw(likelihood, draws=False), _OfDraw(likelihood, draws=True)
+    attempt("log_likelihood", lambda: of_draws(terms))
+    attempt("posterior_predictive", lambda: of_draws(new))
+    attempt(
+        "prior",
+        lambda: variables(
+            posterior, _prior_draws(posterior, key_prior, options.prior_draws)
+        ),
+    )
+    attempt("prior_predictive", lambda: of_prior(new))
     made = {
         group: {_name(name): _at_least_single(x) for name, x in found.items()}
         for group, found in made.items()
@@ -101,7 +111,7 @@ def arviz_data(
     groups = {
         group: _dataset(arviz, group, made[group], options.coords, dims[group])
         for group in GROUPS
-        if group in wanted
+        if group in wanted and group in made
     }
     if _is_new(arviz):
         return optional_import("xarray").DataTree.from_dict(groups)
@@ -119,28 +129,15 @@ def variables(posterior: Posterior, models: PyTree) -> _Group:
 
 
 class _OfDraw(eqx.Module):
-    """What is made of the model of a draw: log-densities of the data, and new data."""
+    """What is made of the model of a draw: new data, or log-densities of the data."""
 
-    likelihood: Observed
-    terms: bool = eqx.field(static=True)
-    sample: bool = eqx.field(static=True)
+    likelihood: Any
+    draws: bool = eqx.field(static=True)
 
-    def __call__(
-        self, model: PyTree, key: PRNGKeyArray, *data: Any
-    ) -> dict[str, dict[str, Array]]:
-        found = {}
-        if self.terms:
-            found["log_likelihood"] = self.likelihood.terms_by_name(model, *data)
-        if self.sample:
-            found["posterior_predictive"] = self.likelihood.sample_by_name(
-                model, key, *data
-            )
-        return found
-
-
-def _observed(posterior: Posterior) -> Observed:
-    assert isinstance(posterior.likelihood, Observed)
-    return posterior.likelihood
+    def __call__(self, model: PyTree, key: PRNGKeyArray, *data: Any) -> dict[str, Array]:
+        if self.draws:
+            return self.likelihood.sample_by_name(model, key, *data)
+        return self.likelihood.terms_by_name(model, *data)
 
 
 def _wanted(
@@ -174,20 +171,9 @@ def _wanted(
     return set(asked)
 
 
-def _prior_draws(
-    posterior: Posterior, key: PRNGKeyArray, n: int, groups: Iterable[str] | None
-) -> PyTree:
-    """Models drawn from the prior, in one chain; `None` where it cannot be drawn from.
-
-    Raises:
-        ValueError: it cannot be drawn from, and a group of it is asked for by name.
-    """
-    try:
-        models = posterior.sample_prior(key, n)
-    except ValueError as error:
-        if groups is None:
-            return None
-        raise ValueError(f"to_arviz: the group 'prior': {error}") from error
+def _prior_draws(posterior: Posterior, key: PRNGKeyArray, n: int) -> PyTree:
+    """Models drawn from the prior, in one chain."""
+    models = posterior.sample_prior(key, n)
     return jax.tree.map(lambda x: x[None] if eqx.is_array(x) else x, models)
 
 
@@ -218,8 +204,8 @@ def _own_coordinates(
 
 
 def _name(path: str) -> str:
-    # A DataTree takes a slash as the way to another group.
-    return path.replace("/", ".")
+    # A DataTree takes a slash as the way to another group, and these two are axes.
+    return f"{path}_" if path in ("chain", "draw") else path.replace("/", ".")
 
 
 def _at_least_single(x: Any) -> np.ndarray:

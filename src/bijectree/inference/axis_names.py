@@ -1,7 +1,7 @@
 """Names for the axes of variables in ArviZ data."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,13 +35,14 @@ def axis_names(
 
     Raises:
         ValueError: names for what is no variable, of another number than its axes, of
-            axes that are unlike; coordinates of another number than the axis is long.
-            All are listed.
+            axes that are unlike, or that are taken; coordinates of another number than
+            the axis is long. All are listed.
     """
     shapes = [_shapes(groups, kind) for kind in (_OF_LEAVES, _OF_DATA)]
-    faults = _misfits(shapes, dims)
+    taken = {"chain", "draw", *shapes[0], *shapes[1]}
+    faults = _misfits(shapes, dims, taken)
     raise_all("to_arviz: some names of axes do not fit", faults)
-    agreed = _that_agree(shapes[0], own)
+    agreed = _that_agree(shapes, own, dims, taken)
     named = [
         {
             name: _names(name, shape, dims.get(name) or agreed.get(name, ()))
@@ -83,14 +84,18 @@ def _names(name: str, shape: Sequence[int], given: Sequence[str | None]) -> list
 
 
 def _misfits(
-    shapes: Sequence[dict[str, tuple[int, ...]]], dims: Mapping[str, Sequence[str]]
+    shapes: Sequence[dict[str, tuple[int, ...]]],
+    dims: Mapping[str, Sequence[str]],
+    taken: Collection[str],
 ) -> list[str]:
+    """Faults of the names that the user gives, each by itself."""
     faults = []
     for name, names in dims.items():
         found = [of[name] for of in shapes if name in of]
         if isinstance(names, str):
             faults.append(f"dims['{name}']: expected a list of names, got '{names}'")
-        elif not found:
+            continue
+        if not found:
             known = [*shapes[0], *shapes[1]]
             close = difflib.get_close_matches(name, known, n=3) or known[:3]
             nearest = ", ".join(repr(x) for x in close)
@@ -100,26 +105,43 @@ def _misfits(
         faults += [
             f"dims['{name}']: got the names {list(names)} for the shape {shape}"
             for shape in found
-            if len(shape) != len(names) and not isinstance(names, str)
+            if len(shape) != len(names)
         ]
+        faults += [
+            f"dims['{name}']: '{word}' is the name of a variable, or of the axis of "
+            "chains or draws; give another"
+            for word in taken
+            if word in names
+        ]
+        if len({*names}) < len(names):
+            faults.append(f"dims['{name}']: {list(names)} has a name twice")
     return faults
 
 
 def _that_agree(
-    shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, Sequence[str | None]]
+    shapes: Sequence[Mapping[str, tuple[int, ...]]],
+    own: Mapping[str, Sequence[str | None]],
+    dims: Mapping[str, Sequence[str]],
+    taken: Collection[str],
 ) -> dict[str, list[str | None]]:
-    """The model's own names, without those that stand for axes of unlike lengths."""
+    """The model's own names, as far as each stands for one axis of one length."""
     fitting = {
-        name: names
+        name: list(names)
         for name, names in own.items()
-        if len(shapes.get(name, ())) == len(names)
+        if len(shapes[0].get(name, ())) == len(names) and name not in dims
     }
     sizes: dict[str | None, set[int]] = {}
-    for name, names in fitting.items():
-        for word, size in zip(names, shapes[name], strict=True):
-            sizes.setdefault(word, set()).add(size)
+    for of, found in ((shapes[0], fitting), (shapes[0], dims), (shapes[1], dims)):
+        for name, names in found.items():
+            for word, size in zip(names, of.get(name, ()), strict=False):
+                sizes.setdefault(word, set()).add(size)
     return {
-        name: [word if len(sizes[word]) == 1 else None for word in names]
+        name: [
+            word
+            if len(sizes[word]) == 1 and word not in taken and word not in names[:i]
+            else None
+            for i, word in enumerate(names)
+        ]
         for name, names in fitting.items()
     }
 

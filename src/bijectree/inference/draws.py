@@ -264,7 +264,8 @@ class Draws(eqx.Module):
         - prior: exact draws of the prior, as `Posterior.sample_prior` makes them;
         - prior_predictive: new data from each of these.
 
-        In half precision, numbers are given as float32. A slash in a path is a dot here.
+        In half precision, numbers are given as float32. A slash in a path is a dot here,
+        and the paths "chain" and "draw" end with an underscore.
 
         Args:
             *data: what the log-likelihood takes after the model.

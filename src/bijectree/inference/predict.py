@@ -42,13 +42,22 @@ def predict_of_models(
     """As `predict`, of models whose arrays have leading axes (chains, draws)."""
     arrays, rest = eqx.partition(models, eqx.is_array)
     target = Target(posterior, args)
-    return _checked(target, arrays, rest, function, key, batch_size)
+    return _checked(target, arrays, _Model(rest), function, key, batch_size)
+
+
+class _Model(eqx.Module):
+    """Puts the arrays of a model together with the rest of it."""
+
+    rest: PyTree
+
+    def __call__(self, arrays: PyTree) -> PyTree:
+        return eqx.combine(arrays, self.rest)
 
 
 def _checked(
     target: Target,
     rows: PyTree,
-    rest: PyTree,
+    model_of: _Model | None,
     function: Callable[..., Any],
     key: PRNGKeyArray,
     batch_size: int | None,
@@ -62,14 +71,14 @@ def _checked(
         require_counts("predict", batch_size=batch_size)
     chains, draws = jax.tree.leaves(rows)[0].shape[:2]
     size = max(1, min(batch_size or _BATCH, chains * draws))
-    return _predict(target, rows, rest, function, key, size=size)
+    return _predict(target, rows, model_of, function, key, size=size)
 
 
 @eqx.filter_jit
 def _predict(
     target: Target,
     rows: PyTree,
-    rest: PyTree,
+    model_of: _Model | None,
     function: Callable[..., Any],
     key: PRNGKeyArray,
     *,
@@ -80,20 +89,20 @@ def _predict(
     Args:
         target: the Posterior, with what the function takes besides.
         rows: vectors, or the arrays of models, with leading axes (chains, draws).
-        rest: what the models are made of beside arrays; `None` for vectors.
+        model_of: makes a model of arrays; `None` for vectors.
         function: takes a model, a key and what is besides.
         key: a PRNG key.
         size: how many rows are mapped at once.
     """
     chains, draws = jax.tree.leaves(rows)[0].shape[:2]
     count = chains * draws
-    forward, args = target.posterior.flat().forward, target.data
+    forward, args = model_of or target.posterior.flat().forward, target.data
     static: list[Any] = []
 
     def one(row: PyTree, number: Array) -> Any:
         own = jax.random.fold_in(jax.random.fold_in(key, number // draws), number % draws)
-        model = forward(row) if rest is None else eqx.combine(row, rest)
-        arrays, others = eqx.partition(function(model, own, *args), eqx.is_array_like)
+        found = function(forward(row), own, *args)
+        arrays, others = eqx.partition(found, eqx.is_array_like)
         static.append(others)
         return jax.tree.map(jnp.asarray, arrays)
 

@@ -57,7 +57,7 @@ def draw_terms(
             faults.append(f"at '{term.path}': {error}")
             continue
         leaves[term.position] = put_drawn(row, leaf, draw)
-    raise_all("the prior cannot be drawn from", faults)
+    raise_all("the prior cannot be drawn from", faults, priors.NoDrawsError)
     follow_ties(bound, leaves)
 
 
@@ -155,7 +155,7 @@ def require_independent(
             prior; a held leaf has no value. All are listed.
     """
     if posterior.prior_function is not None:
-        raise ValueError(
+        raise priors.NoDrawsError(
             f"{what}: the prior is a function of the whole model, of which only the "
             "density is known; give a distribution for each leaf, as bt.by_path(model, "
             "{...}), with bt.dependent where other leaves set it"
@@ -191,7 +191,7 @@ def require_independent(
                 "these values, which needs a sampler"
             )
     faults += _cut_off(posterior, terms)
-    raise_all(f"{what}: the prior is not known leaf by leaf", faults)
+    raise_all(f"{what}: the prior is not known leaf by leaf", faults, priors.NoDrawsError)
 
 
 def _cut_off(posterior: "Posterior", terms: Sequence[Term]) -> list[str]:
