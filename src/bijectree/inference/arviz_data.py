@@ -12,7 +12,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..posterior import Observed, Posterior
+from ..posterior import ObservedByName, Posterior
 from ..priors import NoDrawsError
 from ..trees import as_text, dimension_names, raise_all
 from .axis_names import axis_names
@@ -58,7 +58,9 @@ def arviz_data(
 ) -> Any:
     """Make the groups, as `Draws.to_arviz` documents."""
     arviz = optional_import("arviz")
-    wanted = _wanted(options.groups, posterior, stats, data)
+    observations, missing = _observations(posterior, data)
+    missing |= {} if stats else {"sample_stats": "the draws come without stats"}
+    wanted = _wanted(options.groups, missing)
     likelihood, size = posterior.likelihood, options.batch_size
     key = jax.random.key(0) if options.key is None else options.key
     key_new, key_prior, key_of_prior = jax.random.split(key, 3)
@@ -66,9 +68,8 @@ def arviz_data(
         "posterior": variables(posterior, models),
         "unconstrained_posterior": _free_variables(posterior, vectors),
         "sample_stats": {name: np.asarray(x) for name, x in stats.items()},
+        "observed_data": observations,
     }
-    if isinstance(likelihood, Observed) and data:
-        made["observed_data"] = likelihood.observations(*data)
 
     def attempt(group: str, make: Callable[[], _Group]) -> None:
         """Make a group; where there is nothing to draw from, only if it is asked for."""
@@ -140,24 +141,27 @@ class _OfDraw(eqx.Module):
         return self.likelihood.terms_by_name(model, *data)
 
 
-def _wanted(
-    groups: Iterable[str] | None,
-    posterior: Posterior,
-    stats: Mapping[str, Array],
-    data: tuple[Any, ...],
-) -> set[str]:
+def _observations(
+    posterior: Posterior, data: tuple[Any, ...]
+) -> tuple[_Group, dict[str, str]]:
+    """What is observed, and why the groups that need it cannot be made."""
+    if not isinstance(posterior.likelihood, ObservedByName):
+        why = "the likelihood does not say what is observed; write it with bt.observed"
+        return {}, dict.fromkeys(_OF_DATA, why)
+    try:
+        return posterior.likelihood.observations(*data), {}
+    except TypeError as error:
+        if data:
+            raise
+        return {}, dict.fromkeys(_OF_DATA, str(error))
+
+
+def _wanted(groups: Iterable[str] | None, missing: Mapping[str, str]) -> set[str]:
     """The groups that can be made, or those that are asked for.
 
     Raises:
         ValueError: a group of no such name, or one that cannot be made.
     """
-    missing = {} if stats else {"sample_stats": "the draws come without stats"}
-    if not isinstance(posterior.likelihood, Observed):
-        why = "the likelihood does not say what is observed; write it with bt.observed"
-        missing |= dict.fromkeys(_OF_DATA, why)
-    elif not data:
-        why = "no data are given: to_arviz(*data), as for log_density"
-        missing |= dict.fromkeys(_OF_DATA, why)
     if groups is None:
         return {name for name in GROUPS if name not in missing}
     asked = [groups] if isinstance(groups, str) else list(groups)

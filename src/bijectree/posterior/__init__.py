@@ -7,7 +7,7 @@ log-density of a vector, as compiled functions take it.
 from .ancestral import draw_ancestors
 from .flat import FlatPosterior
 from .ignored import flat_at, leaves_without_prior, warn_of_ignored
-from .observed import Observed, observed
+from .observed import ObservedByName, observed
 from .posterior import Posterior
 from .prior_plan import Term
 from .spec_from_prior import spec_from_prior

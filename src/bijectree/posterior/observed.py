@@ -1,5 +1,6 @@
 """`observed`: a likelihood as the distribution of the data."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,32 @@ from .. import priors, substrate
 from ..trees import describe
 
 
-class Observed(eqx.Module):
+class ObservedByName(eqx.Module):
+    """A likelihood that says what is observed, by name.
+
+    All arguments are those of the likelihood.
+    """
+
+    @abc.abstractmethod
+    def observations(self, *data: Any) -> dict[str, Any]:
+        """What is observed.
+
+        Raises:
+            TypeError: no data are given where they are needed.
+        """
+
+    @abc.abstractmethod
+    def terms_by_name(self, model: PyTree, *data: Any) -> dict[str, Array]:
+        """The log-density of each observation."""
+
+    @abc.abstractmethod
+    def sample_by_name(
+        self, model: PyTree, key: PRNGKeyArray, *data: Any
+    ) -> dict[str, Array]:
+        """New data in place of what is observed."""
+
+
+class Observed(ObservedByName):
     """The type of `observed`."""
 
     function: Callable[..., Any]
@@ -32,11 +58,7 @@ class Observed(eqx.Module):
             TypeError: no data, or the function makes no distribution.
             ValueError: the observed value has another shape than the distribution.
         """
-        if not data:
-            raise TypeError(
-                f"observed '{self.name}': no data are given; the observed value comes "
-                "last, after what the function takes"
-            )
+        self._require(data)
         *given, value = data
         distribution = self.distribution(model, *given)
         value, shape = jnp.asarray(value), _shape_of(distribution)
@@ -74,18 +96,26 @@ class Observed(eqx.Module):
             return priors.draw(distribution, (), key)
 
     def observations(self, *data: Any) -> dict[str, Any]:
-        """What is observed, by name."""
+        """The last of the data."""
+        self._require(data)
         return {self.name: data[-1]}
 
     def terms_by_name(self, model: PyTree, *data: Any) -> dict[str, Array]:
-        """The log-density of each observation, by the name of what is observed."""
+        """The log-density of each observation."""
         return {self.name: self.terms(model, *data)}
 
     def sample_by_name(
         self, model: PyTree, key: PRNGKeyArray, *data: Any
     ) -> dict[str, Array]:
-        """New data in place of what is observed, by name."""
+        """New data in place of what is observed."""
         return {self.name: self.sample(model, key, *data[:-1])}
+
+    def _require(self, data: tuple[Any, ...]) -> None:
+        if not data:
+            raise TypeError(
+                f"observed '{self.name}': no data are given; the observed value comes "
+                "last, after what the function takes"
+            )
 
     def distribution(self, model: PyTree, *given: Any) -> Any:
         """The distribution of the data.
