@@ -2,12 +2,9 @@
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
-from ..constraints import support
 from ..posterior import spec_from_prior
 from ..priors import build
-from ..reparam import dependent, order_or_cycles
+from ..reparam import dependent
 from .latents import shapes_of
 from .program import Program, Traced
 from .site_functions import SiteDensity, SiteDistribution, SiteSupport, read_by
@@ -18,8 +15,8 @@ class BySite(NamedTuple):
 
     Attributes:
         model: the shapes of the sites.
-        prior: a distribution, a dependent one, or `None` where the density is counted
-            with another site's.
+        prior: a distribution, or a dependent one. Of sites that depend on each other in
+            a cycle, the first has the densities of all.
         spec: of the sites.
     """
 
@@ -32,8 +29,7 @@ def by_site(program: Program, arrays: tuple[Any, ...]) -> BySite:
     """The prior and the spec of a program.
 
     Raises:
-        ValueError: sites whose support depends on their own value; what the priors are
-            refused for. All sites are listed.
+        ValueError: what `spec_from_prior` refuses; all sites are listed.
     """
     traced, model = program.traced, shapes_of(dict(program.latents))
     groups = _groups(program)
@@ -50,8 +46,9 @@ def by_site(program: Program, arrays: tuple[Any, ...]) -> BySite:
     for group in groups:
         if group[0] in alone:
             continue
-        prior[group[0]] = dependent(SiteDensity(program, group, arrays))
         for name in group:
+            counted = group if name == group[0] else ()
+            prior[name] = dependent(SiteDensity(program, name, counted, arrays))
             spec[name] = _onto_support(program, name, arrays)
     return BySite(model, prior, spec)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .. import priors
 from ..substrate import BIND_ERRORS
 from ..trees import raise_all
-from .running import Site, is_latent, parts_of, run
+from .running import Site, is_latent, onto_support, parts_of, run
 
 
 def find_latents(
@@ -79,7 +79,7 @@ def _why_no_leaf(name: str, site: Site, sites: Mapping[str, Site]) -> str:
             "Sample the missing values as a site of their own, of their number"
         )
     try:
-        priors.bijector_for(site["fn"])
+        onto_support(site["fn"])
     except (TypeError, ValueError) as error:
         return f"has no known support: {error}"
     return ""

@@ -6,9 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..inference import optional_import
-from ..substrate import standard_promotion
 from .program import Program
+from .simulating import draw_observed
 
 
 class ObservedSites(eqx.Module):
@@ -50,13 +49,13 @@ class ObservedSites(eqx.Module):
         return {name: terms[name] for name in self.names}
 
     def factors(self, model: PyTree) -> dict[str, Float[Array, "..."]]:
-        """What is no observation and counts in the likelihood, by the name of its site."""
+        """What else counts in the likelihood, by the name of its site."""
         terms, names = self._all_terms(model, ()), self.names
         return {name: term for name, term in terms.items() if name not in names}
 
     def deterministic(self, model: PyTree) -> dict[str, Any]:
         """The values of the sites of `numpyro.deterministic`, by name."""
-        names = self.program.traced.of_kind("deterministic")
+        names = tuple(self.program.traced.shapes["deterministic"])
         return self._part("deterministic", names, model)
 
     def sample(self, model: PyTree, key: PRNGKeyArray, *given: Any) -> dict[str, Array]:
@@ -66,16 +65,25 @@ class ObservedSites(eqx.Module):
             model: the values of the latent sites.
             key: a PRNG key.
             *given: nothing; the arguments of the model function are known.
+
+        Returns:
+            Values by the name of their site. Where the model function reads an argument
+            that is observed, it reads what was observed.
         """
-        raise NotImplementedError
+        self._refuse_data(given)
+        drawn = draw_observed(self.program, self.arrays, model, key)
+        return {name: drawn[name] for name in self.names}
 
     def _all_terms(self, model: PyTree, data: tuple[Any, ...]) -> dict[str, Array]:
+        self._refuse_data(data)
+        return self._part("terms", tuple(self.program.traced.shapes["terms"]), model)
+
+    def _refuse_data(self, data: tuple[Any, ...]) -> None:
         if data:
             raise TypeError(
                 f"{len(data)} data given to the likelihood of bt.from_numpyro, which has "
                 "those of the arguments of the model function; leave them out"
             )
-        return self._part("terms", self.program.traced.of_kind("terms"), model)
 
     def _part(self, kind: str, names: tuple[str, ...], model: PyTree) -> dict[str, Any]:
         part = self.program.traced.part(*((kind, name) for name in names))

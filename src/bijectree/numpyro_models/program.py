@@ -71,7 +71,7 @@ class Program(HashedOnce):
     @property
     def traced(self) -> "Traced":
         """The program in the precision that is set now."""
-        wide = bool(jax.config.jax_enable_x64)
+        wide = jnp.result_type(float) == np.float64
         if wide not in self._traced:
             self._traced[wide] = _trace(self)
         return self._traced[wide]
@@ -113,13 +113,15 @@ class Traced:
 
     Attributes:
         record: what of the sites is no array.
+        shapes: the shapes of all results, by their kind and the name of their site.
     """
 
     def __init__(
         self, program: Program, jaxpr: ClosedJaxpr, shapes: PyTree, record: Record
     ):
         self.record = record
-        self._program, self._jaxpr, self._shapes = program, jaxpr, shapes
+        self.shapes = shapes
+        self._program, self._jaxpr = program, jaxpr
         self._numbers = jtu.tree_structure(shapes).unflatten(
             range(len(jaxpr.jaxpr.outvars))
         )
@@ -129,15 +131,11 @@ class Traced:
         """The part for results, each by its kind and the name of its site."""
         if keys not in self._parts:
             part = self._cut([self._numbers[kind][name] for kind, name in keys])
-            # The numbers of a prior are the leaves that set it, where these are untouched,
-            # which what is compiled would hide.
+            # Among the numbers of a prior are leaves that set it as they are. What is
+            # compiled would hide that.
             plain = any(kind in ("numbers", "onto") for kind, _ in keys)
             self._parts[keys] = part if plain else part.compiled()
         return self._parts[keys]
-
-    def of_kind(self, kind: str) -> tuple[str, ...]:
-        """The names of the sites that have a result of a kind."""
-        return tuple(self._shapes[kind])
 
     def _cut(self, wanted: list[PyTree]) -> Part:
         numbers, structure = jtu.tree_flatten(wanted)

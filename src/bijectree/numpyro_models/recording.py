@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from .. import priors
 from ..inference import optional_import
 from ..substrate import Recipe, split, standard_promotion
-from .running import Site, is_latent, parts_of
+from .running import Site, is_latent, onto_support, parts_of
 
 
 class Prior(NamedTuple):
@@ -91,11 +91,13 @@ def _is_one(scale: Any) -> bool:
 def _prior(site: Site) -> tuple[Prior, tuple[Any, ...], tuple[Any, ...]]:
     """What is kept of a latent site's distribution, its numbers, and its bijector's."""
     distribution = _with_floats(_unmasked(site["fn"]))
-    onto, numbers_onto = split(priors.bijector_for(distribution))
-    name = priors.name(parts_of(distribution)[-1])
-    alone = _is_one(site["scale"]) and priors.is_proven(distribution)
-    masked = any(priors.name(x) == "MaskedDistribution" for x in parts_of(distribution))
-    if masked or not alone:
+    onto, numbers_onto = split(onto_support(distribution))
+    parts = parts_of(distribution)
+    name = priors.name(parts[-1])
+    masked = any(priors.name(part) == "MaskedDistribution" for part in parts)
+    of_tfp = hasattr(parts[-1], "tfp_dist")
+    known = priors.is_proven(distribution) and not of_tfp
+    if masked or not known or not _is_one(site["scale"]):
         return Prior(name, None, None, onto), (), numbers_onto
     recipe, numbers = priors.split(distribution)
     traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(distribution))
@@ -109,7 +111,9 @@ def _prior(site: Site) -> tuple[Prior, tuple[Any, ...], tuple[Any, ...]]:
 def _unmasked(distribution: Any) -> Any:
     """A distribution without a mask around it that lets all through."""
     masked = priors.name(distribution) == "MaskedDistribution"
-    return distribution.base_dist if masked and distribution._mask is True else distribution
+    return (
+        distribution.base_dist if masked and distribution._mask is True else distribution
+    )
 
 
 def _with_floats(distribution: Any) -> Any:

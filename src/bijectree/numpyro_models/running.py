@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import priors
 from ..inference import optional_import
 from ..substrate import standard_promotion
 
@@ -48,9 +49,10 @@ def _keyless() -> Any:
             wanted = msg["type"] == "prng_key" and msg["value"] is None
             if wanted and msg["kwargs"]["rng_key"] is None:
                 raise ValueError(
-                    "the model asks for a random key, by numpyro.prng_key or at a site "
-                    "that handlers.block hides: its density would be another one with "
-                    "each key. Wrap it in handlers.seed(model, 0) to hold the key"
+                    "from_numpyro: the model asks for a random key, by numpyro.prng_key "
+                    "or at a site that handlers.block hides: its density would be "
+                    "another one with each key. Wrap it in handlers.seed(model, 0), "
+                    "which holds the key"
                 )
 
     return Keyless
@@ -85,6 +87,16 @@ def parts_of(distribution: Any) -> list[Any]:
     while type(found[-1]).__name__ in _WRAPPERS:
         found.append(found[-1].base_dist)
     return found
+
+
+def onto_support(distribution: Any) -> Any:
+    """The bijector onto the support of a distribution, which may hold one of TFP.
+
+    Raises:
+        ValueError: it is not known, or there is none.
+    """
+    of_tfp = getattr(parts_of(distribution)[-1], "tfp_dist", None)
+    return priors.bijector_for(distribution if of_tfp is None else of_tfp)
 
 
 _WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution")
