@@ -45,6 +45,14 @@ class Program(HashedOnce):
         return priors.put_together(self.structure.treedef.unflatten(leaves))
 
     @property
+    def arrays(self) -> list[jax.ShapeDtypeStruct]:
+        """The arrays' shapes, and their dtypes in the precision that is set now."""
+        canonical = functools.partial(
+            jax.dtypes.canonicalize_dtype, allow_extended_dtype=True
+        )
+        return [jax.ShapeDtypeStruct(shape, canonical(d)) for shape, d in self.avals]
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the latent sites."""
         return tuple(name for name, _ in self.latents)
@@ -163,9 +171,9 @@ def _trace(program: Program) -> Traced:
         found.append(made)
         return results
 
-    arrays = [jax.ShapeDtypeStruct(*aval) for aval in program.avals]
     values = shapes_of(dict(program.latents))
-    jaxpr, shapes = jax.make_jaxpr(results, return_shape=True)(arrays, values)
+    traced = jax.make_jaxpr(results, return_shape=True)
+    jaxpr, shapes = traced(program.arrays, values)
     return Traced(program, jaxpr, shapes, found[0])
 
 
@@ -215,7 +223,7 @@ def _take_over(
     def look(*arrays: Any) -> None:
         found.append(find_latents(*program.call(arrays)))
 
-    jax.eval_shape(look, *(jax.ShapeDtypeStruct(*aval) for aval in avals))
+    jax.eval_shape(look, *program.arrays)
     program = dataclasses.replace(program, latents=tuple(sorted(found[0].items())))
     assert program.traced
     return program, tuple(rest)

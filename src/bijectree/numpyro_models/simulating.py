@@ -56,7 +56,9 @@ def draw_latent(
 ) -> Array:
     """A latent site drawn from its prior, given those that set it."""
     shapes = dict(program.latents)
-    filled = [arrays.get(i, jnp.zeros(*aval)) for i, aval in enumerate(program.avals)]
+    filled = [
+        arrays.get(i, jnp.zeros(x.shape, x.dtype)) for i, x in enumerate(program.arrays)
+    ]
 
     def value_of(other: str) -> Any:
         if other == name:
