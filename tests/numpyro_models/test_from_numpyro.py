@@ -399,3 +399,31 @@ def test_a_missing_numpyro_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "numpyro", None)
     with pytest.raises(ImportError, match=r"bijectree\[numpyro\]"):
         bt.from_numpyro(line, Y)
+
+
+def test_what_a_model_reads_beside_its_arguments_may_change_between_calls():
+    beside = {"y": Y, "spread": 1.0, "offset": np.zeros(6)}
+
+    def model():
+        m = numpyro.sample("m", dist.Normal(0, beside["spread"]))
+        numpyro.sample("y", dist.Normal(m + beside["offset"], 1.0), obs=beside["y"])
+
+    runs = 0
+
+    @eqx.filter_jit
+    def density(posterior):
+        nonlocal runs
+        runs += 1
+        return posterior.flat().log_density(jnp.array([0.3]))
+
+    for name, value in [
+        *(("y", Y), ("y", Y + 1), ("spread", 3.0), ("offset", np.ones(6))),
+        ("y", Y + 1),
+    ]:
+        beside[name] = value
+        posterior = bt.from_numpyro(model)
+        due, _ = log_density(model, (), {}, {"m": jnp.array(0.3)})
+        np.testing.assert_allclose(density(posterior), due, rtol=1e-6)
+    assert (
+        runs == 3
+    )  # the spread is a number of the prior, and the last posterior is equal

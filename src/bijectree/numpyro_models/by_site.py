@@ -31,7 +31,7 @@ def by_site(program: Program, arrays: tuple[Any, ...]) -> BySite:
     Raises:
         ValueError: what `spec_from_prior` refuses; all sites are listed.
     """
-    traced, model = program.traced, shapes_of(dict(program.latents))
+    traced, model = program.trace(), shapes_of(dict(program.latents))
     groups = _groups(program)
     prior: dict[str, Any] = dict.fromkeys(model)
     spec: dict[str, Any] = dict.fromkeys(model)
@@ -61,7 +61,7 @@ def _is_distribution(traced: Traced, name: str) -> bool:
 
 def _distribution(program: Program, name: str, arrays: tuple[Any, ...]) -> Any:
     """The distribution of a site, or what makes it of the model."""
-    traced = program.traced
+    traced = program.trace()
     part, prior = traced.part(("numbers", name)), traced.record.priors[name]
     if prior.constant is not None:
         return prior.constant
@@ -74,7 +74,7 @@ def _distribution(program: Program, name: str, arrays: tuple[Any, ...]) -> Any:
 
 def _onto_support(program: Program, name: str, arrays: tuple[Any, ...]) -> Any:
     """The bijector onto the support of a site, or what makes it of the model."""
-    traced = program.traced
+    traced = program.trace()
     part = traced.part(("onto", name))
     if part.values:
         return dependent(SiteSupport(program, name, arrays))
@@ -84,7 +84,7 @@ def _onto_support(program: Program, name: str, arrays: tuple[Any, ...]) -> Any:
 
 def _groups(program: Program) -> list[tuple[str, ...]]:
     """The latent sites, those together that depend on each other in a cycle."""
-    traced = program.traced
+    traced = program.trace()
     reads = {
         name: set(traced.part(("density", name)).values) - {name}
         for name in program.names

@@ -8,17 +8,16 @@ import jax.numpy as jnp
 
 from .. import priors
 from ..substrate import BIND_ERRORS
-from ..trees import raise_all
 from .running import Site, is_latent, onto_support, parts_of, run
 
 
 def find_latents(
     model: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, tuple[int, ...]]:
+) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """The shapes of the latent sites by name, of a model whose arrays may be traced.
 
-    Raises:
-        ValueError: sites that cannot be leaves of a model; all are listed by name.
+    Returns:
+        The shapes; and why sites cannot be taken over, by their names.
     """
     faults: dict[str, str] = {}
 
@@ -41,22 +40,16 @@ def find_latents(
     try:
         sites = run(model, args, kwargs, fill)
     except BIND_ERRORS:
-        _raise(faults)
-        raise
+        if not faults:
+            raise
+        return {}, faults
     latents = {name: site for name, site in sites.items() if is_latent(site)}
     for name, site in latents.items():
         fault = _why_no_leaf(name, site, sites)
         if fault:
             faults.setdefault(name, fault)
-    _raise(faults)
-    return {name: jnp.shape(site["value"]) for name, site in latents.items()}
-
-
-def _raise(faults: Mapping[str, str]) -> None:
-    raise_all(
-        "from_numpyro: some sites of the model cannot be taken over",
-        (f"'{name}' {fault}" for name, fault in faults.items()),
-    )
+    shapes = {name: jnp.shape(site["value"]) for name, site in latents.items()}
+    return shapes, faults
 
 
 def _why_no_leaf(name: str, site: Site, sites: Mapping[str, Site]) -> str:

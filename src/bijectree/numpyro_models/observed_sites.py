@@ -30,7 +30,7 @@ class ObservedSites(eqx.Module):
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the observed sites, in the order of the model function."""
-        record = self.program.traced.record
+        record = self.program.trace().record
         return tuple(name for name in record.observed if not self._reads(name))
 
     @property
@@ -55,7 +55,7 @@ class ObservedSites(eqx.Module):
 
     def deterministic(self, model: PyTree) -> dict[str, Any]:
         """The values of the sites of `numpyro.deterministic`, by name."""
-        names = tuple(self.program.traced.shapes["deterministic"])
+        names = tuple(self.program.trace().shapes["deterministic"])
         return self._part("deterministic", names, model)
 
     def sample(self, model: PyTree, key: PRNGKeyArray, *given: Any) -> dict[str, Array]:
@@ -76,7 +76,7 @@ class ObservedSites(eqx.Module):
 
     def _all_terms(self, model: PyTree, data: tuple[Any, ...]) -> dict[str, Array]:
         self._refuse_data(data)
-        return self._part("terms", tuple(self.program.traced.shapes["terms"]), model)
+        return self._part("terms", tuple(self.program.trace().shapes["terms"]), model)
 
     def _refuse_data(self, data: tuple[Any, ...]) -> None:
         if data:
@@ -86,9 +86,9 @@ class ObservedSites(eqx.Module):
             )
 
     def _part(self, kind: str, names: tuple[str, ...], model: PyTree) -> dict[str, Any]:
-        part = self.program.traced.part(*((kind, name) for name in names))
+        part = self.program.trace().part(*((kind, name) for name in names))
         return dict(zip(names, part(dict(enumerate(self.arrays)), model), strict=True))
 
     def _reads(self, name: str) -> bool:
         """Whether the value of an observed site is computed from latent ones."""
-        return bool(self.program.traced.part(("value", name)).values)
+        return bool(self.program.trace().part(("value", name)).values)

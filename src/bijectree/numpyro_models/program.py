@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
@@ -16,7 +19,7 @@ from jaxtyping import Array, PyTree
 from .. import priors
 from ..posterior import Function
 from ..substrate import BIND_ERRORS
-from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
+from ..trees import HashedOnce, PicklableTreedef, StaticLeaf, raise_all
 from .latents import find_latents, shapes_of
 from .recording import Record, record
 from .running import Site, is_latent, run
@@ -31,12 +34,15 @@ class Program(HashedOnce):
         fixed: for each leaf of these its value, or `None` for an array.
         avals: the shapes and dtypes of the arrays.
         latents: the latent sites, by name, with their shapes.
+        content: a digest of what was traced. The same function is another program where
+            something that it reads beside its arguments has changed.
     """
 
     structure: PicklableTreedef
     fixed: tuple[StaticLeaf | None, ...]
     avals: tuple[tuple[tuple[int, ...], Any], ...]
     latents: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    content: str = ""
 
     def call(self, arrays: Sequence[Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """The model function, its arguments and its keyword arguments."""
@@ -76,9 +82,8 @@ class Program(HashedOnce):
             )
         return sites
 
-    @property
-    def traced(self) -> "Traced":
-        """The program in the precision that is set now."""
+    def trace(self) -> "Traced":
+        """Trace the program in the precision that is set now, once."""
         wide = jnp.result_type(float) == np.float64
         if wide not in self._traced:
             self._traced[wide] = _trace(self)
@@ -135,6 +140,14 @@ class Traced:
         )
         self._parts: dict[tuple[tuple[str, str], ...], Part] = {}
 
+    def digest(self) -> str:
+        """What tells this program from others, whatever their functions are called."""
+        found = hashlib.sha256(_ADDRESS.sub("", str(self._jaxpr)).encode())
+        for const in self._jaxpr.consts:
+            if not isinstance(const, Tracer) and jnp.issubdtype(const.dtype, jnp.number):
+                found.update(np.asarray(const).tobytes())
+        return found.hexdigest()
+
     def part(self, *keys: tuple[str, str]) -> Part:
         """The part for results, each by its kind and the name of its site."""
         if keys not in self._parts:
@@ -163,6 +176,10 @@ class Traced:
         )
 
 
+# Where an object lies in memory, which JAX prints of functions.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
 def _trace(program: Program) -> Traced:
     found: list[Record] = []
 
@@ -189,13 +206,26 @@ def take_over(
         Exception: whatever the model itself raises.
     """
     given = Function((model, args, kwargs))
+    program, arrays, faults = _with_fewest_constants(given)
+    raise_all(
+        "from_numpyro: some sites of the model cannot be taken over",
+        (f"'{name}' {fault}" for name, fault in faults.items()),
+    )
+    return program, arrays
+
+
+# A program, the arrays that are none of its constants, and why it is refused, by site.
+Look = tuple[Program, tuple[Any, ...], dict[str, str]]
+
+
+def _with_fewest_constants(given: Function) -> Look:
     for is_constant in (_is_none, _is_no_float):
         try:
-            return _take_over(given, is_constant)
-        except BIND_ERRORS:  # the next attempt, or the last one, says what was wrong
+            return _look_into(given, is_constant)
+        except BIND_ERRORS:  # with all arrays as constants the model says what is wrong
             continue
     try:
-        return _take_over(given, _is_any)
+        return _look_into(given, _is_any)
     except _ASKS_FOR_VALUES as error:
         said = str(error).partition("\n")[0]
         raise ValueError(
@@ -205,9 +235,7 @@ def take_over(
         ) from error
 
 
-def _take_over(
-    given: Function, is_constant: Callable[[Any], bool]
-) -> tuple[Program, tuple[Any, ...]]:
+def _look_into(given: Function, is_constant: Callable[[Any], bool]) -> Look:
     arrays, fixed, rest = iter(given.arrays), [], []
     for leaf in given.fixed:
         array = next(arrays) if leaf is None else None
@@ -218,15 +246,19 @@ def _take_over(
         fixed.append(leaf)
     avals = tuple((jnp.shape(x), _dtype_of(x)) for x in rest)
     program = Program(given.structure, tuple(fixed), avals)
-    found: list[dict[str, tuple[int, ...]]] = []
+    found: list[tuple[dict[str, tuple[int, ...]], dict[str, str]]] = []
 
     def look(*arrays: Any) -> None:
         found.append(find_latents(*program.call(arrays)))
 
     jax.eval_shape(look, *program.arrays)
-    program = dataclasses.replace(program, latents=tuple(sorted(found[0].items())))
-    assert program.traced
-    return program, tuple(rest)
+    shapes, faults = found[-1]
+    program = dataclasses.replace(program, latents=tuple(sorted(shapes.items())))
+    if not faults:
+        traces, content = program._traced, program.trace().digest()
+        program = dataclasses.replace(program, content=content)
+        program._traced.update(traces)
+    return program, tuple(rest), faults
 
 
 def _dtype_of(x: Any) -> Any:

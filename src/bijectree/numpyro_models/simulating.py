@@ -34,7 +34,7 @@ def draw_observed(
     function, args, kwargs = program.call(arrays)
     conditioned = handlers.condition(function, condition_fn=drawn)
     found = _run((conditioned, args, kwargs), model.get, key)
-    names = program.traced.record.observed
+    names = program.trace().record.observed
     return {name: jnp.asarray(found[name]["value"]) for name in names}
 
 

@@ -22,11 +22,11 @@ class SiteDistribution(eqx.Module):
 
     def __init__(self, program: Program, name: str, arrays: tuple[Any, ...]):
         self.program, self.name = program, name
-        self.arrays = read_by(program.traced.part(("numbers", name)), arrays)
+        self.arrays = read_by(program.trace().part(("numbers", name)), arrays)
 
     def __call__(self, model: PyTree) -> Any:
         """The distribution, given the sites that set it."""
-        traced = self.program.traced
+        traced = self.program.trace()
         (numbers,) = traced.part(("numbers", self.name))(self.arrays, model)
         recipe = traced.record.priors[self.name].recipe
         assert recipe is not None
@@ -42,11 +42,11 @@ class SiteSupport(eqx.Module):
 
     def __init__(self, program: Program, name: str, arrays: tuple[Any, ...]):
         self.program, self.name = program, name
-        self.arrays = read_by(program.traced.part(("onto", name)), arrays)
+        self.arrays = read_by(program.trace().part(("onto", name)), arrays)
 
     def __call__(self, model: PyTree) -> Any:
         """The bijector, given the sites that set it."""
-        traced = self.program.traced
+        traced = self.program.trace()
         (numbers,) = traced.part(("onto", self.name))(self.arrays, model)
         return traced.record.priors[self.name].onto.build(numbers)
 
@@ -83,7 +83,7 @@ class SiteDensity(eqx.Module):
     @property
     def part(self) -> Part:
         """What the density needs of the program."""
-        return self.program.traced.part(*(("density", name) for name in self.counted))
+        return self.program.trace().part(*(("density", name) for name in self.counted))
 
     def __call__(self, model: PyTree) -> "DensityOfModel":
         """The density of the site, given the others that it depends on."""
@@ -122,7 +122,7 @@ class DensityOfModel(eqx.Module):
         program, name = self.site.program, self.site.name
         if self.site.counted != (name,):
             raise NotImplementedError("it and other sites depend on each other")
-        if program.traced.record.priors[name].recipe is None:
+        if program.trace().record.priors[name].recipe is None:
             raise NotImplementedError(
                 "it is scaled or masked, or its class is not known to be right"
             )
