@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from ..posterior import spec_from_prior
 from ..priors import build
 from ..reparam import dependent
+from ..trees import raise_all
 from .latents import shapes_of
 from .program import Program, Traced
 from .site_functions import SiteDensity, SiteDistribution, SiteSupport, read_by
@@ -15,8 +16,9 @@ class BySite(NamedTuple):
 
     Attributes:
         model: the shapes of the sites.
-        prior: a distribution, or a dependent one. Of sites that depend on each other in
-            a cycle, the first has the densities of all.
+        prior: a distribution, a dependent one, or `None` where the density is 1. Of
+            sites that depend on each other in a cycle, the first has the densities of
+            all.
         spec: of the sites.
     """
 
@@ -29,9 +31,20 @@ def by_site(program: Program, arrays: tuple[Any, ...]) -> BySite:
     """The prior and the spec of a program.
 
     Raises:
-        ValueError: what `spec_from_prior` refuses; all sites are listed.
+        ValueError: sites whose support depends on their own values; what
+            `spec_from_prior` refuses. All sites are listed.
     """
     traced, model = program.trace(), shapes_of(dict(program.latents))
+    raise_all(
+        "from_numpyro: some sites of the model cannot be taken over",
+        (
+            f"'{name}' is bounded by its own values at other steps of a scan, so that no "
+            "map gives all of it at once; sample its increments, or the site without "
+            "bounds"
+            for name in program.names
+            if name in traced.part(("onto", name)).values
+        ),
+    )
     groups = _groups(program)
     prior: dict[str, Any] = dict.fromkeys(model)
     spec: dict[str, Any] = dict.fromkeys(model)
@@ -48,7 +61,8 @@ def by_site(program: Program, arrays: tuple[Any, ...]) -> BySite:
             continue
         for name in group:
             counted = group if name == group[0] else ()
-            prior[name] = dependent(SiteDensity(program, name, counted, arrays))
+            if not traced.record.priors[name].flat or counted not in ((), (name,)):
+                prior[name] = dependent(SiteDensity(program, name, counted, arrays))
             spec[name] = _onto_support(program, name, arrays)
     return BySite(model, prior, spec)
 

@@ -15,8 +15,7 @@ class ObservedSites(eqx.Module):
 
     Attributes:
         program: the model function.
-        arrays: those among its arguments, which may be replaced by others of their
-            shapes and dtypes.
+        arrays: those among its arguments.
     """
 
     program: Program = eqx.field(static=True)

@@ -24,12 +24,14 @@ class Prior(NamedTuple):
             site's density by itself; else `None`.
         constant: the distribution itself, if nothing in it is traced; else `None`.
         onto: the recipe of the bijector onto its support.
+        flat: whether the site is masked as a whole, so that its density is 1.
     """
 
     name: str
     recipe: Recipe | None
     constant: Any
     onto: Recipe
+    flat: bool = False
 
 
 class Record(NamedTuple):
@@ -94,11 +96,12 @@ def _prior(site: Site) -> tuple[Prior, tuple[Any, ...], tuple[Any, ...]]:
     onto, numbers_onto = split(onto_support(distribution))
     parts = parts_of(distribution)
     name = priors.name(parts[-1])
-    masked = any(priors.name(part) == "MaskedDistribution" for part in parts)
+    masks = [part._mask for part in parts if priors.name(part) == "MaskedDistribution"]
     of_tfp = hasattr(parts[-1], "tfp_dist")
     known = priors.is_proven(distribution) and not of_tfp
-    if masked or not known or not _is_one(site["scale"]):
-        return Prior(name, None, None, onto), (), numbers_onto
+    if masks or not known or not _is_one(site["scale"]):
+        flat = any(mask is False for mask in masks)
+        return Prior(name, None, None, onto, flat), (), numbers_onto
     recipe, numbers = priors.split(distribution)
     traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(distribution))
     return (
