@@ -81,7 +81,14 @@ def test_a_model_has_the_density_of_numpyro_and_its_gradient(name):
         assert set(terms) == set(posterior.flat().forward(vector))
 
 
-@pytest.mark.parametrize("name", ["logistic", "network", "horseshoe", "Gaussian process"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "logistic",
+        "Gaussian process",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("network", "horseshoe")),
+    ],
+)
 def test_where_the_maps_are_numpyro_s_the_densities_of_coordinates_are_equal(name):
     function, args = ZOO[name]
     with jax.enable_x64(True):

@@ -283,16 +283,20 @@ def test_a_posterior_survives_pickling():
     assert again.flat().log_density(vector) == posterior.flat().log_density(vector)
 
 
-def test_densities_and_draws_stand_strict_promotion():
-    function, args = ZOO["seasonal"]
+@pytest.mark.parametrize(
+    "name", ["eight schools", pytest.param("seasonal", marks=pytest.mark.slow)]
+)
+def test_densities_and_draws_stand_strict_promotion(name):
+    function, args = ZOO[name]
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         posterior = bt.from_numpyro(function, *args)
         vector = 0.1 * jnp.ones(posterior.dim)
         assert jnp.isfinite(jax.grad(posterior.flat().log_density)(vector)).all()
         model = posterior.flat().forward(vector)
-        assert posterior.likelihood.terms(model)["y"].shape == (9,)
+        shape = posterior.likelihood.observed["y"].shape
+        assert posterior.likelihood.terms(model)["y"].shape == shape
         drawn = posterior.likelihood.sample(model, jax.random.key(0))
-        assert drawn["y"].shape == (9,)
+        assert drawn["y"].shape == shape
 
 
 def two_series(y):

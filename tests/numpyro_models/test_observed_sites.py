@@ -64,7 +64,7 @@ def test_new_data_have_the_law_of_the_observed_sites():
 
 
 def test_new_data_have_the_shape_of_those_observed():
-    for name in ("between", "zero inflated", "correlated"):
+    for name in ("between", "zero inflated"):
         function, args = ZOO[name]
         posterior = bt.from_numpyro(function, *args)
         model = posterior.reparam.forward(posterior.initial(jax.random.key(0)))
