@@ -421,26 +421,40 @@ def test_a_missing_numpyro_is_named_with_its_extra(monkeypatch):
 
 
 def test_what_a_model_reads_beside_its_arguments_may_change_between_calls():
-    beside = {"y": Y, "spread": 1.0, "offset": np.zeros(6)}
+    beside = {
+        "y": Y,
+        "spread": 1.0,
+        "offset": np.zeros(6),
+        "known": np.arange(6) < 3,
+        "power": 2.0,
+    }
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def within(version, m):
+        return jnp.where(beside["known"], m + beside["offset"], m ** beside["power"])
 
     def model():
         m = numpyro.sample("m", dist.Normal(0, beside["spread"]))
-        numpyro.sample("y", dist.Normal(m + beside["offset"], 1.0), obs=beside["y"])
+        mean = within(len(runs), m)
+        numpyro.sample("y", dist.Normal(mean, 1.0), obs=beside["y"])
 
-    runs = 0
+    runs, found = [], []
 
     @eqx.filter_jit
     def density(posterior):
-        nonlocal runs
-        runs += 1
+        runs.append(posterior)
         return posterior.flat().log_density(jnp.array([0.3]))
 
-    for name, value in [
+    changes = [
         *(("y", Y), ("y", Y + 1), ("spread", 3.0), ("offset", np.ones(6))),
-        ("y", Y + 1),
-    ]:
+        *(("known", np.arange(6) < 2), ("power", 3.0)),
+    ]
+    for name, value in changes:
         beside[name] = value
         posterior = bt.from_numpyro(model)
         due, _ = log_density(model, (), {}, {"m": jnp.array(0.3)})
-        np.testing.assert_allclose(density(posterior), due, rtol=1e-6)
-    assert runs == 4  # the last posterior is equal to the one before
+        found.append(float(density(posterior)))
+        np.testing.assert_allclose(found[-1], due, rtol=1e-6)
+    assert len(runs) == len(set(found)) == len(changes)
+    again = density(bt.from_numpyro(model))
+    assert (float(again), len(runs)) == (found[-1], len(changes))

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
@@ -20,6 +17,7 @@ from .. import priors
 from ..posterior import Function
 from ..substrate import BIND_ERRORS
 from ..trees import HashedOnce, PicklableTreedef, StaticLeaf, raise_all
+from .content import content_of
 from .latents import find_latents, shapes_of
 from .recording import Record, record
 from .running import Site, is_latent, run
@@ -140,13 +138,10 @@ class Traced:
         )
         self._parts: dict[tuple[tuple[str, str], ...], Part] = {}
 
-    def digest(self) -> str:
-        """What tells this program from others, whatever their functions are called."""
-        found = hashlib.sha256(_ADDRESS.sub("", str(self._jaxpr)).encode())
-        for const in self._jaxpr.consts:
-            if not isinstance(const, Tracer) and jnp.issubdtype(const.dtype, jnp.number):
-                found.update(np.asarray(const).tobytes())
-        return found.hexdigest()
+    @property
+    def content(self) -> str:
+        """A digest of what was traced."""
+        return content_of(self._jaxpr)
 
     def part(self, *keys: tuple[str, str]) -> Part:
         """The part for results, each by its kind and the name of its site."""
@@ -174,10 +169,6 @@ class Traced:
             tuple(i for i, read in enumerate(used[:count]) if read),
             tuple(n for n, read in zip(names, used[count:], strict=True) if read),
         )
-
-
-# Where an object lies in memory, which JAX prints of functions.
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def _trace(program: Program) -> Traced:
@@ -255,7 +246,7 @@ def _look_into(given: Function, is_constant: Callable[[Any], bool]) -> Look:
     shapes, faults = found[-1]
     program = dataclasses.replace(program, latents=tuple(sorted(shapes.items())))
     if not faults:
-        traces, content = program._traced, program.trace().digest()
+        traces, content = program._traced, program.trace().content
         program = dataclasses.replace(program, content=content)
         program._traced.update(traces)
     return program, tuple(rest), faults
