@@ -61,7 +61,7 @@ def by_site(program: Program, arrays: tuple[Any, ...]) -> BySite:
             continue
         for name in group:
             counted = group if name == group[0] else ()
-            if not traced.record.priors[name].flat or counted not in ((), (name,)):
+            if not traced.record.priors[name].flat:
                 prior[name] = dependent(SiteDensity(program, name, counted, arrays))
             spec[name] = _onto_support(program, name, arrays)
     return BySite(model, prior, spec)

@@ -12,14 +12,13 @@ from jaxtyping import Array, PyTree
 from .. import priors
 from ..inference import optional_import
 from ..substrate import Recipe, split, standard_promotion
-from .running import Site, is_latent, onto_support, parts_of
+from .running import Site, is_factor, is_latent, onto_support, parts_of
 
 
 class Prior(NamedTuple):
     """What is kept of a latent site's distribution, but for numbers.
 
     Attributes:
-        name: what to call the distribution.
         recipe: of the distribution, if it can be made again of its numbers and gives the
             site's density by itself; else `None`.
         constant: the distribution itself, if nothing in it is traced; else `None`.
@@ -27,7 +26,6 @@ class Prior(NamedTuple):
         flat: whether the site is masked as a whole, so that its density is 1.
     """
 
-    name: str
     recipe: Recipe | None
     constant: Any
     onto: Recipe
@@ -39,13 +37,11 @@ class Record(NamedTuple):
 
     Attributes:
         priors: of the latent sites, by name.
-        observed: the names of the sites that are observed.
-        factors: the names of other sites with a density and no value to infer.
+        observed: the names of the sites that are observed, but for factors.
     """
 
     priors: dict[str, Prior]
     observed: tuple[str, ...]
-    factors: tuple[str, ...]
 
 
 def record(sites: Mapping[str, Site]) -> tuple[Record, dict[str, dict[str, PyTree]]]:
@@ -57,7 +53,7 @@ def record(sites: Mapping[str, Site]) -> tuple[Record, dict[str, dict[str, PyTre
     "deterministic".
     """
     found: dict[str, Prior] = {}
-    observed, factors = [], []
+    observed: list[str] = []
     results: dict[str, dict[str, PyTree]] = {kind: {} for kind in _KINDS}
     with standard_promotion():
         for name, site in sites.items():
@@ -68,11 +64,10 @@ def record(sites: Mapping[str, Site]) -> tuple[Record, dict[str, dict[str, PyTre
             elif site["type"] == "sample":
                 results["terms"][name] = _terms(site)
                 results["value"][name] = jnp.asarray(site["value"])
-                auxiliary = site["infer"].get("is_auxiliary", False)
-                (factors if auxiliary else observed).append(name)
+                observed += [] if is_factor(site) else [name]
             elif site["type"] == "deterministic":
                 results["deterministic"][name] = jax.tree.map(jnp.asarray, site["value"])
-    return Record(found, tuple(observed), tuple(factors)), results
+    return Record(found, tuple(observed)), results
 
 
 _KINDS = ("numbers", "onto", "density", "terms", "value", "deterministic")
@@ -95,17 +90,16 @@ def _prior(site: Site) -> tuple[Prior, tuple[Any, ...], tuple[Any, ...]]:
     distribution = _with_floats(_unmasked(site["fn"]))
     onto, numbers_onto = split(onto_support(distribution))
     parts = parts_of(distribution)
-    name = priors.name(parts[-1])
     masks = [part._mask for part in parts if priors.name(part) == "MaskedDistribution"]
     of_tfp = hasattr(parts[-1], "tfp_dist")
     known = priors.is_proven(distribution) and not of_tfp
     if masks or not known or not _is_one(site["scale"]):
         flat = any(mask is False for mask in masks)
-        return Prior(name, None, None, onto, flat), (), numbers_onto
+        return Prior(None, None, onto, flat), (), numbers_onto
     recipe, numbers = priors.split(distribution)
     traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(distribution))
     return (
-        Prior(name, recipe, None if traced else distribution, onto),
+        Prior(recipe, None if traced else distribution, onto),
         tuple(map(jnp.asarray, numbers)),
         numbers_onto,
     )

@@ -81,6 +81,11 @@ def is_latent(site: Site) -> bool:
     return site["type"] == "sample" and not site["is_observed"]
 
 
+def is_factor(site: Site) -> bool:
+    """Whether an observed site is a term of the density and no observation."""
+    return site["infer"].get("is_auxiliary", False)
+
+
 def parts_of(distribution: Any) -> list[Any]:
     """A distribution, and those that it sums, expands or masks, from the outside in."""
     found = [distribution]

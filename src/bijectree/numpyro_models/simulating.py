@@ -12,7 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 from ..inference import optional_import
 from ..substrate import standard_promotion
 from .program import Program
-from .running import Site, is_latent
+from .running import Site, is_factor, is_latent
 
 
 def draw_observed(
@@ -25,7 +25,7 @@ def draw_observed(
     handlers = optional_import("numpyro.handlers")
 
     def drawn(site: Site) -> Any:
-        if not site["is_observed"] or site["infer"].get("is_auxiliary", False):
+        if not site["is_observed"] or is_factor(site):
             return None
         own = jax.random.fold_in(key, np.uint32(zlib.crc32(site["name"].encode())))
         step = site["infer"].get("_scan_current_index")
