@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
 from numpyro.contrib.control_flow import cond, scan
+from numpyro.contrib.module import eqx_module, random_eqx_module
 from numpyro.infer.reparam import LocScaleReparam, ProjectedNormalReparam
 from numpyro.infer.util import log_density
 from numpyro_zoo import ZOO, eight_schools
@@ -160,13 +161,35 @@ def of_a_parameter(y):
 
 def test_parameters_are_refused_held_or_lifted():
     assert "'s' is a numpyro.param" in refusal(of_a_parameter, Y)
-    assert "'net$params' is a numpyro.param" in refusal(
-        lambda: numpyro.module("net", (lambda key, shape: None, None), (2,))
-    )
     held = agrees(handlers.substitute(of_a_parameter, {"s": 3.0}), Y)
     assert held.labels == ["m"]
     lifted = agrees(handlers.lift(of_a_parameter, {"s": dist.HalfNormal(2.0)}), Y)
     assert lifted.labels == ["m", "s"]
+
+
+def test_a_module_is_taken_over_if_all_its_parameters_are_drawn():
+    net = eqx.nn.Linear(2, 1, key=jax.random.key(0))
+    x = np.ones((6, 2), np.float32)
+
+    def drawn(y):
+        f = random_eqx_module("net", net, prior=dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(jax.vmap(f)(x)[:, 0], 1.0), obs=y)
+
+    assert agrees(drawn, Y).labels == ["net/bias.0", "net/weight.0.0", "net/weight.0.1"]
+
+    def in_part(y):
+        prior = {"bias": dist.Normal(0.0, 1.0)}
+        f = random_eqx_module("net", net, prior=prior)
+        numpyro.sample("y", dist.Normal(jax.vmap(f)(x)[:, 0], 1.0), obs=y)
+
+    assert "'net$params' is a numpyro.param" in refusal(in_part, Y)
+
+    def of_parameters(y):
+        f = eqx_module("net", net)
+        s = numpyro.sample("s", dist.HalfNormal(1.0))
+        numpyro.sample("y", dist.Normal(jax.vmap(f)(x)[:, 0], s), obs=y)
+
+    assert "'net$params' is a numpyro.param" in refusal(of_parameters, Y)
 
 
 def test_handlers_around_a_model_do_what_they_do():

@@ -9,8 +9,8 @@ from ..reparam import Reparam
 from ..trees import describe
 from .by_site import by_site
 from .observed_sites import ObservedSites
-from .program import take_over
 from .running import without_reparam
+from .take_over import take_over
 
 
 def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Posterior:
@@ -50,10 +50,11 @@ def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Poster
         ImportError: NumPyro is not installed.
         TypeError: `model` is no function.
         ValueError: sites that cannot be taken over, all by name: discrete ones, those
-            with a `Delta`, `numpyro.param` without a value, a plate that draws a part of
-            its data, the missing part of an `obs_mask`, a site that
-            `handlers.substitute` gives a value, one whose support is not known. Or the
-            model asks for a random key, or its sites change with their values.
+            with a `Delta`, a `numpyro.param` without a value that something depends on, a
+            plate that draws a part of its data, the missing part of an `obs_mask`, a
+            site that `handlers.substitute` gives a value, one whose support is not
+            known. Or the model asks for a random key, or its sites change with their
+            values.
 
     Example:
         >>> import bijectree as bt, jax, jax.numpy as jnp, numpyro

@@ -1,34 +1,46 @@
 """The latent sites of a model: their names and shapes, or why they cannot be leaves."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from .. import priors
+from ..inference import optional_import
 from ..substrate import BIND_ERRORS
 from .running import Site, is_latent, onto_support, parts_of, run
 
 
+class Found(NamedTuple):
+    """What was found of a model's sites, by their names.
+
+    Attributes:
+        latents: the shapes of the latent ones.
+        params: the parameters without a value by a handler, as they would begin.
+        faults: why sites cannot be taken over.
+    """
+
+    latents: dict[str, tuple[int, ...]]
+    params: dict[str, Any]
+    faults: dict[str, str]
+
+
 def find_latents(
     model: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """The shapes of the latent sites by name, of a model whose arrays may be traced.
-
-    Returns:
-        The shapes; and why sites cannot be taken over, by their names.
-    """
+) -> Found:
+    """Find the latent sites of a model whose arrays may be traced."""
     faults: dict[str, str] = {}
+    given: set[str] = set()
 
     def fill(site: Site) -> Any:
         name, value = site["name"], site["value"]
         if site["type"] == "plate" and value is None:
             faults[name] = _OF_PLATE
             return jnp.arange(site["args"][1])
-        if site["type"] == "param" and value is None:
-            faults[name] = _OF_PARAM
-            return _initial(site)
+        if site["type"] == "param":
+            given.update([] if value is None else [name])
+            return _initial(site) if value is None else None
         if not is_latent(site):
             return None
         if value is not None:
@@ -42,14 +54,19 @@ def find_latents(
     except BIND_ERRORS:
         if not faults:
             raise
-        return {}, faults
+        return Found({}, {}, faults)
     latents = {name: site for name, site in sites.items() if is_latent(site)}
     for name, site in latents.items():
         fault = _why_no_leaf(name, site, sites)
         if fault:
             faults.setdefault(name, fault)
     shapes = {name: jnp.shape(site["value"]) for name, site in latents.items()}
-    return shapes, faults
+    params = {
+        name: site["value"]
+        for name, site in sites.items()
+        if site["type"] == "param" and name not in given
+    }
+    return Found(shapes, params, faults)
 
 
 def _why_no_leaf(name: str, site: Site, sites: Mapping[str, Site]) -> str:
@@ -84,19 +101,16 @@ def _is_discrete(distribution: Any) -> bool:
 
 
 def _initial(site: Site) -> Any:
-    """The first value of a parameter, zeros where that is random."""
-    args = site["args"]
-    return args[0] if args else jnp.zeros(())
+    """The value with which a parameter would begin, for some key where it is random."""
+    handlers = optional_import("numpyro.handlers")
+    with handlers.seed(rng_seed=0):
+        return site["fn"](*site["args"], **site["kwargs"])
 
 
 _OF_PLATE = (
     "is a plate of which a part is drawn (subsample_size): the density would be another "
     "one with each part. Leave subsample_size out, or say which part, by "
     "handlers.substitute(model, {plate: indices})"
-)
-_OF_PARAM = (
-    "is a numpyro.param, which has no distribution: give it a prior by handlers.lift, or "
-    "a value by handlers.substitute(model, {param: value})"
 )
 _SUBSTITUTED = (
     "has a value by handlers.substitute, and is not observed: use handlers.condition, "

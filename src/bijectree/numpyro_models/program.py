@@ -14,11 +14,9 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
 from .. import priors
-from ..posterior import Function
-from ..substrate import BIND_ERRORS
-from ..trees import HashedOnce, PicklableTreedef, StaticLeaf, raise_all
+from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
 from .content import content_of
-from .latents import find_latents, shapes_of
+from .latents import shapes_of
 from .recording import Record, record
 from .running import Site, is_latent, run
 
@@ -32,6 +30,8 @@ class Program(HashedOnce):
         fixed: for each leaf of these its value, or `None` for an array.
         avals: the shapes and dtypes of the arrays.
         latents: the latent sites, by name, with their shapes.
+        params: the parameters without a value, on which nothing may depend: their names,
+            structures, and the shapes and dtypes of their leaves.
         content: a digest of what was traced. The same function is another program where
             something that it reads beside its arguments has changed.
     """
@@ -40,6 +40,7 @@ class Program(HashedOnce):
     fixed: tuple[StaticLeaf | None, ...]
     avals: tuple[tuple[tuple[int, ...], Any], ...]
     latents: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    params: tuple[tuple[str, PicklableTreedef, tuple[Any, ...]], ...] = ()
     content: str = ""
 
     def call(self, arrays: Sequence[Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -61,15 +62,24 @@ class Program(HashedOnce):
         """The names of the latent sites."""
         return tuple(name for name, _ in self.latents)
 
+    @property
+    def parameters(self) -> dict[str, PyTree]:
+        """The shapes of the parameters without a value, by name."""
+        return {
+            name: structure.treedef.unflatten(jax.ShapeDtypeStruct(*x) for x in avals)
+            for name, structure, avals in self.params
+        }
+
     def run(self, arrays: Sequence[Any], values: Mapping[str, Any]) -> dict[str, Site]:
-        """Run the model function at values of its latent sites.
+        """Run the model function at values of its latent sites and parameters.
 
         Raises:
             ValueError: it has other latent sites than when it was taken over.
         """
 
         def value_of(site: Site) -> Any:
-            return values.get(site["name"]) if is_latent(site) else None
+            wanted = is_latent(site) or site["type"] == "param"
+            return values.get(site["name"]) if wanted else None
 
         sites = run(*self.call(arrays), value_of)
         found = {name for name, site in sites.items() if is_latent(site)}
@@ -86,6 +96,12 @@ class Program(HashedOnce):
         if wide not in self._traced:
             self._traced[wide] = _trace(self)
         return self._traced[wide]
+
+    def with_content(self) -> "Program":
+        """The program with the digest of what was traced."""
+        made = dataclasses.replace(self, content=content_of(self.trace().jaxpr))
+        made._traced.update(self._traced)
+        return made
 
     @functools.cached_property
     def _traced(self) -> dict[bool, "Traced"]:
@@ -124,6 +140,7 @@ class Traced:
 
     Attributes:
         record: what of the sites is no array.
+        jaxpr: the program.
         shapes: the shapes of all results, by their kind and the name of their site.
     """
 
@@ -132,16 +149,11 @@ class Traced:
     ):
         self.record = record
         self.shapes = shapes
-        self._program, self._jaxpr = program, jaxpr
+        self._program, self.jaxpr = program, jaxpr
         self._numbers = jtu.tree_structure(shapes).unflatten(
             range(len(jaxpr.jaxpr.outvars))
         )
         self._parts: dict[tuple[tuple[str, str], ...], Part] = {}
-
-    @property
-    def content(self) -> str:
-        """A digest of what was traced."""
-        return content_of(self._jaxpr)
 
     def part(self, *keys: tuple[str, str]) -> Part:
         """The part for results, each by its kind and the name of its site."""
@@ -153,125 +165,47 @@ class Traced:
             self._parts[keys] = part if plain else part.compiled()
         return self._parts[keys]
 
+    def parameters_read(self) -> tuple[str, ...]:
+        """The names of the parameters without a value that some result depends on."""
+        jaxpr = self.jaxpr.jaxpr
+        _, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+        found, start = [], len(self._program.avals)
+        for name, _, avals in self._program.params:
+            found += [name] if any(used[start : start + len(avals)]) else []
+            start += len(avals)
+        return tuple(found)
+
     def _cut(self, wanted: list[PyTree]) -> Part:
         numbers, structure = jtu.tree_flatten(wanted)
-        jaxpr = self._jaxpr.jaxpr
+        jaxpr = self.jaxpr.jaxpr
         chosen = jaxpr.replace(
             outvars=[jaxpr.outvars[n] for n in numbers],
             debug_info=jaxpr.debug_info.with_unknown_names(),
         )
         own, used = dce_jaxpr(chosen, [True] * len(numbers))
-        count = len(self._program.avals)
         names = sorted(self._program.names)
+        count, last = len(self._program.avals), len(used) - len(names)
         return Part(
-            jaxpr_as_fun(self._jaxpr.replace(jaxpr=own)),
+            jaxpr_as_fun(self.jaxpr.replace(jaxpr=own)),
             structure,
             tuple(i for i, read in enumerate(used[:count]) if read),
-            tuple(n for n, read in zip(names, used[count:], strict=True) if read),
+            tuple(n for n, read in zip(names, used[last:], strict=True) if read),
         )
 
 
 def _trace(program: Program) -> Traced:
     found: list[Record] = []
 
-    def results(arrays: list[Any], values: dict[str, Array]) -> PyTree:
-        made, results = record(program.run(arrays, values))
+    def results(
+        arrays: list[Any], params: list[PyTree], values: dict[str, Array]
+    ) -> PyTree:
+        own = dict(zip(program.parameters, params, strict=True))
+        made, results = record(program.run(arrays, {**own, **values}))
         found.append(made)
         return results
 
     values = shapes_of(dict(program.latents))
     traced = jax.make_jaxpr(results, return_shape=True)
-    jaxpr, shapes = traced(program.arrays, values)
+    params = [*program.parameters.values()]
+    jaxpr, shapes = traced(program.arrays, params, values)
     return Traced(program, jaxpr, shapes, found[0])
-
-
-def take_over(
-    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Program, tuple[Any, ...]]:
-    """A model function with its arguments as a program, and the arrays among these.
-
-    Arrays whose values the model's Python code asks for are a part of the program.
-
-    Raises:
-        ValueError: sites that cannot be taken over; all are listed.
-        Exception: whatever the model itself raises.
-    """
-    given = Function((model, args, kwargs))
-    program, arrays, faults = _with_fewest_constants(given)
-    raise_all(
-        "from_numpyro: some sites of the model cannot be taken over",
-        (f"'{name}' {fault}" for name, fault in faults.items()),
-    )
-    return program, arrays
-
-
-# A program, the arrays that are none of its constants, and why it is refused, by site.
-Look = tuple[Program, tuple[Any, ...], dict[str, str]]
-
-
-def _with_fewest_constants(given: Function) -> Look:
-    for is_constant in (_is_none, _is_no_float):
-        try:
-            return _look_into(given, is_constant)
-        except BIND_ERRORS:  # with all arrays as constants the model says what is wrong
-            continue
-    try:
-        return _look_into(given, _is_any)
-    except _ASKS_FOR_VALUES as error:
-        said = str(error).partition("\n")[0]
-        raise ValueError(
-            "from_numpyro: the Python code of the model asks for the value of a latent "
-            "site, so that its sites, or their shapes, could change with it; use "
-            f"jnp.where or jax.lax.cond. JAX says: {said}"
-        ) from error
-
-
-def _look_into(given: Function, is_constant: Callable[[Any], bool]) -> Look:
-    arrays, fixed, rest = iter(given.arrays), [], []
-    for leaf in given.fixed:
-        array = next(arrays) if leaf is None else None
-        if array is not None and is_constant(array):
-            leaf = StaticLeaf(array)
-        elif array is not None:
-            rest.append(array)
-        fixed.append(leaf)
-    avals = tuple((jnp.shape(x), _dtype_of(x)) for x in rest)
-    program = Program(given.structure, tuple(fixed), avals)
-    found: list[tuple[dict[str, tuple[int, ...]], dict[str, str]]] = []
-
-    def look(*arrays: Any) -> None:
-        found.append(find_latents(*program.call(arrays)))
-
-    jax.eval_shape(look, *program.arrays)
-    shapes, faults = found[-1]
-    program = dataclasses.replace(program, latents=tuple(sorted(shapes.items())))
-    if not faults:
-        traces, content = program._traced, program.trace().content
-        program = dataclasses.replace(program, content=content)
-        program._traced.update(traces)
-    return program, tuple(rest), faults
-
-
-def _dtype_of(x: Any) -> Any:
-    """The dtype of an array, that of a random key too, in any precision."""
-    return x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
-
-
-def _is_none(x: Any) -> bool:
-    return False
-
-
-def _is_no_float(x: Any) -> bool:
-    return not jnp.issubdtype(x.dtype, jnp.inexact)
-
-
-def _is_any(x: Any) -> bool:
-    return True
-
-
-_ASKS_FOR_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
