@@ -16,7 +16,7 @@ LAYERS = (
     ("reparam", "priors"),
     ("checks", "optimizer", "posterior"),
     ("inference",),
-    ("learned", "plots"),
+    ("learned", "numpyro_models", "plots"),
     ("sampling",),
     ("spec_files",),
 )

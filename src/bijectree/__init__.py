@@ -86,6 +86,9 @@ if TYPE_CHECKING:
         fit_centeredness,
         fit_flow,
     )
+    from .numpyro_models import (
+        from_numpyro,
+    )
     from .plots import (
         plot_geometry,
         plot_prior,
@@ -106,6 +109,7 @@ _ON_FIRST_USE = {
     "fit_affine": "learned",
     "fit_centeredness": "learned",
     "fit_flow": "learned",
+    "from_numpyro": "numpyro_models",
     "plot_geometry": "plots",
     "plot_prior": "plots",
     "sample": "sampling",
@@ -140,6 +144,7 @@ __all__ = [
     "fit_centeredness",
     "fit_flow",
     "from_dynamax",
+    "from_numpyro",
     "from_paramax",
     "frozen",
     "greater_than",

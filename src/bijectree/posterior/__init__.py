@@ -6,6 +6,7 @@ log-density of a vector, as compiled functions take it.
 
 from .ancestral import draw_ancestors
 from .flat import FlatPosterior
+from .function import Function
 from .ignored import flat_at, leaves_without_prior, warn_of_ignored
 from .observed import ObservedByName, observed
 from .posterior import Posterior

@@ -18,7 +18,7 @@ from . import lookup
 
 # Classes that the sweep has found right, by library.
 _PROVEN: dict[str, frozenset[str]] = {
-    "bijectree": frozenset(("DirichletOfParts",)),
+    "bijectree": frozenset(("DensityOfModel", "DirichletOfParts")),
     "tensorflow_probability": frozenset(
         """Beta Cauchy Chi Chi2 CholeskyLKJ ContinuousBernoulli Dirichlet
         DoublesidedMaxwell ExpGamma ExpInverseGamma Exponential
