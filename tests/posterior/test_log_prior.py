@@ -155,6 +155,10 @@ def test_beneath_an_outer_map():
             bt.location_scale("mu", "tau"),
         ),
         (lambda m: tfd.Normal(0.0, m["tau"]), bt.location_scale(0.0, "tau")),
+        (
+            lambda m: dist.Normal(jnp.float32(0.5) * jnp.ones(3), m["tau"]),
+            bt.location_scale(0.5, "tau"),
+        ),
     ],
 )
 def test_elsewhere_the_value_of_the_leaf_counts(function, spec):

@@ -55,8 +55,8 @@ def location_slot(recipe: Recipe, numbers: tuple[Any, ...]) -> int | None:
     if not found[0]:
         return None
     (variable,) = program.outvars
-    made = {eqn.outvars[0]: eqn for eqn in program.eqns}
-    while variable in made and made[variable].primitive.name == "convert_element_type":
-        (variable,) = made[variable].invars
+    for eqn in reversed(program.eqns):
+        if variable is eqn.outvars[0] and eqn.primitive.name == "convert_element_type":
+            (variable,) = eqn.invars
     given = program.invars
     return next((i for i, number in enumerate(given) if number is variable), None)
