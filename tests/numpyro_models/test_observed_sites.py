@@ -153,3 +153,25 @@ def test_the_posterior_of_a_model_taken_over_is_sampled():
     found = np.asarray(draws.models["m"])
     assert abs(found.mean() - mean) < 0.1 * sd
     np.testing.assert_allclose(found.std(), sd, rtol=0.05)
+
+
+def test_plates_are_the_axes_of_arviz_data():
+    pytest.importorskip("arviz")
+
+    def model(x, y):
+        scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+        with numpyro.plate("group", 3):
+            w = numpyro.sample("w", dist.Dirichlet(jnp.ones(2)))
+        with numpyro.plate("day", 4, dim=-1), numpyro.plate("place", 2, dim=-2):
+            z = numpyro.sample("z", dist.Normal(0.0, scale))
+            numpyro.sample("y", dist.Normal(z + w[0, 0] * x, 1.0), obs=y)
+
+    posterior = bt.from_numpyro(model, jnp.ones(4), jnp.zeros((2, 4)))
+    draws = bt.Draws(posterior, jnp.zeros((1, 5, posterior.dim)))
+    data = draws.to_arviz(prior_draws=7)
+    of_draws = ("chain", "draw")
+    assert data["posterior"]["w"].dims == (*of_draws, "group", "w_dim_1")
+    assert data["prior"]["z"].dims == (*of_draws, "place", "day")
+    for group in ("log_likelihood", "posterior_predictive", "prior_predictive"):
+        assert data[group]["y"].dims == (*of_draws, "place", "day")
+    assert data["observed_data"]["y"].dims == ("place", "day")

@@ -106,6 +106,7 @@ def arviz_data(
     }
     structure = posterior.reparam.bound.plan.structure.treedef
     own = dimension_names(structure.unflatten(range(structure.num_leaves)))
+    own |= likelihood.axes if isinstance(likelihood, ObservedByName) else {}
     own = {_name(path): names for path, names in own.items()}
     given = {_name(path): names for path, names in options.dims.items()}
     dims = axis_names(made, own, given, options.coords)

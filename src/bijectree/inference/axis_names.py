@@ -45,10 +45,10 @@ def axis_names(
     agreed = _that_agree(shapes, own, dims, taken)
     named = [
         {
-            name: _names(name, shape, dims.get(name) or agreed.get(name, ()))
+            name: _names(name, shape, dims.get(name) or own_names.get(name, ()))
             for name, shape in found.items()
         }
-        for found in shapes
+        for found, own_names in zip(shapes, agreed, strict=True)
     ]
     faults = _lengths(shapes, named, coords)
     raise_all("to_arviz: some names of axes do not fit", faults)
@@ -123,27 +123,32 @@ def _that_agree(
     own: Mapping[str, Sequence[str | None]],
     dims: Mapping[str, Sequence[str]],
     taken: Collection[str],
-) -> dict[str, list[str | None]]:
+) -> list[dict[str, list[str | None]]]:
     """The model's own names, as far as each stands for one axis of one length."""
-    fitting = {
-        name: list(names)
-        for name, names in own.items()
-        if len(shapes[0].get(name, ())) == len(names) and name not in dims
-    }
+    fitting = [
+        {
+            name: list(names)
+            for name, names in own.items()
+            if len(of.get(name, ())) == len(names) and name not in dims
+        }
+        for of in shapes
+    ]
     sizes: dict[str | None, set[int]] = {}
-    for of, found in ((shapes[0], fitting), (shapes[0], dims), (shapes[1], dims)):
-        for name, names in found.items():
+    for of, own_names in zip(shapes, fitting, strict=True):
+        for name, names in (*own_names.items(), *dims.items()):
             for word, size in zip(names, of.get(name, ()), strict=False):
                 sizes.setdefault(word, set()).add(size)
-    return {
-        name: [
-            word
-            if len(sizes[word]) == 1 and word not in taken and word not in names[:i]
-            else None
-            for i, word in enumerate(names)
-        ]
-        for name, names in fitting.items()
-    }
+
+    def is_good(word: str | None, before: Sequence[str | None]) -> bool:
+        return len(sizes[word]) == 1 and word not in taken and word not in before
+
+    return [
+        {
+            name: [w if is_good(w, names[:i]) else None for i, w in enumerate(names)]
+            for name, names in own_names.items()
+        }
+        for own_names in fitting
+    ]
 
 
 def _lengths(

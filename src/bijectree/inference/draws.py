@@ -275,7 +275,7 @@ class Draws(eqx.Module):
             coords: values along an axis, such as names of groups, by the axis' name.
             dims: names for the axes of a variable, by its path or its name. A leaf that
                 a class annotates, as in `theta: Float[Array, "school"]`, has these names
-                unless others are given.
+                unless others are given, and a site of a NumPyro model its plates'.
             key: a PRNG key for the new data and the draws of the prior;
                 `jax.random.key(0)` if `None`.
             prior_draws: how many draws of the prior.

@@ -74,6 +74,11 @@ class ObservedSites(ObservedByName):
         drawn = draw_observed(self.program, self.arrays, model, key)
         return {name: drawn[name] for name in self.names}
 
+    @property
+    def axes(self) -> dict[str, tuple[str | None, ...]]:
+        """The plates of sites, axis by axis."""
+        return self.program.trace().record.axes
+
     def observations(self, *data: Any) -> dict[str, Array]:
         """The observed values."""
         self._refuse_data(data)

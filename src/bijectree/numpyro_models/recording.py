@@ -38,10 +38,12 @@ class Record(NamedTuple):
     Attributes:
         priors: of the latent sites, by name.
         observed: the names of the sites that are observed, but for factors.
+        axes: for each site the plate of each of its axes, `None` for others.
     """
 
     priors: dict[str, Prior]
     observed: tuple[str, ...]
+    axes: dict[str, tuple[str | None, ...]]
 
 
 def record(sites: Mapping[str, Site]) -> tuple[Record, dict[str, dict[str, PyTree]]]:
@@ -67,10 +69,26 @@ def record(sites: Mapping[str, Site]) -> tuple[Record, dict[str, dict[str, PyTre
                 observed += [] if is_factor(site) else [name]
             elif site["type"] == "deterministic":
                 results["deterministic"][name] = jax.tree.map(jnp.asarray, site["value"])
-    return Record(found, tuple(observed)), results
+    axes = {
+        name: _plates_of(site)
+        for name, site in sites.items()
+        if name in found or name in observed
+    }
+    return Record(found, tuple(observed), axes), results
 
 
 _KINDS = ("numbers", "onto", "density", "terms", "value", "deterministic")
+
+
+def _plates_of(site: Site) -> tuple[str | None, ...]:
+    """The plate of each axis of a site's value."""
+    shape = jnp.shape(site["value"])
+    names: list[str | None] = [None] * len(shape)
+    for plate in site["cond_indep_stack"]:
+        i = len(shape) - len(site["fn"].event_shape) + plate.dim
+        if i >= 0 and shape[i] == plate.size:
+            names[i] = plate.name
+    return tuple(names)
 
 
 def _terms(site: Site) -> Array:

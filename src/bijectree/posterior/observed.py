@@ -18,6 +18,11 @@ class ObservedByName(eqx.Module):
     All arguments are those of the likelihood.
     """
 
+    @property
+    def axes(self) -> dict[str, tuple[str | None, ...]]:
+        """Names for the axes of leaves and of what is observed, where it knows some."""
+        return {}
+
     @abc.abstractmethod
     def observations(self, *data: Any) -> dict[str, Any]:
         """What is observed.
