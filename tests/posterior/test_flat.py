@@ -49,7 +49,7 @@ def test_prior_and_likelihood_add_up(precision, getkey):
 ONE_NUMBER = {
     "interval": (
         lambda: tfd.Uniform(-1.0, 2.0),
-        lambda x: tfd.Normal(0.75, 0.5).log_prob(x),
+        lambda x: tfd.Normal(0.75 * jnp.ones_like(x), 0.5 * jnp.ones_like(x)).log_prob(x),
         np.diff(stats.norm(0.75, 0.5).cdf([-1.0, 2.0]))[0] / 3.0,
     ),
     "unit-interval": (
