@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-# The extra `real` installs the packages of these pages.
+# The extra `test` installs the packages of other-samplers.md, `samplers` those of
+# more-samplers.md, and `real` those of the others.
 PAGES = {
     "cryo-em.md": ["cryojax"],
     "gaussian-processes.md": ["gpjax", "tinygp"],
+    "more-samplers.md": ["flowMC", "jaxns", "nutpie", "ultranest"],
     "optics.md": ["dLux"],
+    "other-samplers.md": ["blackjax", "dynesty", "emcee", "numpyro", "optimistix"],
     "taking-over.md": ["dynamax", "flowjax", "paramax"],
 }
 collect_ignore = [

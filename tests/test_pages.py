@@ -186,3 +186,37 @@ def test_a_page_on_another_package_ends_with_what_agrees(name):
     command = next(line for line in how_to.splitlines() if "[test,real]" in line)
     assert f"docs/{name}.md" in command
     assert "tests/test_real_models.py" in command
+
+
+# The headings of two pages, without those of what their sections share.
+SAMPLERS = {
+    "other-samplers": [
+        "scipy.optimize",
+        "Optimistix",
+        "emcee",
+        "dynesty, from the unit cube",
+        "BlackJAX, tempered from the prior",
+        "BlackJAX, nested",
+        "BlackJAX's Pathfinder",
+        "NumPyro's variational inference",
+    ],
+    "more-samplers": ["nutpie", "UltraNest", "JAXNS", "flowMC"],
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_each_sampler_ends_with_what_agrees(name):
+    text = (ROOT / "docs" / f"{name}.md").read_text()
+    sections = re.split(r"^##+ ", text, flags=re.M)
+    for heading in SAMPLERS[name]:
+        (section,) = (s for s in sections if s.startswith(f"{heading}\n"))
+        (code,) = re.findall(r"```pycon\n(.*?)```", section, re.S)
+        last = code.strip().splitlines()[-1]
+        assert "True" in last, heading
+        assert "False" not in last, heading
+
+
+def test_one_command_runs_the_samplers_that_the_tests_do_without():
+    text = (ROOT / "docs" / "more-samplers.md").read_text()
+    command = next(line for line in text.splitlines() if "[test,samplers]" in line)
+    assert command.endswith("docs/more-samplers.md")
