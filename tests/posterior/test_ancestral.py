@@ -217,3 +217,25 @@ def test_what_cannot_be_drawn_is_refused(case, getkey):
     posterior = bt.Posterior(reparam, None, prior, verify=False)
     with pytest.raises(ValueError, match=message):
         posterior.sample_prior(getkey(), 3)
+
+
+@pytest.mark.parametrize("shape", [0.01, 0.2])
+def test_draws_that_run_out_of_numbers_are_inside_their_set(shape, precision, getkey):
+    """Some two fifths of Gamma(0.01) are below the smallest number of float32."""
+    model = {"g": jnp.ones(4), "b": jnp.full(3, 0.5), "w": jnp.full(4, 0.25)}
+    model = jax.tree.map(lambda x: x.astype(precision), model)
+    prior = {
+        "g": tfd.Gamma(shape, 1.0),
+        "b": tfd.Beta(shape, shape),
+        "w": tfd.Dirichlet([shape] * 4),
+    }
+    reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+    posterior = bt.Posterior(reparam, None, prior)
+    flat = posterior.flat()
+    models = posterior.sample_prior(getkey(), 300)
+    vectors = jax.vmap(flat.inverse)(models)
+    assert np.isfinite(vectors).all()
+    assert np.isfinite(jax.vmap(flat.log_density)(vectors)).all()
+    for u in (0.0, 1.0):
+        vector = flat.inverse(posterior.prior_transform(jnp.full(flat.dim, u, precision)))
+        assert np.isfinite(vector).all()

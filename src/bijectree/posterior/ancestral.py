@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
 from .. import priors
-from ..constraints import SetTag, support
+from ..constraints import SetTag, snap_inside, support
 from ..reparam import Bound, Row, held_leaves
 from ..trees import is_array, raise_all
 from .dependent_terms import is_constant
@@ -56,15 +56,24 @@ def draw_terms(
         except priors.NoDrawsError as error:
             faults.append(f"at '{term.path}': {error}")
             continue
-        leaves[term.position] = put_drawn(row, leaf, draw)
+        put_drawn(bound, term.position, leaves, draw)
     raise_all("the prior cannot be drawn from", faults, priors.NoDrawsError)
     follow_ties(bound, leaves)
 
 
-def put_drawn(row: Row, leaf: Any, drawn: Any) -> Any:
-    """A leaf with what was drawn of it, which of a masked leaf are the picked entries."""
+def put_drawn(bound: Bound, i: int, leaves: list[Any], drawn: Any) -> None:
+    """Put what was drawn of a leaf in its place: of a masked one, the picked entries.
+
+    What has run out of numbers, such as most draws of Gamma(0.01), is the nearest number
+    inside the set of the leaf.
+    """
+    row, leaf = bound.plan.rows[i], leaves[i]
     drawn = drawn.astype(leaf.dtype)
-    return drawn if row.picked is None else row.picked.put(leaf, row.picked.take(drawn))
+    if row.picked is not None:
+        drawn = row.picked.put(leaf, row.picked.take(drawn))
+    elif row.kind is not None and row.owner is None and not row.members:
+        drawn = snap_inside(bound.bijector(row, leaves), drawn, leaf.dtype)
+    leaves[i] = drawn
 
 
 def follow_ties(bound: Bound, leaves: list[Any]) -> None:

@@ -291,7 +291,8 @@ class Posterior(eqx.Module):
         that set it. Call it under `jit`, and under `vmap` for many points.
 
         Args:
-            u: `dim` numbers from 0 to 1, the leaves' own in the order of the model.
+            u: `dim` numbers from 0 to 1, the leaves' own in the order of the model. The
+                ends are taken as the nearest numbers between them.
 
         Returns:
             A model.

@@ -29,7 +29,9 @@ def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
         )
     if not isinstance(u, Tracer) and not np.all((u >= 0) & (u <= 1)):
         raise ValueError(f"prior_transform: expected numbers from 0 to 1, got {u}")
-    parts = _parts(posterior, u)
+    # At the ends of the cube many quantiles are infinite.
+    near = jnp.finfo(u.dtype)
+    parts = _parts(posterior, jnp.clip(u, near.tiny, 1 - near.epsneg))
     bound, plan = posterior.reparam.bound, posterior.prior_plan
     leaves = blank_leaves(bound)
     for n in plan.order:
@@ -40,7 +42,7 @@ def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
         recipe, own = plan.call(term.slot, posterior.prior_numbers, model)
         dtype = priors.compute_dtype(leaf.dtype)
         made = priors.from_cube(recipe, dtype, own, row.shape, parts[n])
-        leaves[term.position] = put_drawn(row, leaf, made)
+        put_drawn(bound, term.position, leaves, made)
     follow_ties(bound, leaves)
     return bound.plan.structure.treedef.unflatten(leaves)
 
