@@ -148,6 +148,19 @@ def test_correlations_by_angles_have_the_factor_and_the_log_det_of_60_digits(y):
             np.testing.assert_allclose(reparam.inverse(factor), free, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("y", [-20.0, 9.0, 14.0, 60.0, 200.0])
+def test_angles_keep_their_log_det_in_half_precision(dtype, y):
+    bijector = bt.corr_cholesky(via="spherical")
+    free = jnp.array([y], dtype)
+    wide = jnp.array([y], jnp.float32)
+    log_det = bijector.forward_log_det_jacobian(free, 1)
+    due = bijector.forward_log_det_jacobian(wide, 1)
+    np.testing.assert_allclose(float(log_det), float(due), rtol=0.02)
+    factor = np.asarray(bijector.forward(free), np.float32)
+    np.testing.assert_allclose(factor, bijector.forward(wide), rtol=0.02, atol=1e-7)
+
+
 def test_far_free_coordinates_keep_their_log_det(precision):
     reparam = bt.Reparam(
         jax.ShapeDtypeStruct((3,), precision), bt.simplex(via="additive_log_ratio")

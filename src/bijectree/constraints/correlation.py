@@ -127,11 +127,12 @@ class CorrCholeskyByAngles(_Correlation):
         tanh, _, tail = hyperbolic(0.5 * free)
         near = jnp.abs(free) < 1
         # The logarithm of sin θ: from cos θ where θ is near ½π, else from θ = π·tail,
-        # which sin θ is to rounding where that is small.
+        # which sin θ is to rounding where that is small. In float16 1e-9 is 0.
+        small = tail < max(1e-9, float(jnp.finfo(free.dtype).tiny))
         cosine = jnp.sin(0.5 * math.pi * tanh)
         from_middle = -0.5 * jnp.log1p(-jnp.square(jnp.where(near, cosine, 0)))
-        angle = math.pi * jnp.where(near | (tail < 1e-9), 0.25, tail)
-        log_ratio = jnp.where(tail < 1e-9, 0, jnp.log(jnp.sin(angle)) - jnp.log(angle))
+        angle = math.pi * jnp.where(near | small, 0.25, tail)
+        log_ratio = jnp.where(small, 0, jnp.log(jnp.sin(angle)) - jnp.log(angle))
         log_tail = -jnp.abs(free) - jnp.log1p(jnp.exp(-jnp.abs(free)))
         from_end = -(math.log(math.pi) + log_tail + log_ratio)
         cosine = jnp.where(near, cosine, jnp.sign(free) * jnp.cos(math.pi * tail))

@@ -8,6 +8,7 @@ their class, so that NumPyro need not be installed.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -122,12 +123,33 @@ def _after(
     function = (_INVERSE if inverse else _MONOTONE)[name]
     numbers = [span.lower, span.upper, *vars(inner).values()]
     xp: Any = jnp if any(isinstance(x, Tracer) for x in numbers) else np
+    if name == "AffineTransform" and _is_line(span):
+        return base
     with np.errstate(all="ignore"):
-        a, b = (function(inner, xp, xp.asarray(end)) for end in (span.lower, span.upper))
+        a, b = (_of_end(function, inner, xp, end) for end in (span.lower, span.upper))
         lower, upper = xp.minimum(a, b), xp.maximum(a, b)
     if xp is np and np.any(np.isnan(lower) | np.isnan(upper)):
         return None
     return onto(Range(lower, upper))
+
+
+def _is_line(span: Range) -> bool:
+    """Whether an interval is known to be all numbers."""
+    ends = (span.lower, span.upper)
+    return not any(isinstance(x, Tracer) for x in ends) and bool(np.all(np.isinf(ends)))
+
+
+def _of_end(function: Callable, transform: Any, xp: Any, end: Any) -> Any:
+    """The image of an end, without a derivative where the end or the image is infinite.
+
+    No number moves it there, and the derivative of scale·∞ would be infinite.
+    """
+    image = function(transform, xp, xp.asarray(end))
+    if xp is np:
+        return image
+    far = jnp.isinf(end) | jnp.isinf(image)
+    near = function(transform, xp, jnp.where(far, 0.5, end))  # in the domain of all maps
+    return jnp.where(far, jax.lax.stop_gradient(image), near)
 
 
 def _name(transform: Any) -> str:
