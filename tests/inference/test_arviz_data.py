@@ -53,7 +53,7 @@ def schools(chains=2, n=100):
 def test_all_eight_groups_with_a_name_for_each_axis():
     draws = schools()
     data = draws.to_arviz(
-        ERROR, EFFECT, dims={"effect": ["school"]}, coords={"school": SCHOOLS}
+        ERROR, EFFECT, dims={"effect": ["school"]}, coords={"school": tuple(SCHOOLS)}
     )
     assert names(data) == set(GROUPS)
     for group in ("posterior", "unconstrained_posterior"):

@@ -237,7 +237,7 @@ def _dataset(
     used = {name for names in dims.values() for name in names}
     return arviz.dict_to_dataset(
         variables,
-        coords={name: values for name, values in coords.items() if name in used},
+        coords={k: np.asarray(x) for k, x in coords.items() if k in used},
         dims=dims,
         attrs={
             "inference_library": "bijectree",

@@ -6,10 +6,10 @@ from typing import Any
 from ..inference import optional_import
 from ..posterior import Posterior
 from ..reparam import Reparam
-from ..trees import describe
+from ..trees import describe, raise_all
 from .by_site import by_site
 from .observed_sites import ObservedSites
-from .running import without_reparam
+from .running import values_given, without_reparam
 from .take_over import take_over
 
 
@@ -94,6 +94,17 @@ def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Poster
             "from_numpyro leaves handlers.reparam around a model out, and without it: "
             f"{error} Use it within the model function, around the statement of the site"
         ) from error
+    if bare is not model:
+        lost = values_given(model) - set(program.trace().record.axes)
+        raise_all(
+            "from_numpyro leaves handlers.reparam around a model out, and with it sites "
+            "to which handlers give values",
+            (
+                f"'{name}': give the site of the model itself a value, or use "
+                "handlers.reparam within the model function"
+                for name in sorted(lost)
+            ),
+        )
     found = by_site(program, arrays)
     reparam = Reparam(found.model, found.spec)
     return Posterior(reparam, ObservedSites(program, arrays), found.prior)

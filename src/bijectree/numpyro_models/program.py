@@ -15,7 +15,7 @@ from jaxtyping import Array, PyTree
 
 from .. import priors
 from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
-from .content import content_of
+from .content import content_of, is_like_no_other
 from .latents import shapes_of
 from .recording import Record, record
 from .running import Site, is_latent, run
@@ -34,6 +34,7 @@ class Program(HashedOnce):
             structures, and the shapes and dtypes of their leaves.
         content: a digest of what was traced. The same function is another program where
             something that it reads beside its arguments has changed.
+        wide: whether that was traced in float64.
     """
 
     structure: PicklableTreedef
@@ -42,6 +43,7 @@ class Program(HashedOnce):
     latents: tuple[tuple[str, tuple[int, ...]], ...] = ()
     params: tuple[tuple[str, PicklableTreedef, tuple[Any, ...]], ...] = ()
     content: str = ""
+    wide: bool = False
 
     def call(self, arrays: Sequence[Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """The model function, its arguments and its keyword arguments."""
@@ -92,14 +94,33 @@ class Program(HashedOnce):
 
     def trace(self) -> "Traced":
         """Trace the program in the precision that is set now, once."""
-        wide = jnp.result_type(float) == np.float64
+        wide = _is_wide()
         if wide not in self._traced:
+            self.require_unchanged()
             self._traced[wide] = _trace(self)
         return self._traced[wide]
 
+    def require_unchanged(self) -> None:
+        """Raise if the model function is no longer what was taken over.
+
+        Raises:
+            ValueError: something that it reads beside its arguments has changed.
+        """
+        if not self.content or is_like_no_other(self.content):
+            return
+        with jax.enable_x64(self.wide):
+            now = content_of(_trace(self).jaxpr)
+        if now != self.content:
+            raise ValueError(
+                "from_numpyro: the model function has changed since it was taken over: a "
+                "number that it reads beside its arguments, such as a global one, is "
+                "another. Take it over again, with the number as an argument"
+            )
+
     def with_content(self) -> "Program":
         """The program with the digest of what was traced."""
-        made = dataclasses.replace(self, content=content_of(self.trace().jaxpr))
+        content = content_of(self.trace().jaxpr)
+        made = dataclasses.replace(self, content=content, wide=_is_wide())
         made._traced.update(self._traced)
         return made
 
@@ -191,6 +212,10 @@ class Traced:
             tuple(i for i, read in enumerate(used[:count]) if read),
             tuple(n for n, read in zip(names, used[last:], strict=True) if read),
         )
+
+
+def _is_wide() -> bool:
+    return jnp.result_type(float) == np.float64
 
 
 def _trace(program: Program) -> Traced:

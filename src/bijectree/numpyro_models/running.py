@@ -76,6 +76,15 @@ def without_reparam(model: Any) -> Any:
     return model
 
 
+def values_given(model: Any) -> set[str]:
+    """The names of sites to which handlers around a model give values."""
+    found: set[str] = set()
+    while model is not None:
+        found |= set(getattr(model, "data", None) or {})
+        model = getattr(model, "fn", None) or getattr(model, "func", None)
+    return found
+
+
 def is_latent(site: Site) -> bool:
     """Whether a site is drawn and not observed."""
     return site["type"] == "sample" and not site["is_observed"]

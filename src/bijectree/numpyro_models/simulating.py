@@ -22,6 +22,7 @@ def draw_observed(
 
     Within a scan a step follows on the data that were drawn for the steps before.
     """
+    program.require_unchanged()
     handlers = optional_import("numpyro.handlers")
 
     def drawn(site: Site) -> Any:
@@ -55,6 +56,7 @@ def draw_latent(
     key: PRNGKeyArray,
 ) -> Array:
     """A latent site drawn from its prior, given those that set it."""
+    program.require_unchanged()
     shapes = dict(program.latents)
     filled = [
         arrays.get(i, jnp.zeros(x.shape, x.dtype)) for i, x in enumerate(program.arrays)

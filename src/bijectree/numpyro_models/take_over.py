@@ -53,8 +53,9 @@ def _with_fewest_constants(given: Function) -> Look:
         said = str(error).partition("\n")[0]
         raise ValueError(
             "from_numpyro: the Python code of the model asks for the value of a latent "
-            "site, so that its sites, or their shapes, could change with it; use "
-            f"jnp.where or jax.lax.cond. JAX says: {said}"
+            "site, so that its sites, or their shapes, could change with it: use "
+            "jnp.where or jax.lax.cond. Or it asks for the value of an argument that is "
+            f"an array of JAX: give a NumPy array. JAX says: {said}"
         ) from error
 
 
