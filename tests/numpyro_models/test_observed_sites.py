@@ -175,3 +175,21 @@ def test_plates_are_the_axes_of_arviz_data():
     for group in ("log_likelihood", "posterior_predictive", "prior_predictive"):
         assert data[group]["y"].dims == (*of_draws, "place", "day")
     assert data["observed_data"]["y"].dims == ("place", "day")
+
+
+def test_observations_that_are_broadcast_are_warned_of():
+    pytest.importorskip("arviz")
+
+    def model(x, y=None):
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(m * x, 1.0), obs=y)
+
+    x = jnp.ones(3)
+    posterior = bt.from_numpyro(model, x, jnp.zeros((3, 1)))
+    draws = bt.Draws(posterior, jnp.zeros((1, 5, 1)))
+    with pytest.warns(UserWarning, match=r"'y' of shape \(3, 1\) has log-dens.*\(3, 3\)"):
+        draws.to_arviz(prior_draws=7)
+    nothing = bt.from_numpyro(model, x)
+    draws = bt.Draws(nothing, jnp.zeros((1, 5, 4)))
+    with pytest.raises(ValueError, match="'log_likelihood': the model observes nothing"):
+        draws.to_arviz(groups=["log_likelihood"])

@@ -116,3 +116,13 @@ def test_an_equal_posterior_does_not_retrace():
         it, model = posterior(bt.observed(line, name="y"))
         density(it, it.reparam.inverse(model), jnp.asarray(X), jnp.asarray(Y))
     assert traces == 1
+
+
+def test_other_data_than_the_function_takes_are_named():
+    line = bt.observed(lambda m, x, scale: tfd.Normal(m * x, scale), name="y")
+    x = jnp.ones(3)
+    with pytest.raises(
+        TypeError, match=r"takes \(m, x, scale\), and got the model and 1"
+    ):
+        line(jnp.array(1.0), x, x)
+    assert line(jnp.array(1.0), x, 2.0 * x, x).shape == ()

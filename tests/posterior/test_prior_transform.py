@@ -267,3 +267,20 @@ def test_a_quantile_function_is_held_to_the_density():
         posterior = bt.Posterior(reparam, None, prior)
         with pytest.raises(ValueError, match="'x': the quantile function of Mistaken is"):
             posterior.prior_transform(jnp.full(3, 0.4))
+
+
+@pytest.mark.parametrize("u", [0.5, 0.25, 0.75, 0.5 + 1e-12, 0.01])
+def test_quantiles_at_numbers_where_tfp_is_off(u, precision):
+    shapes = [(1.0, 2.0), (10.0, 1.0), (0.5, 0.5), (2.0, 3.0), (0.1, 0.1)]
+    a, b = np.array(shapes, precision).T
+    model = {"b": jnp.full(5, 0.4, precision), "t": jnp.zeros(3, precision)}
+    freedom = np.array([1.0, 2.0, 4.0], precision)
+    prior = {"b": tfd.Beta(a, b), "t": tfd.StudentT(freedom, 0.0, 1.0)}
+    reparam = bt.Reparam(model, bt.spec_from_prior(model, prior))
+    posterior = bt.Posterior(reparam, None, prior)
+    found = posterior.prior_transform(jnp.full(8, u, precision))
+    u = float(np.asarray(u, precision))
+    rtol = 1e-9 if precision == np.float64 else 1e-4
+    np.testing.assert_allclose(found["b"], st.beta(a, b).ppf(u), rtol=rtol)
+    due = st.t(freedom).ppf(u)
+    np.testing.assert_allclose(found["t"], due, rtol=rtol, atol=rtol)

@@ -1,6 +1,7 @@
 """Draws as ArviZ data: up to eight groups, with names for their axes."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -92,6 +93,7 @@ def arviz_data(
 
     terms, new = _OfDraw(likelihood, draws=False), _OfDraw(likelihood, draws=True)
     attempt("log_likelihood", lambda: of_draws(terms))
+    _warn_of_broadcast(made)
     attempt("posterior_predictive", lambda: of_draws(new))
     attempt(
         "prior",
@@ -146,15 +148,32 @@ def _observations(
     posterior: Posterior, data: tuple[Any, ...]
 ) -> tuple[_Group, dict[str, str]]:
     """What is observed, and why the groups that need it cannot be made."""
+    why = "the likelihood does not say what is observed; write it with bt.observed"
     if not isinstance(posterior.likelihood, ObservedByName):
-        why = "the likelihood does not say what is observed; write it with bt.observed"
+        if data:
+            warnings.warn(f"to_arviz: the data make no group, for {why}", stacklevel=4)
         return {}, dict.fromkeys(_OF_DATA, why)
     try:
-        return posterior.likelihood.observations(*data), {}
+        found = posterior.likelihood.observations(*data)
     except TypeError as error:
         if data:
             raise
         return {}, dict.fromkeys(_OF_DATA, str(error))
+    why = "the model observes nothing"
+    return found, {} if found else dict.fromkeys(_OF_DATA, why)
+
+
+def _warn_of_broadcast(made: Mapping[str, _Group]) -> None:
+    """Warn where there are not as many log-densities as observations."""
+    for name, x in made.get("log_likelihood", {}).items():
+        shape, whole = x.shape[2:], np.shape(made["observed_data"][name])
+        if whole[: len(shape)] != shape:
+            warnings.warn(
+                f"to_arviz: '{name}' of shape {whole} has log-densities of shape "
+                f"{shape}: the model broadcasts it, and LOO would count these. Give the "
+                "data the shape of their distribution",
+                stacklevel=4,
+            )
 
 
 def _wanted(groups: Iterable[str] | None, missing: Mapping[str, str]) -> set[str]:

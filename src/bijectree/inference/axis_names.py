@@ -35,8 +35,8 @@ def axis_names(
 
     Raises:
         ValueError: names for what is no variable, of another number than its axes, of
-            axes that are unlike, or that are taken; coordinates of another number than
-            the axis is long. All are listed.
+            axes that are unlike, or that are taken; coordinates of no axis, or of another
+            number than the axis is long. All are listed.
     """
     shapes = [_shapes(groups, kind) for kind in (_OF_LEAVES, _OF_DATA)]
     taken = {"chain", "draw", *shapes[0], *shapes[1]}
@@ -156,13 +156,18 @@ def _lengths(
     named: Sequence[dict[str, list[str]]],
     coords: Mapping[str, Any],
 ) -> list[str]:
-    """Faults of names that stand for unlike lengths."""
+    """Faults of names that stand for no axis, or for axes of unlike lengths."""
     where: dict[str, dict[int, str]] = {}
     for of, names in zip(shapes, named, strict=True):
         for name, shape in of.items():
             for word, size in zip(names[name], shape, strict=True):
                 where.setdefault(word, {}).setdefault(size, name)
     faults = []
+    for word in coords:
+        if word not in where:
+            close = difflib.get_close_matches(word, where, n=3) or [*where][:3]
+            nearest = ", ".join(repr(x) for x in close)
+            faults.append(f"coords['{word}']: no axis has this name; nearest: {nearest}")
     for word, by_size in where.items():
         shown = ", ".join(f"{size} of '{name}'" for size, name in by_size.items())
         if len(by_size) > 1:

@@ -289,6 +289,10 @@ class Draws(eqx.Module):
             ValueError: a group that is asked for cannot be made; names or values of axes
                 do not fit; `sample` drew from a posterior of other data.
 
+        Warns:
+            UserWarning: data, and a likelihood that does not say what is observed;
+                observations that the model broadcasts.
+
         Example:
             >>> import bijectree as bt, jax, jax.numpy as jnp
             >>> line = bt.observed(

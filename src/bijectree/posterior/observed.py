@@ -1,6 +1,7 @@
 """`observed`: a likelihood as the distribution of the data."""
 
 import abc
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -122,12 +123,28 @@ class Observed(ObservedByName):
                 "last, after what the function takes"
             )
 
+    def _require_arguments(self, given: tuple[Any, ...]) -> None:
+        """Raise if the function takes other data than those before the observed value."""
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):  # a function that Python cannot look into
+            return
+        try:
+            signature.bind(None, *given)
+        except TypeError as error:
+            raise TypeError(
+                f"observed '{self.name}': its function takes {signature}, and got the "
+                f"model and {len(given)} more ({error}). The last of the data is the "
+                "observed value, those before go to the function"
+            ) from None
+
     def distribution(self, model: PyTree, *given: Any) -> Any:
         """The distribution of the data.
 
         Raises:
-            TypeError: the function makes no distribution.
+            TypeError: the function takes other data, or makes no distribution.
         """
+        self._require_arguments(given)
         made = self.function(model, *given)
         if not priors.is_distribution(made):
             raise TypeError(

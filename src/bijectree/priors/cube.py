@@ -165,8 +165,37 @@ def _quantile(distribution: Any) -> Callable[[Array], Array] | None:
             jax.eval_shape(found, half)
         except ERRORS:
             continue
-        return found
+        return _polished(distribution, found)
     return None
+
+
+# Classes whose quantile functions invert the incomplete beta function, by TFP, which at
+# some numbers is off by a quarter: at ½ of Beta(1, 2), by 0.07.
+_OF_BETA = frozenset(("Beta", "PERT", "SigmoidBeta", "StudentT"))
+
+
+def _polished(
+    distribution: Any, quantile: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
+    """A quantile function with steps of Newton's that bring it nearer."""
+    if library_and_name(distribution)[1] not in _OF_BETA:
+        return quantile
+
+    def found(u: Array) -> Array:
+        def off(x: Array) -> Array:
+            return distribution.cdf(x) - u
+
+        def step(_: Any, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+            x, error = pair
+            new = x - error / jnp.exp(distribution.log_prob(x))
+            new_error = off(new)
+            nearer = jnp.abs(new_error) < jnp.abs(error)
+            return jnp.where(nearer, new, x), jnp.where(nearer, new_error, error)
+
+        x = quantile(u)
+        return jax.lax.fori_loop(0, 6, step, (x, off(x)))[0]
+
+    return found
 
 
 def _mapped(
@@ -195,7 +224,7 @@ def _mapped(
 
 def _half_student_t(d: Any, u: Array) -> Array:
     whole = tfd.StudentT(d.df, jnp.zeros_like(d.scale), jnp.ones_like(d.scale))
-    return d.loc + d.scale * whole.quantile((1 + u) / 2)
+    return d.loc + d.scale * _polished(whole, whole.quantile)((1 + u) / 2)
 
 
 def _pareto(d: Any, u: Array) -> Array:
@@ -221,7 +250,8 @@ _CLOSED: dict[tuple[str, str], Callable[[Any, Array], Array]] = {
 
 
 def _beta_quantile(a: Any, b: Any, u: Array) -> Array:
-    return tfd.Beta(a.astype(u.dtype), b.astype(u.dtype)).quantile(u)
+    beta = tfd.Beta(a.astype(u.dtype), b.astype(u.dtype))
+    return _polished(beta, beta.quantile)(u)
 
 
 def _dirichlet(concentration: Any, shape: tuple[int, ...], u: Array) -> Array:
