@@ -170,16 +170,24 @@ def _quantile(distribution: Any) -> Callable[[Array], Array] | None:
 
 
 # Classes whose quantile functions invert the incomplete beta function, by TFP, which at
-# some numbers is off by a quarter: at ½ of Beta(1, 2), by 0.07.
-_OF_BETA = frozenset(("Beta", "PERT", "SigmoidBeta", "StudentT"))
+# some numbers is off by a quarter: at ½ of Beta(1, 2), by 0.07. And between which numbers
+# the quantiles lie.
+_OF_BETA: dict[str, Callable[[Any], tuple[Any, Any]]] = {
+    "Beta": lambda d: (0.0, 1.0),
+    "PERT": lambda d: (d.low, d.high),
+    "SigmoidBeta": lambda d: (-math.inf, math.inf),
+    "StudentT": lambda d: (-math.inf, math.inf),
+}
 
 
 def _polished(
     distribution: Any, quantile: Callable[[Array], Array]
 ) -> Callable[[Array], Array]:
     """A quantile function with steps of Newton's that bring it nearer."""
-    if library_and_name(distribution)[1] not in _OF_BETA:
+    ends = _OF_BETA.get(library_and_name(distribution)[1])
+    if ends is None:
         return quantile
+    low, high = ends(distribution)
 
     def found(u: Array) -> Array:
         def off(x: Array) -> Array:
@@ -189,7 +197,7 @@ def _polished(
             x, error = pair
             new = x - error / jnp.exp(distribution.log_prob(x))
             new_error = off(new)
-            nearer = jnp.abs(new_error) < jnp.abs(error)
+            nearer = (jnp.abs(new_error) < jnp.abs(error)) & (low < new) & (new < high)
             return jnp.where(nearer, new, x), jnp.where(nearer, new_error, error)
 
         x = quantile(u)
