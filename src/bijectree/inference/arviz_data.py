@@ -1,6 +1,7 @@
 """Draws as ArviZ data: up to eight groups, with names for their axes."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -67,7 +68,6 @@ def arviz_data(
     key_new, key_prior, key_of_prior = jax.random.split(key, 3)
     made: dict[str, _Group] = {
         "posterior": variables(posterior, models),
-        "unconstrained_posterior": _free_variables(posterior, vectors),
         "sample_stats": {name: np.asarray(x) for name, x in stats.items()},
         "observed_data": observations,
     }
@@ -82,25 +82,24 @@ def arviz_data(
             if options.groups is not None:
                 raise ValueError(f"to_arviz: the group '{group}': {error}") from error
 
+    @functools.cache
+    def drawn() -> PyTree:
+        return _prior_draws(posterior, key_prior, options.prior_draws)
+
     def of_prior(function: _OfDraw) -> _Group:
-        drawn = _prior_draws(posterior, key_prior, options.prior_draws)
         return predict_of_models(
-            posterior, drawn, function, key_of_prior, data, batch_size=size
+            posterior, drawn(), function, key_of_prior, data, batch_size=size
         )
 
     def of_draws(function: _OfDraw) -> _Group:
         return predict(posterior, vectors, function, key_new, data, batch_size=size)
 
     terms, new = _OfDraw(likelihood, draws=False), _OfDraw(likelihood, draws=True)
+    attempt("unconstrained_posterior", lambda: _free_variables(posterior, vectors))
     attempt("log_likelihood", lambda: of_draws(terms))
     _warn_of_broadcast(made)
     attempt("posterior_predictive", lambda: of_draws(new))
-    attempt(
-        "prior",
-        lambda: variables(
-            posterior, _prior_draws(posterior, key_prior, options.prior_draws)
-        ),
-    )
+    attempt("prior", lambda: variables(posterior, drawn()))
     attempt("prior_predictive", lambda: of_prior(new))
     made = {
         group: {_name(name): _at_least_single(x) for name, x in found.items()}
