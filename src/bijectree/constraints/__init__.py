@@ -30,6 +30,7 @@ from .ranges import Range
 from .sets import SetTag, Support
 from .simplex import Simplex, simplex
 from .simplexes import simplexes
+from .sinh_arcsinh import SinhArcsinh, sinh_arcsinh
 from .support import interval_of, knowledge_of, support
 from .verdict import Verdict, is_augmented, judge, judge_precision
 from .verification import (

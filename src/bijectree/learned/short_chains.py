@@ -13,6 +13,7 @@ from .. import inference, substrate
 from ..inference import listed, optional_import
 from ..posterior import Target, dtype_of
 from .low_rank import AffineMap
+from .outer_map import OuterMap
 
 # One compiled call takes so many steps.
 CHUNK = 25
@@ -122,7 +123,7 @@ def require_finite(
 
 
 def probe_gradients(
-    target: Target, guide: AffineMap, window: Window, key: PRNGKeyArray
+    target: Target, guide: AffineMap | OuterMap, window: Window, key: PRNGKeyArray
 ) -> int:
     """Look for coordinates without a finite gradient around chains in trouble.
 
@@ -146,7 +147,7 @@ def probe_gradients(
     # probes lie as far around the chains' draws as those of one chain lie apart.
     found = window.vectors[troubled].astype(np.float64)
     spread = found.std(axis=1).mean(axis=0)
-    draws = found.reshape(-1, guide.loc.size)
+    draws = found.reshape(-1, found.shape[2])
     draws = draws[np.isfinite(draws).all(axis=1)]
     points = draws[np.linspace(0, len(draws) - 1, _PROBES).astype(int)]
     noise = np.asarray(jax.random.normal(key, points.shape), np.float64)

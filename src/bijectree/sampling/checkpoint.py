@@ -1,6 +1,7 @@
 """Checkpoints of a run: one file, which is whole or not there."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,15 +17,18 @@ import numpy as np
 
 from ..learned.centeredness import shares_of
 from ..learned.low_rank import AffineMap
+from ..learned.outer_map import OuterMap
+from ..learned.warp import Warp
 from ..posterior import Posterior, Target
 from ..trees import raise_all
 from .chains import Standing, Steps, evaluate
 from .run import Run, differ, with_learned
 from .tuned import Tuned
 
-_FORMAT = "bijectree draws 1"
+_FORMAT = "bijectree draws 2"
 
-_MAP = ("loc", "scale", "directions", "root")
+_AFFINE = tuple(field.name for field in dataclasses.fields(AffineMap))
+_WARP = tuple(field.name for field in dataclasses.fields(Warp))
 
 
 def settings(posterior: Posterior, key: Any, start: Any, **given: Any) -> dict[str, Any]:
@@ -138,7 +142,10 @@ def _parts(
         "learned": run.tuned.learned,
         "shares": len(shares),
     }
-    arrays = {f"map {name}": getattr(run.tuned.map, name) for name in _MAP}
+    outer = run.tuned.outer
+    arrays = {f"affine {name}": getattr(outer.affine, name) for name in _AFFINE}
+    if outer.warp is not None:
+        arrays |= {f"warp {name}": getattr(outer.warp, name) for name in _WARP}
     arrays |= {f"share {i}": np.asarray(x) for i, x in enumerate(shares)}
     arrays |= {f"standing {k}": x for k, x in run.standing._asdict().items()}
     if run.kept:
@@ -151,8 +158,11 @@ def _run(
 ) -> Run:
     shares = [arrays[f"share {i}"] for i in range(facts["shares"])]
     reparam, rows = with_learned(given, shares)
-    fitted = AffineMap(*(arrays[f"map {name}"] for name in _MAP))
-    tuned = Tuned(reparam, fitted, facts["step size"], rows, learned=facts["learned"])
+    affine = AffineMap(*(arrays[f"affine {name}"] for name in _AFFINE))
+    warp = None
+    if "warp loc" in arrays:
+        warp = Warp(*(arrays[f"warp {name}"] for name in _WARP))
+    tuned = Tuned(reparam, OuterMap(affine, warp), facts["step size"], rows, learned=facts["learned"])
     standing = Standing(*(arrays[f"standing {k}"] for k in Standing._fields))
     kept = []
     if "steps vectors" in arrays:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from ..learned import low_rank
 from ..learned.centeredness import recentred, shares_from_draws, shares_of, with_shares
+from ..learned.fit_warp import fit_warp
 from ..learned.low_rank import AffineMap
 from ..posterior import Target
 from . import chains_on_devices
@@ -19,34 +20,56 @@ from .tuned import WarmUp
 _MOST = 20_000_000
 
 
+def learn_warp(state: WarmUp, *, dropping: bool) -> None:
+    """Bend the coordinates for which that pays, from the draws that `learn_map` takes."""
+    outer = state.tuned.outer
+    if outer.warp is None:
+        return
+    (steps,) = state.kept
+    known = _near(steps.log_density, steps.vectors.shape[2], dropping=dropping)
+    chains = [
+        (x[near], gradients[near])
+        for x, gradients, near in zip(steps.vectors, steps.gradients, known, strict=True)
+    ]
+    warp = fit_warp(chains, outer.affine.root.size)
+    state.tuned = state.tuned._replace(outer=dataclasses.replace(outer, warp=warp))
+
+
 def learn_map(state: WarmUp, *, dropping: bool) -> None:
     """Fit the map to what was kept, in early windows to what is near the mode alone."""
     (steps,) = state.kept
-    x, gradients = steps.vectors, steps.gradients
+    outer = state.tuned.outer
+    point = (steps.vectors, steps.log_density, steps.gradients)
+    x, _, gradients = outer.straightened(*(part.astype(np.float64) for part in point))
     dim = x.shape[2]
     stride = max(1, -(-x.size // _MOST))
-    known = _settled(steps.log_density, dim) if dropping else np.ones(x.shape[:2], bool)
+    known = _near(steps.log_density, dim, dropping=dropping)
     groups = [
         (x[i][known[i]][::stride], gradients[i][known[i]][::stride])
         for i in range(len(x))
     ]
-    columns = state.tuned.map.root.size
+    columns = outer.affine.root.size
     fitted = low_rank.from_scores_of_chains(groups, columns)
     if fitted is not None:
         padded = low_rank.padded(fitted, columns)
         numbers = chains_on_devices.of_first(dataclasses.asdict(padded))
         numbers = {name: np.asarray(x, np.float64) for name, x in numbers.items()}
-        state.tuned = state.tuned._replace(map=AffineMap(**numbers))
+        affine = AffineMap(**numbers)
+        state.tuned = state.tuned._replace(
+            outer=dataclasses.replace(outer, affine=affine)
+        )
 
 
-def _settled(
-    log_density: Float[np.ndarray, "chains n"], dim: int
+def _near(
+    log_density: Float[np.ndarray, "chains n"], dim: int, *, dropping: bool
 ) -> Bool[np.ndarray, "chains n"]:
-    """Which draws do not come from the way to the mode.
+    """Which draws do not come from the way to the mode; all, if none are to be dropped.
 
     A map is right for a normal density wherever its draws come from, so that to leave
     out is safe, and those far away spoil the map of any other density.
     """
+    if not dropping:
+        return np.ones(log_density.shape, bool)
     known = np.where(np.isfinite(log_density), log_density, -np.inf)
     lowest = np.quantile(known, 0.95, method="lower") - 3 * dim - 15
     return known >= min(lowest, np.quantile(known, 0.75, method="lower"))

@@ -85,9 +85,9 @@ def again(draws: Draws, given: Target, dtype: Any) -> Run:
     vectors = np.asarray(draws.vectors[:, -1])
     density = np.asarray(draws.stats["lp"][:, -1])
     if not tuned.learned:
-        base = tuned.map.inverse(vectors.astype(np.float64))
-        vectors = base.astype(vectors.dtype)
-        density = density + tuned.map.log_det
+        affine = tuned.outer.affine
+        vectors = affine.inverse(vectors.astype(np.float64)).astype(vectors.dtype)
+        density = density + affine.log_det
     coarse = density.dtype
     vectors = vectors.astype(dtype)
     found = jax.device_get(evaluate(tuned.target(given), jnp.asarray(vectors)))

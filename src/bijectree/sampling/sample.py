@@ -289,17 +289,17 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
     """The draws, in the coordinates that were asked for, and the report."""
     tuned, steps = run.tuned, Steps(*(x[:, :draws] for x in run.steps))
     vectors, density = steps.vectors, steps.log_density
-    base = tuned.map.forward(vectors.astype(np.float64))
+    base = tuned.outer.forward(vectors.astype(np.float64))
     posterior = tuned.target(given).posterior
     if not tuned.learned:
         vectors = base.astype(vectors.dtype)
-        density = (density - tuned.map.log_det).astype(density.dtype)
+        density = (density - tuned.outer.affine.log_det).astype(density.dtype)
         posterior = given.posterior
     report = SamplingReport(
         gradients=dict(run.gradients),
         seconds=dict(run.seconds),
         step_size=tuned.step_size,
-        directions=int(np.sum(tuned.map.root != 1)),
+        directions=int(np.sum(tuned.outer.affine.root != 1)),
         condition_before=condition_of(_as_given(base, tuned, given)),
         condition_after=condition_of(steps.vectors),
         centeredness=tuned.centeredness,

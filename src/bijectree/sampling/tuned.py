@@ -9,7 +9,8 @@ from jaxtyping import Float
 from ..inference import condition_number
 from ..learned import low_rank
 from ..learned.centeredness import shares_of, with_own_shares
-from ..learned.low_rank import AffineMap
+from ..learned.outer_map import OuterMap
+from ..learned.warp import straight
 from ..posterior import Target
 from ..reparam import Reparam
 from .chains import Standing, Steps
@@ -23,14 +24,14 @@ class Tuned(NamedTuple):
 
     Attributes:
         reparam: the map of the model beneath the affine one, with λ as learned.
-        map: the affine map to its free coordinates.
+        outer: the map of the base to its free coordinates.
         step_size: of all chains.
         rows: the leaves whose λ was learned.
         learned: whether the draws are kept in the coordinates that were learned.
     """
 
     reparam: Reparam
-    map: AffineMap
+    outer: OuterMap
     step_size: float
     rows: tuple[int, ...] = ()
     learned: bool = True
@@ -46,8 +47,7 @@ class Tuned(NamedTuple):
 
     def target(self, given: Target) -> Target:
         """The posterior in the coordinates that were learned."""
-        outer = self.map.bijector()
-        return given.through(self.reparam.then(outer, verify=False))
+        return given.through(self.outer.over(self.reparam))
 
 
 @dataclasses.dataclass
@@ -83,13 +83,9 @@ class WarmUp:
 
     def on_map(self) -> Standing:
         """Where the chains stand, in the coordinates of `target`."""
-        now, x = self.tuned.map, self.standing
-        dtype = x.vectors.dtype
-        return Standing(
-            now.inverse(x.vectors.astype(np.float64)).astype(dtype),
-            (x.log_density + now.log_det).astype(dtype),
-            now.pull(x.gradients.astype(np.float64)).astype(dtype),
-        )
+        x = self.standing
+        found = self.tuned.outer.to_base(*(part.astype(np.float64) for part in x))
+        return Standing(*(part.astype(x.vectors.dtype) for part in found))
 
 
 def untuned(given: Target, *, learn: bool) -> Tuned:
@@ -105,7 +101,8 @@ def untuned(given: Target, *, learn: bool) -> Tuned:
         reparam, rows = with_own_shares(reparam)
     dim = given.posterior.dim
     columns = min(dim, _COLUMNS if dim <= LONG else _COLUMNS_LONG) if learn else 0
-    first = low_rank.identity(dim, columns)
+    warp = straight(dim) if learn and dim <= LONG else None
+    first = OuterMap(low_rank.identity(dim, columns), warp)
     return Tuned(reparam, first, first_step(dim), rows, learned=learn)
 
 

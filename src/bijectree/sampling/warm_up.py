@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from ..learned import short_chains
 from ..posterior import Target
 from .chains import Chains, Standing, Steps
-from .learning import in_other_coordinates, learn_map, learn_shares
+from .learning import in_other_coordinates, learn_map, learn_shares, learn_warp
 from .light_modes import leave_light_modes
 from .tuned import Tuned, WarmUp, condition_of, first_step
 
@@ -61,11 +61,12 @@ def begin(
         scale = np.mean(np.abs(standing.gradients.astype(np.float64)), axis=0) ** -0.5
     scale = np.clip(np.nan_to_num(scale, nan=1.0, posinf=1.0), 1e-6, 1e3)
     loc = standing.vectors.mean(axis=0, dtype=np.float64)
-    first = dataclasses.replace(tuned.map, loc=loc, scale=scale)
+    affine = dataclasses.replace(tuned.outer.affine, loc=loc, scale=scale)
+    first = dataclasses.replace(tuned.outer, affine=affine)
     usual = _OF_HIERARCHY if tuned.rows else _USUAL
     aim = usual if acceptance is None else acceptance
     may_lower = acceptance is None and not tuned.rows
-    return WarmUp(given, tuned._replace(map=first), standing, aim, may_lower=may_lower)
+    return WarmUp(given, tuned._replace(outer=first), standing, aim, may_lower=may_lower)
 
 
 def windows(total: int) -> Iterator[tuple[int, bool]]:
@@ -123,6 +124,8 @@ def run(
         if not last:
             if state.tuned.rows and not early:
                 learn_shares(state)
+            if judged or not early:
+                learn_warp(state, dropping=early)
             learn_map(state, dropping=early)
 
 
@@ -231,14 +234,14 @@ def _aim_higher(state: WarmUp) -> None:
 
 def _remember(state: WarmUp, steps: Steps, so_far: int) -> None:
     """Keep the later half of all steps so far, in the coordinates beneath the map."""
-    now = state.tuned.map
     dtype = steps.vectors.dtype
+    point = (steps.vectors, steps.log_density, steps.gradients)
+    found = state.tuned.outer.from_base(*(x.astype(np.float64) for x in point))
+    vectors, log_density, gradients = (x.astype(dtype) for x in found)
     state.condition = condition_of(steps.vectors)
     state.spent += steps.spent
     steps = steps._replace(
-        vectors=now.forward(steps.vectors.astype(np.float64)).astype(dtype),
-        log_density=steps.log_density - now.log_det,
-        gradients=now.push(steps.gradients.astype(np.float64)).astype(dtype),
+        vectors=vectors, log_density=log_density, gradients=gradients
     )
     state.standing = steps.end
     state.kept.append(steps)
@@ -253,7 +256,7 @@ def _require_moving(state: WarmUp, steps: Steps, key: PRNGKeyArray) -> None:
         steps.vectors, steps.gradients, steps.diverging, steps.spent
     )
     here = state.given.through(state.tuned.reparam)
-    state.spent += short_chains.probe_gradients(here, state.tuned.map, window, key)
+    state.spent += short_chains.probe_gradients(here, state.tuned.outer, window, key)
     if window.stuck.all():
         raise ValueError(
             f"in warm-up, none of {len(window.stuck)} chains moved from where they "

@@ -15,7 +15,7 @@ OURS: dict[str, Callable[..., Any]] = {
         for name in """
         affine circular corr_cholesky corr_matrix greater_than interval less_than
         lower_cholesky ordered_vector positive positive_definite positive_ordered_vector
-        real simplex sphere unit_interval zero_sum
+        real simplex sinh_arcsinh sphere unit_interval zero_sum
         """.split()
     },
     "flow": flow,

@@ -1,0 +1,228 @@
+"""The `Warp` with the least Fisher divergence, found from draws and their gradients."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from . import low_rank
+from .warp import Warp, straight
+
+# Numbers of a coordinate whose location and scale are taken away: location, log of the
+# scale, skewness and log of the tail weight. All are 0 where it stays as it is.
+_LOWEST = np.array([-3.0, -2.0, -2.0, -1.0])
+_HIGHEST = np.array([3.0, 2.0, 2.0, 1.5])
+
+# What is least has a ridge: this over the number of draws, times the squares of the four.
+_RIDGE = 10.0
+
+# A coordinate is bent if that lowers the divergence of draws that were left out by so
+# much; and it is looked at if a first step promises as much of those that were not.
+_PAYS = 0.03
+
+# Searches start from these, since a far one has hollows besides the deepest.
+_STARTS = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.7, 0.3), (0.0, 0.0, -0.7, 0.3))
+_ITERATIONS, _SETTLED, _MOST_DAMPED = 25, 1e-4, 1e3
+
+# Draws are thinned to so many, and to fewer where many coordinates are looked at.
+_MOST_DRAWS, _MOST_NUMBERS = 800, 100_000
+
+# Draws and gradients of coordinates, one a row.
+_Pairs = tuple[Float[np.ndarray, "dim n"], Float[np.ndarray, "dim n"]]
+
+
+def fit_warp(
+    chains: Sequence[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n dim"]]],
+    columns: int,
+) -> Warp:
+    """Bend each coordinate so that it is nearer to a standard normal density.
+
+    With u the coordinate before the map and s its score, the mean of (s + u)² is least:
+    the Fisher divergence to a standard normal density, whose score is −u. A coordinate
+    stays as it is, but for location and scale, unless what is fitted to half of the
+    chains brings the other half nearer, in the mean over both halves.
+
+    Args:
+        chains: the draws of each, and the gradients of the log-density there.
+        columns: how many directions the affine map may have that follows.
+    """
+    halves = _halves(chains)
+    loc, scale = _straight(_joined(halves))
+    halves = [_moved(half, loc, scale) for half in halves]
+    with np.errstate(all="ignore"):
+        open_to = _first_gain(_joined(halves)) > _PAYS
+    numbers = np.zeros((loc.size, 4))
+    at = np.flatnonzero(open_to)
+    if at.size:
+        stride = -(-at.size * halves[0][0].shape[1] // _MOST_NUMBERS)
+        these = [tuple(part[at, ::stride] for part in half) for half in halves]
+        found = [_fit(half) for half in these]
+        gain = _gain(found[0], *these) + _gain(found[1], *these[::-1])
+        pays = gain / 2 > _PAYS
+        at, both = at[pays], tuple(part[pays] for part in _joined(these))
+        warps = [_warp(loc.size, at, part[pays]) for part in found]
+        if at.size and _pays_in_all(warps, halves, columns):
+            numbers[at] = _fit(both)
+    found = _warp(loc.size, np.arange(loc.size), numbers)
+    return dataclasses.replace(found, loc=loc + scale * found.loc, scale=scale * found.scale)
+
+
+def _warp(dim: int, at: np.ndarray, numbers: np.ndarray) -> Warp:
+    """The warp of some of the coordinates."""
+    all_numbers = np.zeros((dim, 4))
+    all_numbers[at] = numbers
+    loc, log_scale, skewness, log_tail = all_numbers.T
+    return Warp(loc, np.exp(log_scale), skewness, np.exp(log_tail))
+
+
+def _halves(chains: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[_Pairs]:
+    """Every other chain, and the rest; or both halves of the only one."""
+    stride = max(1, sum(len(x) for x, _ in chains) // _MOST_DRAWS)
+    groups = [tuple(part[::stride].astype(np.float64).T for part in c) for c in chains]
+    if len(groups) == 1:
+        x, scores = groups[0]
+        middle = x.shape[1] // 2
+        groups = [
+            (x[:, :middle], scores[:, :middle]),
+            (x[:, middle:], scores[:, middle:]),
+        ]
+    return [_joined(groups[::2]), _joined(groups[1::2])]
+
+
+def _joined(groups: Sequence[_Pairs]) -> _Pairs:
+    x, scores = (np.concatenate(part, axis=1) for part in zip(*groups, strict=True))
+    return x, scores
+
+
+def _straight(pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """The location and scale of the least divergence where nothing is bent."""
+    x, scores = pairs
+    with np.errstate(all="ignore"):
+        scale = (x.var(axis=1) / scores.var(axis=1)) ** 0.25
+        scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+        loc = x.mean(axis=1) + scale**2 * scores.mean(axis=1)
+    return np.where(np.isfinite(loc), loc, 0.0), scale
+
+
+def _moved(pairs: _Pairs, loc: np.ndarray, scale: np.ndarray) -> _Pairs:
+    x, scores = pairs
+    return (x - loc[:, None]) / scale[:, None], scores * scale[:, None]
+
+
+def _first_gain(pairs: _Pairs) -> Float[np.ndarray, " dim"]:
+    """How much of the divergence the four numbers explain where nothing is bent yet."""
+    residual, slopes = _residuals(np.zeros((len(pairs[0]), 4)), *pairs)
+    known = np.isfinite(residual).all(axis=1)
+    residual, slopes = (np.where(known[:, *none], x, 0.0) for x, none in ((residual, (None,)), (slopes, (None, None))))
+    n = residual.shape[1]
+    normal = np.einsum("mni,mnj->mij", slopes, slopes) / n + 1e-6 * np.eye(4)
+    pull = np.einsum("mni,mn->mi", slopes, residual) / n
+    gain = np.einsum("mi,mi->m", pull, np.linalg.solve(normal, pull[..., None])[..., 0])
+    return np.where(known, gain, -np.inf)
+
+
+def _gain(
+    numbers: np.ndarray, fitted: _Pairs, held: _Pairs
+) -> Float[np.ndarray, " dim"]:
+    """By how much what is fitted to some draws lowers the divergence of others."""
+    straight = _moved(held, *_straight(fitted))
+    before = np.mean((straight[0] + straight[1]) ** 2, axis=1)
+    residual = _residuals(numbers, *held)[0]
+    return np.nan_to_num(before - np.mean(residual**2, axis=1), nan=-np.inf)
+
+
+def _pays_in_all(warps: list[Warp], halves: list[_Pairs], columns: int) -> bool:
+    """Whether to bend pays where directions are learned as well.
+
+    Coordinates that depend on each other may be bent one by one to a worse whole.
+    """
+    lost = 0.0
+    for warp, fitted, held in zip(warps, halves, halves[::-1], strict=True):
+        for sign, part in ((1, warp), (-1, straight(len(fitted[0])))):
+            (x, scores), (z, others) = (part.straightened(*(x.T for x in half)) for half in (fitted, held))
+            affine = low_rank.from_scores_of_chains([(x, scores)], columns)
+            if affine is None:
+                return False
+            z, others = affine.inverse(z), affine.pull(others)
+            lost += sign * np.mean((z + others) ** 2)
+    return bool(lost < 0)
+
+
+def _residuals(
+    numbers: Float[np.ndarray, "dim 4"], x: np.ndarray, scores: np.ndarray
+) -> tuple[Float[np.ndarray, "dim n"], Float[np.ndarray, "dim n 4"]]:
+    """s + u of each draw, and its derivatives with respect to the numbers.
+
+    With t = (x − loc)/scale, c = √(1 + t²), w = arcsinh(t)/δ − ε, u = sinh w and
+    C = cosh w, for a skewness ε and a tail weight δ, and the score g of x, that of u is
+    s = δ(g·scale·c + t/c)/C − u/C².
+    """
+    loc, log_scale, skewness, log_tail = numbers.T[:, :, None]
+    scale, tail = np.exp(log_scale), np.exp(log_tail)
+    t = (x - loc) / scale
+    c = np.sqrt(1 + t * t)
+    bend = np.arcsinh(t) / tail
+    w = bend - skewness
+    u = np.sinh(w)
+    q = 1 / np.sqrt(1 + u * u)
+    slope = scores * scale * c + t / c
+    residual = tail * slope * q - u * q * q + u
+    by_w = -tail * slope * q * q * u - q + 2 * q**3 * u * u + 1 / q
+    by_t = by_w / (c * tail) + tail * q * (scores * scale * t / c + 1 / c**3)
+    derivatives = [
+        -by_t / scale,
+        -by_t * t + tail * q * scores * scale * c,
+        -by_w,
+        -by_w * bend + tail * slope * q,
+    ]
+    return residual, np.stack(derivatives, axis=-1)
+
+
+def _fit(pairs: _Pairs) -> Float[np.ndarray, "dim 4"]:
+    """The numbers of the least divergence, by a search from each start."""
+    found = [_descend(np.tile(start, (len(pairs[0]), 1)), pairs) for start in _STARTS]
+    best = np.argmin([value for _, value in found], axis=0)
+    return np.stack([numbers for numbers, _ in found])[best, np.arange(len(best))]
+
+
+def _descend(
+    numbers: Float[np.ndarray, "dim 4"], pairs: _Pairs
+) -> tuple[Float[np.ndarray, "dim 4"], Float[np.ndarray, " dim"]]:
+    """Levenberg–Marquardt's method, in all coordinates at once.
+
+    Returns:
+        Where it ended, and what is least there.
+    """
+    x, scores = pairs
+    ridge = _RIDGE / x.shape[1]
+
+    def evaluate(at: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
+        residual, slopes = _residuals(numbers, x[at], scores[at])
+        n = residual.shape[1]
+        value = np.mean(residual**2, axis=1) + ridge * np.sum(numbers**2, axis=1)
+        normal = np.einsum("mni,mnj->mij", slopes, slopes) / n + ridge * np.eye(4)
+        pull = np.einsum("mni,mn->mi", slopes, residual) / n + ridge * numbers
+        return np.where(np.isfinite(value), value, np.inf), normal, pull
+
+    at = np.arange(len(x))
+    damping = np.full(len(x), 1e-2)
+    with np.errstate(all="ignore"):
+        value, normal, pull = evaluate(at, numbers)
+        at = at[np.isfinite(value)]
+        for _ in range(_ITERATIONS):
+            if not at.size:
+                break
+            damped = normal[at] * (1 + damping[at, None, None] * np.eye(4))
+            step = np.linalg.solve(damped, pull[at, :, None])[..., 0]
+            tried = np.clip(numbers[at] - step, _LOWEST, _HIGHEST)
+            new = evaluate(at, tried)
+            fallen = value[at] - new[0]
+            better = fallen > 0
+            damping[at] = np.where(better, damping[at] / 4, damping[at] * 5)
+            to = at[better]
+            numbers[to], value[to] = tried[better], new[0][better]
+            normal[to], pull[to] = new[1][better], new[2][better]
+            ended = np.where(better, fallen < _SETTLED, damping[at] > _MOST_DAMPED)
+            at = at[~ended]
+    return numbers, value
