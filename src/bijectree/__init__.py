@@ -96,7 +96,9 @@ if TYPE_CHECKING:
     )
     from .sampling import (
         Calibration,
+        MapsReport,
         calibrate,
+        fit_maps,
         sample,
     )
 
@@ -106,7 +108,9 @@ __version__ = _version("bijectree")
 _ON_FIRST_USE = {
     "Calibration": "sampling",
     "FitReport": "learned",
+    "MapsReport": "sampling",
     "calibrate": "sampling",
+    "fit_maps": "sampling",
     "fit_affine": "learned",
     "fit_centeredness": "learned",
     "fit_flow": "learned",
@@ -122,6 +126,7 @@ __all__ = [
     "FitReport",
     "FlatPosterior",
     "Laplace",
+    "MapsReport",
     "Mode",
     "Posterior",
     "Reparam",
@@ -144,6 +149,7 @@ __all__ = [
     "fit_affine",
     "fit_centeredness",
     "fit_flow",
+    "fit_maps",
     "from_dynamax",
     "from_numpyro",
     "from_paramax",

@@ -9,6 +9,7 @@ simplex.
 # These modules are imported for what they register.
 from . import tfp_facts, tfp_numbers, tfp_pairs
 from .affine import affine, real
+from .alternatives import alternatives, three_digits
 from .arguments import finite_number
 from .correlation import corr_cholesky, corr_matrix
 from .covariance import lower_cholesky, positive_definite
@@ -40,4 +41,5 @@ from .verification import (
     verify,
     why_unproven,
 )
+from .words import words_of
 from .zero_sum import zero_sum

@@ -59,7 +59,9 @@ class SinhArcsinh(Elementwise):
 
 
 def _end(bijector: SinhArcsinh, xp: Any, x: Any) -> Any:
-    after = (xp.arcsinh(x) + number_of(bijector.skewness)) * number_of(bijector.tailweight)
+    after = (xp.arcsinh(x) + number_of(bijector.skewness)) * number_of(
+        bijector.tailweight
+    )
     return number_of(bijector.loc) + number_of(bijector.scale) * xp.sinh(after)
 
 

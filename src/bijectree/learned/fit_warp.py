@@ -1,7 +1,9 @@
 """The `Warp` with the least Fisher divergence, found from draws and their gradients."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -32,16 +34,33 @@ _MOST_DRAWS, _MOST_NUMBERS = 800, 100_000
 _Pairs = tuple[Float[np.ndarray, "dim n"], Float[np.ndarray, "dim n"]]
 
 
+class FittedWarp(NamedTuple):
+    """A warp, and how near it brings draws that it was not fitted to.
+
+    Attributes:
+        warp: the map.
+        divergence: the Fisher divergence that is left of them, a coordinate, after an
+            affine map that is fitted to the draws that the warp is fitted to.
+        unbent: what is left by the affine map alone.
+    """
+
+    warp: Warp
+    divergence: float
+    unbent: float
+
+
 def fit_warp(
     chains: Sequence[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n dim"]]],
     columns: int,
-) -> Warp:
+) -> FittedWarp:
     """Bend each coordinate so that it is nearer to a standard normal density.
 
     With u the coordinate before the map and s its score, the mean of (s + u)² is least:
     the Fisher divergence to a standard normal density, whose score is −u. A coordinate
     stays as it is, but for location and scale, unless what is fitted to half of the
-    chains brings the other half nearer, in the mean over both halves.
+    chains brings the other half nearer, in the mean over both halves. Nothing is bent
+    where that is worse in all: coordinates that depend on each other may be bent one by
+    one to a worse whole.
 
     Args:
         chains: the draws of each, and the gradients of the log-density there.
@@ -50,22 +69,24 @@ def fit_warp(
     halves = _halves(chains)
     loc, scale = _straight(_joined(halves))
     halves = [_moved(half, loc, scale) for half in halves]
-    with np.errstate(all="ignore"):
-        open_to = _first_gain(_joined(halves)) > _PAYS
     numbers = np.zeros((loc.size, 4))
-    at = np.flatnonzero(open_to)
+    left = unbent = _left([straight(loc.size)] * 2, halves, columns)
+    with np.errstate(all="ignore"):
+        at = np.flatnonzero(_first_gain(_joined(halves)) > _PAYS)
     if at.size:
         stride = -(-at.size * halves[0][0].shape[1] // _MOST_NUMBERS)
-        these = [tuple(part[at, ::stride] for part in half) for half in halves]
+        these = [_pairs(part[at, ::stride] for part in half) for half in halves]
         found = [_fit(half) for half in these]
         gain = _gain(found[0], *these) + _gain(found[1], *these[::-1])
         pays = gain / 2 > _PAYS
-        at, both = at[pays], tuple(part[pays] for part in _joined(these))
-        warps = [_warp(loc.size, at, part[pays]) for part in found]
-        if at.size and _pays_in_all(warps, halves, columns):
-            numbers[at] = _fit(both)
+        warps = [_warp(loc.size, at[pays], part[pays]) for part in found]
+        less = _left(warps, halves, columns)
+        if pays.any() and less < left:
+            both = _pairs(part[pays] for part in _joined(these))
+            numbers[at[pays]], left = _fit(both), less
     found = _warp(loc.size, np.arange(loc.size), numbers)
-    return dataclasses.replace(found, loc=loc + scale * found.loc, scale=scale * found.scale)
+    loc, scale = loc + scale * found.loc, scale * found.scale
+    return FittedWarp(dataclasses.replace(found, loc=loc, scale=scale), left, unbent)
 
 
 def _warp(dim: int, at: np.ndarray, numbers: np.ndarray) -> Warp:
@@ -79,7 +100,7 @@ def _warp(dim: int, at: np.ndarray, numbers: np.ndarray) -> Warp:
 def _halves(chains: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[_Pairs]:
     """Every other chain, and the rest; or both halves of the only one."""
     stride = max(1, sum(len(x) for x, _ in chains) // _MOST_DRAWS)
-    groups = [tuple(part[::stride].astype(np.float64).T for part in c) for c in chains]
+    groups = [_pairs(part[::stride].astype(np.float64).T for part in c) for c in chains]
     if len(groups) == 1:
         x, scores = groups[0]
         middle = x.shape[1] // 2
@@ -91,7 +112,11 @@ def _halves(chains: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[_Pairs]:
 
 
 def _joined(groups: Sequence[_Pairs]) -> _Pairs:
-    x, scores = (np.concatenate(part, axis=1) for part in zip(*groups, strict=True))
+    return _pairs(np.concatenate(part, axis=1) for part in zip(*groups, strict=True))
+
+
+def _pairs(parts: Iterable[np.ndarray]) -> _Pairs:
+    x, scores = parts
     return x, scores
 
 
@@ -114,7 +139,10 @@ def _first_gain(pairs: _Pairs) -> Float[np.ndarray, " dim"]:
     """How much of the divergence the four numbers explain where nothing is bent yet."""
     residual, slopes = _residuals(np.zeros((len(pairs[0]), 4)), *pairs)
     known = np.isfinite(residual).all(axis=1)
-    residual, slopes = (np.where(known[:, *none], x, 0.0) for x, none in ((residual, (None,)), (slopes, (None, None))))
+    residual, slopes = (
+        np.where(known[:, *none], x, 0.0)
+        for x, none in ((residual, (None,)), (slopes, (None, None)))
+    )
     n = residual.shape[1]
     normal = np.einsum("mni,mnj->mij", slopes, slopes) / n + 1e-6 * np.eye(4)
     pull = np.einsum("mni,mn->mi", slopes, residual) / n
@@ -122,37 +150,38 @@ def _first_gain(pairs: _Pairs) -> Float[np.ndarray, " dim"]:
     return np.where(known, gain, -np.inf)
 
 
-def _gain(
-    numbers: np.ndarray, fitted: _Pairs, held: _Pairs
-) -> Float[np.ndarray, " dim"]:
+def _gain(numbers: np.ndarray, fitted: _Pairs, held: _Pairs) -> Float[np.ndarray, " dim"]:
     """By how much what is fitted to some draws lowers the divergence of others."""
     straight = _moved(held, *_straight(fitted))
     before = np.mean((straight[0] + straight[1]) ** 2, axis=1)
     residual = _residuals(numbers, *held)[0]
-    return np.nan_to_num(before - np.mean(residual**2, axis=1), nan=-np.inf)
+    after = np.mean(residual**2, axis=1)
+    return np.nan_to_num(before - after, nan=-np.inf)
 
 
-def _pays_in_all(warps: list[Warp], halves: list[_Pairs], columns: int) -> bool:
-    """Whether to bend pays where directions are learned as well.
+def _left(warps: Sequence[Warp], halves: Sequence[_Pairs], columns: int) -> float:
+    """The divergence a coordinate, in the mean over both halves.
 
-    Coordinates that depend on each other may be bent one by one to a worse whole.
+    Args:
+        warps: what is fitted to each half.
+        halves: the draws, each of which is left out once.
+        columns: how many directions the affine map may have.
     """
-    lost = 0.0
+    left = 0.0
     for warp, fitted, held in zip(warps, halves, halves[::-1], strict=True):
-        for sign, part in ((1, warp), (-1, straight(len(fitted[0])))):
-            (x, scores), (z, others) = (part.straightened(*(x.T for x in half)) for half in (fitted, held))
-            affine = low_rank.from_scores_of_chains([(x, scores)], columns)
-            if affine is None:
-                return False
-            z, others = affine.inverse(z), affine.pull(others)
-            lost += sign * np.mean((z + others) ** 2)
-    return bool(lost < 0)
+        known = warp.straightened(*(part.T for part in fitted))
+        affine = low_rank.from_scores_of_chains([known], columns)
+        if affine is None:
+            return math.inf
+        x, scores = warp.straightened(*(part.T for part in held))
+        left += np.mean((affine.inverse(x) + affine.pull(scores)) ** 2) / 2
+    return float(np.nan_to_num(left, nan=math.inf))
 
 
 def _residuals(
     numbers: Float[np.ndarray, "dim 4"], x: np.ndarray, scores: np.ndarray
 ) -> tuple[Float[np.ndarray, "dim n"], Float[np.ndarray, "dim n 4"]]:
-    """s + u of each draw, and its derivatives with respect to the numbers.
+    """S + u of each draw, and its derivatives with respect to the numbers.
 
     With t = (x − loc)/scale, c = √(1 + t²), w = arcsinh(t)/δ − ε, u = sinh w and
     C = cosh w, for a skewness ε and a tail weight δ, and the score g of x, that of u is

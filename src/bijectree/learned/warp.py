@@ -49,7 +49,7 @@ class Warp:
         return np.where(self.bent, np.sinh(before), t)
 
     def log_slope(self, u: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
-        """log dy/du of each coordinate."""
+        """The log of dy/du, of each coordinate."""
         after = (np.arcsinh(u) + self.skewness) * self.tailweight
         bend = _log_cosh(after) - _log_cosh(np.arcsinh(u))
         return np.log(self.scale * self.tailweight) + bend

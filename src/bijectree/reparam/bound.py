@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from .. import substrate
-from ..constraints import support
+from ..constraints import support, words_of
 from ..numerics import cut, ravel
 from ..substrate import Kind, map_batched
 from ..trees import raise_all
@@ -247,7 +247,7 @@ class Bound:
         if row.kind is None:
             return "identity"
         if row.function is None:
-            name = row.kind.recipe.build(self.numbers[row.slot]).name
+            name = words_of(row.kind.recipe.build(self.numbers[row.slot]))
         else:
             function = row.function.build(self.numbers[row.slot])
             made = isinstance(function, LocationScale)

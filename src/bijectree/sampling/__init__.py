@@ -2,4 +2,5 @@
 
 from .calibrate import calibrate
 from .calibration import Calibration
+from .fit_maps import MapsReport, fit_maps
 from .sample import sample

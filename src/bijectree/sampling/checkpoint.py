@@ -162,7 +162,13 @@ def _run(
     warp = None
     if "warp loc" in arrays:
         warp = Warp(*(arrays[f"warp {name}"] for name in _WARP))
-    tuned = Tuned(reparam, OuterMap(affine, warp), facts["step size"], rows, learned=facts["learned"])
+    tuned = Tuned(
+        reparam,
+        OuterMap(affine, warp),
+        facts["step size"],
+        rows,
+        learned=facts["learned"],
+    )
     standing = Standing(*(arrays[f"standing {k}"] for k in Standing._fields))
     kept = []
     if "steps vectors" in arrays:

@@ -11,6 +11,7 @@ from ..learned import low_rank
 from ..learned.centeredness import recentred, shares_from_draws, shares_of, with_shares
 from ..learned.fit_warp import fit_warp
 from ..learned.low_rank import AffineMap
+from ..learned.warp import Warp
 from ..posterior import Target
 from . import chains_on_devices
 from .chains import Standing
@@ -31,7 +32,9 @@ def learn_warp(state: WarmUp, *, dropping: bool) -> None:
         (x[near], gradients[near])
         for x, gradients, near in zip(steps.vectors, steps.gradients, known, strict=True)
     ]
-    warp = fit_warp(chains, outer.affine.root.size)
+    fitted = fit_warp(chains, outer.affine.root.size).warp
+    numbers = chains_on_devices.of_first(dataclasses.asdict(fitted))
+    warp = Warp(**{name: np.asarray(x, np.float64) for name, x in numbers.items()})
     state.tuned = state.tuned._replace(outer=dataclasses.replace(outer, warp=warp))
 
 

@@ -240,9 +240,7 @@ def _remember(state: WarmUp, steps: Steps, so_far: int) -> None:
     vectors, log_density, gradients = (x.astype(dtype) for x in found)
     state.condition = condition_of(steps.vectors)
     state.spent += steps.spent
-    steps = steps._replace(
-        vectors=vectors, log_density=log_density, gradients=gradients
-    )
+    steps = steps._replace(vectors=vectors, log_density=log_density, gradients=gradients)
     state.standing = steps.end
     state.kept.append(steps)
     size = steps.vectors.shape[1]

@@ -1,0 +1,211 @@
+"""Each leaf's map, chosen from those of its set by draws and their gradients."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .. import substrate
+from ..constraints import (
+    SetTag,
+    Support,
+    alternatives,
+    knowledge_of,
+    sinh_arcsinh,
+    three_digits,
+    words_of,
+)
+from ..reparam import Bound, Plan, Reparam, Row, of_bound
+from ..substrate import Kind, split, tfb
+from .fit_warp import FittedWarp, fit_warp
+from .warp import Warp, straight
+
+# Another map is taken if it lowers the divergence that is left, a coordinate, by so much,
+# and by this share of it.
+_LESS, _SHARE = 0.02, 0.2
+
+# A map is tried on draws of which at least this share have finite coordinates.
+_KNOWN = 0.9
+
+# A leaf's directions, of which the sampler's affine map has as many.
+_COLUMNS = 64
+
+# The sets whose free coordinates may be bent. Those of the others are augmented, or the
+# set is not known.
+_BENT = (
+    SetTag.NUMBERS,
+    SetTag.ARRAYS,
+    SetTag.INCREASING,
+    SetTag.SIMPLEX,
+    SetTag.ZERO_SUM,
+    SetTag.TRIANGULAR,
+    SetTag.CORR_CHOLESKY,
+    SetTag.CORR_MATRIX,
+    SetTag.POSITIVE_DEFINITE,
+)
+
+
+class LeafChoice(NamedTuple):
+    """What was chosen for a leaf.
+
+    Attributes:
+        row: its position in the plan.
+        path: the leaf's.
+        bijector: that was chosen.
+        before: the bijector that was given, in words.
+        after: the one that was chosen.
+        divergence_before: the Fisher divergence that is left of held-out draws, a
+            coordinate, after the best affine map.
+        divergence_after: the same in the chosen coordinates.
+    """
+
+    row: int
+    path: str
+    bijector: tfb.Bijector
+    before: str
+    after: str
+    divergence_before: float
+    divergence_after: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another map than the one that was given."""
+        return self.before != self.after
+
+
+def choose_maps(
+    reparam: Reparam,
+    vectors: Float[np.ndarray, "chains n dim"],
+    gradients: Float[np.ndarray, "chains n dim"],
+) -> list[LeafChoice]:
+    """Choose a map for each leaf that has alternatives or may be bent.
+
+    Args:
+        reparam: the coordinates that are given, with no map above the leaves.
+        vectors: draws.
+        gradients: of the log-density there.
+
+    Returns:
+        The choices, one a leaf, in the order of free coordinates. A leaf is left out
+        whose map depends on others, is masked or joint, or is onto a set that is not
+        known.
+    """
+    choices, start = [], 0
+    for i, row in reparam.bound.plan.free:
+        size = int(np.prod(row.free_shape))
+        part = slice(start, start + size)
+        start += size
+        if size and not (row.members or row.function or row.picked):
+            shape = *vectors.shape[:2], *row.free_shape
+            pair = (x[..., part].reshape(shape) for x in (vectors, gradients))
+            chosen = _choose(reparam, i, row, *pair)
+            choices += [] if chosen is None else [chosen]
+    return choices
+
+
+def with_maps(reparam: Reparam, choices: Sequence[LeafChoice]) -> Reparam:
+    """The Reparam with other maps of some of its leaves."""
+    rows, numbers = list(reparam.bound.plan.rows), list(reparam.bound.numbers)
+    for choice in choices:
+        row = rows[choice.row]
+        kind, own = _bound(choice.bijector, row)
+        rows[choice.row] = dataclasses.replace(row, slot=len(numbers), kind=kind)
+        numbers.append(own)
+    plan = Plan(reparam.bound.plan.structure, tuple(rows), reparam.bound.plan.outer)
+    return of_bound(Bound(plan, tuple(numbers), reparam.bound.held))
+
+
+def _choose(
+    reparam: Reparam, i: int, row: Row, y: np.ndarray, gradients: np.ndarray
+) -> LeafChoice | None:
+    given: Any = tfb.Identity()
+    if row.kind is not None:
+        given = row.kind.recipe.build(reparam.bound.numbers[row.slot])
+    image = knowledge_of(given).image
+    if image is None or image.tag not in _BENT:
+        return None
+    kind, numbers = _bound(given, row)
+    values = np.asarray(
+        _values(kind, numbers, jnp.asarray(y.reshape(-1, *row.free_shape)))
+    )
+    tried = [given, *alternatives(image, values.astype(np.float64))]
+    at = (kind, numbers)
+    fits = [_fit(at, at, y, gradients)]
+    fits += [_fit(at, _bound(each, row), y, gradients) for each in tried[1:]]
+    divergences = [fit.divergence for fit in fits]
+    best = int(np.argmin(divergences))
+    if divergences[best] > min(divergences[0] - _LESS, (1 - _SHARE) * divergences[0]):
+        best = 0
+    chosen = _bent(tried[best], fits[best].warp, row, image)
+    words = words_of(given), words_of(chosen)
+    left = fits[0].unbent, divergences[best]
+    return LeafChoice(i, row.path, chosen, *words, *left)
+
+
+def _bound(bijector: Any, row: Row) -> tuple[Kind, tuple[Any, ...]]:
+    """A bijector of the leaf of a row."""
+    recipe, numbers = split(bijector)
+    return substrate.bind(recipe, numbers, row.shape, row.dtype), numbers
+
+
+def _fit(given: Any, other: Any, y: np.ndarray, gradients: np.ndarray) -> FittedWarp:
+    """Bend the coordinates of another map of a leaf."""
+    chains, n = y.shape[:2]
+    shape = chains * n, *y.shape[2:]
+    if given is not other:
+        points = (jnp.asarray(part.reshape(shape)) for part in (y, gradients))
+        y, gradients = map(np.asarray, _moved(given, other, *points))
+    x, scores = (part.reshape(chains, n, -1) for part in (y, gradients))
+    known = np.all(np.isfinite(x) & np.isfinite(scores), axis=2)
+    if known.mean() < _KNOWN:
+        return FittedWarp(straight(x.shape[2]), np.inf, np.inf)
+    groups = [(x[c][known[c]], scores[c][known[c]]) for c in range(chains)]
+    return fit_warp(groups, min(x.shape[2], _COLUMNS))
+
+
+def _bent(bijector: Any, warp: Warp, row: Row, image: Support) -> Any:
+    """A map with a warp beneath it, if that bends anything, in numbers one can read."""
+    if not warp.bent.any():
+        return bijector
+    kind, _ = _bound(bijector, row)
+    scale = three_digits(warp.scale)
+    digits = 2 - np.floor(np.log10(scale))
+    loc = np.round(warp.loc * 10**digits) / 10**digits
+    numbers = (loc, scale, np.round(warp.skewness, 3), three_digits(warp.tailweight))
+    loc, scale, skewness, tail = (
+        float(x[0]) if x.size == 1 else x.reshape(kind.free_shape) for x in numbers
+    )
+    warped = sinh_arcsinh(loc, scale, skewness=skewness, tailweight=tail)
+    return warped if image.everything else tfb.Chain([bijector, warped])
+
+
+@eqx.filter_jit
+def _values(kind: Kind, numbers: Any, y: Array) -> Array:
+    with substrate.standard_promotion():
+        return jax.vmap(lambda v: substrate.forward(kind, numbers, v))(y)
+
+
+@eqx.filter_jit
+def _moved(given: Any, other: Any, y: Array, gradients: Array) -> tuple[Array, Array]:
+    """Take a leaf's free coordinates, and gradients there, to those of another map."""
+
+    def move(source: Any, to: Any, vector: Array) -> Array:
+        return substrate.inverse(*to, substrate.forward(*source, vector))
+
+    def log_det(of: Any, vector: Array) -> Array:
+        return substrate.forward_and_log_det(*of, vector)[1]
+
+    def one(vector: Array, gradient: Array) -> tuple[Array, Array]:
+        new = move(given, other, vector)
+        _, pull = jax.vjp(lambda x: move(other, given, x), new)
+        slope = jax.grad(lambda x: log_det(given, x))(vector)
+        more = jax.grad(lambda x: log_det(other, x))(new)
+        return new, pull(gradient - slope)[0] + more
+
+    with substrate.standard_promotion():
+        return jax.vmap(one)(y, gradients)
