@@ -166,7 +166,9 @@ def measure_modes() -> list[dict[str, Any]]:
 
                 loss = reparam.compose(mode.loss)
                 for optimizer, run in (("L-BFGS", _lbfgs), ("Adam(0.1)", _adam)):
-                    found = jax.jit(lambda x, run=run, f=loss, c=close: run(f, x, c))(free)
+                    found = jax.jit(lambda x, run=run, f=loss, c=close: run(f, x, c))(
+                        free
+                    )
                     count, spent, arrived = found
                     row = {
                         "loss": name,

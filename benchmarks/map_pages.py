@@ -16,6 +16,19 @@ SETS = {
 }
 # A mean that is further off than so many standard errors, or so large an R-hat, is named.
 OFF, R_HAT = 5.0, 1.05
+_HOW = """
+ESS is the smallest bulk effective sample size of the model's entries, by ranks, of 4
+chains of 1,000 draws; gradients are all that were spent, with warm-up. Shown are
+medians over seeds, with quartiles in brackets; the best fixed map is in bold.
+*blackjax* is BlackJAX's NUTS after 1,000 steps of its own warm-up, with a diagonal mass
+matrix, from starts that are uniform on (−2, 2) in free coordinates. *bt.sample* is that
+function with its defaults, where the map stays the one named, and *best* is the best of
+BlackJAX's. *Diverged* is the mean number of the 4,000 draws. *Mean off* is the largest
+error of a mean that is known (of log x on half lines and simplexes, of x on intervals,
+of the cdf at order statistics, of correlations and their squares): the median over
+seeds in sd, and the worst in sd and in Monte-Carlo standard errors. *Turned* takes the
+parts from the last to the first.
+"""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#8fd3b6")
 _OF_SAMPLE = {
     "bt.sample, default map": ("D", "none"),
@@ -123,18 +136,7 @@ def page(kept: dict[str, Any]) -> str:
         "posteriors are in [`map_posteriors.py`](map_posteriors.py). [What follows from "
         "it](../docs/choosing-a-map.md) is a page of its own.",
         "",
-        "ESS is the smallest bulk effective sample size of the model's entries, by ranks, "
-        "of 4 chains of 1,000 draws; gradients are all that were spent, with warm-up. "
-        "Shown are medians over seeds, with quartiles in brackets; the best fixed map is "
-        "in bold. *blackjax* is BlackJAX's NUTS after 1,000 steps of its own warm-up, "
-        "with a diagonal mass matrix, from starts that are uniform on (−2, 2) in free "
-        "coordinates. *bt.sample* is that function with its defaults, where the map stays "
-        "the one named, and *best* is the best of BlackJAX's. *Diverged* is the mean "
-        "number of the 4,000 draws. *Mean off* is the largest error of a mean that is "
-        "known (of log x on half lines and simplexes, of x on intervals, of the cdf at "
-        "order statistics, of correlations and their squares): the median over seeds in "
-        "sd, and the worst in sd and in Monte-Carlo standard errors. *Turned* takes the "
-        "parts from the last to the first.",
+        " ".join(_HOW.split()),
     ]
     for key, title in SETS.items():
         names = [name for name in sampling if of[name] == key]
@@ -165,8 +167,8 @@ def page(kept: dict[str, Any]) -> str:
             "Until each parameter is within 1 % of the mode of a density of the model "
             "(no Jacobian), from parameters of 1 or from free coordinates of 0: Optax's "
             "`lbfgs()` with its line search, and `adam(0.1)`. The losses are in "
-            "[`map_modes.py`](map_modes.py). The knee is at the mode itself, so that with "
-            "it free coordinates of 0 are a factor of log 2 from the answer.",
+            "[`map_modes.py`](map_modes.py). The knee is at the mode itself, so that "
+            "with it free coordinates of 0 are a factor of log 2 from the answer.",
             "",
             *_modes(kept["modes"]),
         ]
@@ -223,9 +225,7 @@ def draw(kept: dict[str, Any], folder: pathlib.Path) -> None:
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        figure.legend(
-            loc="outside upper center", ncols=4, fontsize=7, frameon=False
-        )
+        figure.legend(loc="outside upper center", ncols=4, fontsize=7, frameon=False)
         figure.set_layout_engine("constrained")
         figure.savefig(folder / f"map_{key.replace(' ', '_')}.png", dpi=110)
         plt.close(figure)

@@ -141,7 +141,7 @@ def by_blackjax(problem: Problem, name: str, seeds: int) -> list[Row]:
 
 
 def learning_maps(*, learn: bool) -> dict[str, Any]:
-    """The arguments of `bt.sample` that leave a spec's maps as they are, or learn them."""
+    """The arguments of `bt.sample` that leave a spec's maps alone, or learn them."""
     # TODO: the switch, once `bt.sample` learns maps. Until then it learns none.
     del learn
     return {}
@@ -188,7 +188,13 @@ def ways(problem: Problem, kept: Kept) -> dict[str, Callable[[int], list[Row]]]:
     plain = functools.partial(by_bijectree, problem, learn=False)
     default = next(iter(problem.maps))
     found["bt.sample, default map"] = lambda seeds: plain(default, seeds)
-    found["bt.sample, best fixed map"] = lambda seeds: plain(best_fixed(kept), seeds)
+
+    def best(seeds: int) -> list[Row]:
+        name = best_fixed(kept)
+        same = kept.get("bt.sample, default map", []) if name == default else []
+        return same if len(same) == seeds else plain(name, seeds)
+
+    found["bt.sample, best fixed map"] = best
     if LEARNS_MAPS:
         found["bt.sample, learned"] = functools.partial(
             by_bijectree, problem, default, learn=True
