@@ -18,6 +18,11 @@ CATALOGUE = {
     "affine": (lambda: bt.affine(1.0, 2.0), (2, 3)),
     "ordered_vector": (bt.ordered_vector, (2, 3)),
     "positive_ordered_vector": (bt.positive_ordered_vector, (2, 3)),
+    "ordered_softplus": (lambda: bt.ordered_vector(via="softplus"), (2, 3)),
+    "positive_ordered_softplus": (
+        lambda: bt.positive_ordered_vector(via="softplus"),
+        (2, 3),
+    ),
     "simplex": (bt.simplex, (2, 3)),
     "stick_breaking": (lambda: bt.simplex(via="stick_breaking"), (2, 3)),
     "additive_log_ratio": (lambda: bt.simplex(via="additive_log_ratio"), (2, 3)),

@@ -140,6 +140,7 @@ def _bijectors(draw: Any, shape: tuple[int, ...]) -> Any:
             bt.simplex(),
             bt.simplex(via="stick_breaking"),
             bt.ordered_vector(),
+            bt.ordered_vector(via="softplus"),
             bt.zero_sum(),
             tfb.Ascending(),
             tfb.Permute(draw(st.permutations(range(shape[-1])))),

@@ -100,6 +100,8 @@ CATALOGUE = {
     "affine": (bt.affine(1.0, 3.0), V),
     "ordered_vector": (bt.ordered_vector(), V),
     "positive_ordered_vector": (bt.positive_ordered_vector(), V),
+    "ordered_softplus": (bt.ordered_vector(via="softplus"), V),
+    "positive_ordered_softplus": (bt.positive_ordered_vector(via="softplus"), V),
     "simplex": (bt.simplex(), np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])),
     "simplex-axis": (bt.simplex(axis=-2), np.array([[0.2, 0.3], [0.8, 0.7]])),
     "simplex-of-one": (bt.simplex(), np.ones((2, 1))),

@@ -183,6 +183,7 @@ def test_log_det_and_gradient_where_stan_loses_digits(bijector, exact, y):
 
 DETERMINANTS = (
     *("ordered_vector", "positive_ordered_vector", "simplex", "stick_breaking"),
+    *("ordered_softplus", "positive_ordered_softplus"),
     *("simplex_columns", "corr_cholesky", "corr_matrix", "lower_cholesky"),
     *("lower_cholesky_tall", "positive_definite"),
 )

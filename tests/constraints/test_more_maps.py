@@ -230,12 +230,16 @@ def test_what_cannot_be_meant_is_refused(make, message):
 
 def test_they_are_saved_to_the_bit(tmp_path):
     model = {name: jnp.full(3, 1 / 3) for name in "abcd"}
+    model |= {name: jnp.array([1.0, 1.5, 4.0]) for name in "fgh"}
     spec = {
         "a": bt.positive(via="softplus", scale=0.1),
         "b": bt.interval(0.1, [1.0, 2.0, 3.0], via="normal_cdf"),
         "c": bt.simplex(via="additive_log_ratio", order=(2, 0, 1)),
         "d": bt.simplex(order=[1, 2, 0]),
         "e": bt.corr_cholesky(via="spherical"),
+        "f": bt.ordered_vector(via="softplus"),
+        "g": bt.ordered_vector(upper=5.0, via="softplus"),
+        "h": bt.positive_ordered_vector(via="softplus"),
     }
     model["e"] = jnp.linalg.cholesky(jnp.eye(3) + 0.25 * (1 - jnp.eye(3)))
     bt.save_spec(tmp_path / "spec.toml", spec)

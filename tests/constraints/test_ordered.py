@@ -40,6 +40,18 @@ CASES = {
         lambda: bt.ordered_vector([0.0, 1.0], axis=-3),
         (3, 1, 2),
     ),
+    "softplus above": (lambda: bt.ordered_vector(2.0, via="softplus"), (4,)),
+    "softplus below": (lambda: bt.ordered_vector(upper=-1.0, via="softplus"), (4,)),
+    "softplus, a bound for each": (
+        lambda: bt.ordered_vector([0.0, -5.0], via="softplus"),
+        (2, 3),
+    ),
+    "softplus columns": (lambda: bt.ordered_vector(axis=-2, via="softplus"), (3, 2)),
+    "softplus positive columns": (
+        lambda: bt.positive_ordered_vector(axis=-2, via="softplus"),
+        (3, 2),
+    ),
+    "softplus, one entry": (lambda: bt.ordered_vector(via="softplus"), (1,)),
 }
 
 
@@ -102,6 +114,78 @@ def test_value_and_log_det_are_those_of_mpmath(bounds, scale, getkey):
         np.testing.assert_allclose(log_det, float(expected_log_det), rtol=1e-13)
 
 
+def exact_softplus(free, lower, upper):
+    """Value, log-det and its slopes, written from the docstring."""
+    y = [mp.mpf(float(x)) for x in free]
+    start = lower is None and upper is None
+    steps = [mp.log1p(mp.exp(z)) if z < 0 else z + mp.log1p(mp.exp(-z)) for z in y]
+    log_slopes = [z - step for z, step in zip(y, steps, strict=True)]
+    slopes = [1 / (1 + mp.exp(z)) for z in y]
+    if start:
+        steps[0], log_slopes[0], slopes[0] = y[0], mp.mpf(0), mp.mpf(0)
+    if upper is not None:
+        x = [upper - sum(steps[k:]) for k in range(len(y))]
+    else:
+        x = [(lower or 0) + sum(steps[: k + 1]) for k in range(len(y))]
+    return x, sum(log_slopes), slopes
+
+
+SOFTPLUS = {
+    "no bound": (lambda: bt.ordered_vector(via="softplus"), (None, None)),
+    "above": (lambda: bt.ordered_vector(2.0, via="softplus"), (2.0, None)),
+    "below": (lambda: bt.ordered_vector(upper=-1.0, via="softplus"), (None, -1.0)),
+    "positive": (lambda: bt.positive_ordered_vector(via="softplus"), (0.0, None)),
+}
+
+
+@pytest.mark.parametrize("name", SOFTPLUS)
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 8.0, 700.0])
+def test_softplus_has_the_value_and_the_log_det_of_mpmath(name, scale, getkey):
+    make, bounds = SOFTPLUS[name]
+    with jax.enable_x64(True), mp.workdps(700):
+        # All are positive at first, so that no rounding of a bound hides a step.
+        free = scale * jnp.abs(jax.random.normal(getkey(), (5,), jnp.float64))
+        reparam = bt.Reparam(jax.ShapeDtypeStruct((5,), jnp.float64), make())
+        value, log_det = reparam.forward_and_log_det(free)
+        due, due_log_det, slopes = exact_softplus(free, *bounds)
+        np.testing.assert_allclose(value, np.array(due, float), rtol=1e-13)
+        np.testing.assert_allclose(log_det, float(due_log_det), rtol=1e-13)
+        gradient = jax.grad(reparam.forward_log_det_jacobian)(free)
+        np.testing.assert_allclose(
+            gradient, np.array(slopes, float), rtol=1e-13, atol=1e-300
+        )
+        if scale < 100:
+            np.testing.assert_allclose(reparam.inverse(value), free, atol=1e-12)
+        # And at both ends of the line, where the value may saturate.
+        free = scale * jax.random.normal(getkey(), (5,), jnp.float64)
+        _, log_det = reparam.forward_and_log_det(free)
+        due, due_log_det, slopes = exact_softplus(free, *bounds)
+        np.testing.assert_allclose(log_det, float(due_log_det), rtol=1e-13)
+        gradient = jax.grad(reparam.forward_log_det_jacobian)(free)
+        np.testing.assert_allclose(
+            gradient, np.array(slopes, float), rtol=1e-13, atol=1e-300
+        )
+
+
+def test_softplus_steps_far_below_zero_come_back(precision):
+    """The first step is e⁻⁶⁰, and the second is lost beside nothing that is so small."""
+    bijector = bt.positive_ordered_vector(via="softplus")
+    reparam = bt.Reparam(jax.ShapeDtypeStruct((2,), precision), bijector)
+    free = jnp.array([-60.0, -55.0], precision)
+    np.testing.assert_allclose(reparam.inverse(reparam.forward(free)), free, rtol=1e-6)
+
+
+def test_softplus_is_the_same_set_and_another_map():
+    for exp, softplus in (
+        (bt.ordered_vector(), bt.ordered_vector(via="softplus")),
+        (bt.ordered_vector(1.0), bt.ordered_vector(1.0, via="softplus")),
+        (bt.positive_ordered_vector(), bt.positive_ordered_vector(via="softplus")),
+    ):
+        assert bt.support(exp).same_set(bt.support(softplus))
+        free = jnp.array([0.5, 1.0, 3.0])
+        assert not np.allclose(exp.forward(free), softplus.forward(free))
+
+
 def test_order_statistics_of_uniform_numbers_have_mass_one():
     # The density of two of them is 2! over the triangle below the diagonal.
     bijector = bt.ordered_vector(0.0, 1.0)
@@ -113,7 +197,10 @@ def test_order_statistics_of_uniform_numbers_have_mass_one():
     assert mass == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["above", "below", "between", "bounded columns"])
+@pytest.mark.parametrize(
+    "name",
+    ["above", "below", "between", "bounded columns", "softplus above", "softplus below"],
+)
 def test_far_out_the_log_det_is_finite_and_nothing_is_nan(name, precision):
     make, shape = CASES[name]
     reparam = bt.Reparam(jax.ShapeDtypeStruct(shape, precision), make())
@@ -149,7 +236,10 @@ def test_new_bounds_do_not_retrace_and_have_a_gradient():
 
 
 @pytest.mark.jax_defaults
-@pytest.mark.parametrize("name", ["above", "below", "between", "bounded columns"])
+@pytest.mark.parametrize(
+    "name",
+    ["above", "below", "between", "bounded columns", "softplus above", "softplus below"],
+)
 def test_an_optimizer_stays_inside_however_far_it_steps(name):
     make, shape = CASES[name]
     bijector = make()
@@ -186,6 +276,12 @@ def test_the_support_says_bounds_and_axis():
         (lambda: bt.ordered_vector(axis=0), "axis must be a negative integer"),
         (lambda: bt.positive_ordered_vector(axis=1), "axis must be a negative integer"),
         (lambda: bt.ordered_vector("a"), "lower must be a real number"),
+        (lambda: bt.ordered_vector(via="log"), "via must be 'exp' or 'softplus'"),
+        (lambda: bt.positive_ordered_vector(via="tanh"), "via must be 'exp' or"),
+        (
+            lambda: bt.ordered_vector(0.0, 1.0, via="softplus"),
+            "between two the gaps are parts of a stick",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(make, message):

@@ -24,6 +24,8 @@ WORDS = {
     "affine": "all real numbers",
     "ordered_vector": "increasing vectors",
     "positive_ordered_vector": "increasing vectors of positive numbers",
+    "ordered_softplus": "increasing vectors",
+    "positive_ordered_softplus": "increasing vectors of positive numbers",
     "simplex": "positive parts that sum to 1",
     "stick_breaking": "positive parts that sum to 1",
     "additive_log_ratio": "positive parts that sum to 1",

@@ -10,8 +10,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..substrate import Number, tfb
 from . import sets
-from .arguments import _axis_from_end, finite_number, require_above
+from .arguments import Via, _axis_from_end, _one_of, finite_number, require_above
 from .facts import MapOntoSet, known
+from .half_line import _half_line, _half_line_inverse
 from .ranges import POSITIVE, Range, number_of
 from .reshaping import _AlongAxis
 from .simplex import _stick_breaking, _stick_breaking_inverse
@@ -46,41 +47,45 @@ class _Increasing(_AlongAxis):
 
 @known(MapOntoSet(lambda b: sets.increasing(axis=b.axis)))
 class Ordered(_Increasing):
-    """x₁ = y₁, xₖ = xₖ₋₁ + exp(yₖ)."""
+    """x₁ = y₁, xₖ = xₖ₋₁ + exp(yₖ), or with softplus."""
 
-    def __init__(self, axis: int = -1, name: str = "ordered_vector"):
+    def __init__(self, axis: int = -1, via: str = "exp", name: str = "ordered_vector"):
         parameters = dict(locals())
-        self.axis = axis
+        self.axis, self.via = axis, via
         super().__init__(parameters)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
-        first, rest = x[..., :1], x[..., 1:]
-        sums = _cumulate(jnp.concatenate([first, jnp.exp(rest)], axis=-1))
-        log_det = self._over_event(jnp.sum(rest, axis=-1))
+        steps, log_slopes = _half_line(x[..., 1:], self.via)
+        sums = _cumulate(jnp.concatenate([x[..., :1], steps], axis=-1))
+        log_det = self._over_event(jnp.sum(log_slopes, axis=-1))
         return jnp.moveaxis(sums, -1, self.axis), log_det
 
     def _inverse(self, y: Array) -> Array:
         y = jnp.moveaxis(y, self.axis, -1)
-        return jnp.concatenate([y[..., :1], jnp.log(jnp.diff(y, axis=-1))], axis=-1)
+        rest = _half_line_inverse(jnp.diff(y, axis=-1), self.via)
+        return jnp.concatenate([y[..., :1], rest], axis=-1)
 
 
 @known(MapOntoSet(lambda b: sets.increasing(POSITIVE, b.axis)))
 class PositiveOrdered(_Increasing):
-    """xₖ = xₖ₋₁ + exp(yₖ), from x₀ = 0."""
+    """xₖ = xₖ₋₁ + exp(yₖ), from x₀ = 0, or with softplus."""
 
-    def __init__(self, axis: int = -1, name: str = "positive_ordered_vector"):
+    def __init__(
+        self, axis: int = -1, via: str = "exp", name: str = "positive_ordered_vector"
+    ):
         parameters = dict(locals())
-        self.axis = axis
+        self.axis, self.via = axis, via
         super().__init__(parameters)
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
-        log_det = self._over_event(jnp.sum(x, axis=-1))
-        return jnp.moveaxis(_cumulate(jnp.exp(x)), -1, self.axis), log_det
+        steps, log_slopes = _half_line(x, self.via)
+        log_det = self._over_event(jnp.sum(log_slopes, axis=-1))
+        return jnp.moveaxis(_cumulate(steps), -1, self.axis), log_det
 
     def _inverse(self, y: Array) -> Array:
         y = jnp.moveaxis(y, self.axis, -1)
         steps = jnp.concatenate([y[..., :1], jnp.diff(y, axis=-1)], axis=-1)
-        return jnp.log(steps)
+        return _half_line_inverse(steps, self.via)
 
 
 def _interval(bijector: "OrderedWithin") -> Range:
@@ -105,10 +110,12 @@ class OrderedWithin(_Increasing):
         lower: Number | None,
         upper: Number | None,
         axis: int = -1,
+        via: str = "exp",
         name: str = "ordered_vector",
     ):
         parameters = dict(locals())
-        self.lower, self.upper, self.axis = lower, upper, axis
+        self.lower, self.upper = lower, upper
+        self.axis, self.via = axis, via
         super().__init__(parameters)
 
     def _bound(self, number: Number | None, x: Array) -> Array | None:
@@ -125,14 +132,15 @@ class OrderedWithin(_Increasing):
         lower, upper = self._bound(self.lower, x), self._bound(self.upper, x)
         if lower is not None and upper is not None:
             value, log_det = _between(x, lower, upper)
-        elif upper is None:
-            up = jnp.cumsum(jnp.exp(x), axis=-1)
-            value = _never_decreasing(up if lower is None else lower + up)
-            log_det = jnp.sum(x, axis=-1)
         else:
-            down = jax.lax.cumsum(jnp.exp(x), axis=x.ndim - 1, reverse=True)
-            value = _never_decreasing(upper - down)
-            log_det = jnp.sum(x, axis=-1)
+            steps, log_slopes = _half_line(x, self.via)
+            log_det = jnp.sum(log_slopes, axis=-1)
+            if upper is None:
+                up = jnp.cumsum(steps, axis=-1)
+                value = _never_decreasing(up if lower is None else lower + up)
+            else:
+                down = jax.lax.cumsum(steps, axis=x.ndim - 1, reverse=True)
+                value = _never_decreasing(upper - down)
         return jnp.moveaxis(value, -1, self.axis), self._over_event(log_det)
 
     def _inverse(self, y: Array) -> Array:
@@ -144,8 +152,9 @@ class OrderedWithin(_Increasing):
         if upper is not None:
             gaps = [*gaps, upper - y[..., -1:]]
         steps = jnp.concatenate(gaps, axis=-1)
-        both = lower is not None and upper is not None
-        return _stick_breaking_inverse(steps) if both else jnp.log(steps)
+        if lower is not None and upper is not None:
+            return _stick_breaking_inverse(steps)
+        return _half_line_inverse(steps, self.via)
 
 
 def _between(y: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -164,6 +173,7 @@ def ordered_vector(
     upper: Float[ArrayLike, "..."] | None = None,
     *,
     axis: int = -1,
+    via: Via = "exp",
 ) -> tfb.Bijector:
     """Increasing vectors of K numbers, from K free coordinates.
 
@@ -182,13 +192,17 @@ def ordered_vector(
         upper: what exceeds the last entry, likewise.
         axis: the axis along which entries increase, counted from the end. The free array
             has it last.
+        via: `"softplus"` for steps of log(1 + exp(yₖ)) in place of exp(yₖ), which grow
+            linearly; each yₖ of the log-det is then −log(1 + exp(−yₖ)). Not between two
+            bounds.
 
     Returns:
         A bijector of the axes from `axis` on; those before are batches.
 
     Raises:
         ValueError: a bound is not finite, the bounds do not broadcast, or `upper` does
-            not exceed `lower` somewhere; `axis` is not negative.
+            not exceed `lower` somewhere; `axis` is not negative; `via` is unknown, or
+            `"softplus"` with both bounds.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -198,17 +212,23 @@ def ordered_vector(
         [0.25 0.5  0.75]
     """
     _axis_from_end(axis)
+    _one_of(via, "via", ("exp", "softplus"))
     if lower is None and upper is None:
-        return Ordered(axis)
+        return Ordered(axis, via)
     mend = "None stands for no bound"
     low = None if lower is None else finite_number(lower, "lower", mend)
     high = None if upper is None else finite_number(upper, "upper", mend)
     if low is not None and high is not None:
         require_above(low, high)
-    return OrderedWithin(low, high, axis)
+        if via == "softplus":
+            raise ValueError(
+                'via="softplus" is for steps away from one bound or none; between two '
+                "the gaps are parts of a stick, which have no such steps"
+            )
+    return OrderedWithin(low, high, axis, via)
 
 
-def positive_ordered_vector(*, axis: int = -1) -> tfb.Bijector:
+def positive_ordered_vector(*, axis: int = -1, via: Via = "exp") -> tfb.Bijector:
     """Increasing vectors of K positive numbers, from K free coordinates.
 
     xₖ = xₖ₋₁ + exp(yₖ) with x₀ = 0; the log-det is Σ yₖ.
@@ -216,13 +236,15 @@ def positive_ordered_vector(*, axis: int = -1) -> tfb.Bijector:
     Args:
         axis: the axis along which entries increase, counted from the end. The free array
             has it last.
+        via: `"softplus"` for xₖ = xₖ₋₁ + log(1 + exp(yₖ)), with the log-det
+            −Σ log(1 + exp(−yₖ)).
 
     Returns:
         A bijector of the axes from `axis` on; those before are batches. Source: Stan,
         "Positive ordered vector".
 
     Raises:
-        ValueError: `axis` is not negative.
+        ValueError: `axis` is not negative, or `via` is unknown.
 
     Example:
         >>> import bijectree as bt, jax.numpy as jnp
@@ -230,4 +252,5 @@ def positive_ordered_vector(*, axis: int = -1) -> tfb.Bijector:
         [1. 2. 3.]
     """
     _axis_from_end(axis)
-    return PositiveOrdered(axis)
+    _one_of(via, "via", ("exp", "softplus"))
+    return PositiveOrdered(axis, via)
