@@ -22,6 +22,8 @@ class SamplingReport:
             coordinates that were given; NaN if it is not known.
         condition_after: the same in those that were learned.
         centeredness: λ by path.
+        maps: what leaves have in place of the maps that were given, in words, by path.
+        bent: how many coordinates were bent, by a sinh–arcsinh map.
         moved: how many chains the warm-up moved out of a mode without weight.
         follows: the fingerprint of the last of the draws that these go on from; `None`
             after a warm-up.
@@ -35,6 +37,8 @@ class SamplingReport:
     condition_before: float
     condition_after: float
     centeredness: Mapping[str, Float[np.ndarray, "..."]]
+    maps: Mapping[str, str]
+    bent: int
     moved: int
     follows: int | None
     tuned: Any = dataclasses.field(repr=False)
@@ -66,6 +70,9 @@ class SamplingReport:
                 f"{condition[0]:.3g} as given, {condition[1]:.3g} as learned, with "
                 f"{self.directions} directions besides the scales"
             )
+        lines += [f"map of '{path}': {words}" for path, words in self.maps.items()]
+        if self.bent:
+            lines.append(f"coordinates that were bent: {self.bent}")
         for path, share in self.centeredness.items():
             low, high = np.min(share, initial=1.0), np.max(share, initial=0.0)
             shown = f"{low:.2f}" if low == high else f"from {low:.2f} to {high:.2f}"

@@ -1,7 +1,7 @@
 """Each leaf's map, chosen from those of its set by draws and their gradients."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -25,9 +25,9 @@ from ..substrate import Kind, split, tfb
 from .fit_warp import FittedWarp, fit_warp
 from .warp import Warp, straight
 
-# Another map is taken if it lowers the divergence that is left, a coordinate, by so much,
-# and by this share of it.
-_LESS, _SHARE = 0.02, 0.2
+# Another map is taken if it lowers the divergence that is left, a coordinate, by so much
+# at least.
+_LESS = 0.02
 
 # A map is tried on draws of which at least this share have finite coordinates.
 _KNOWN = 0.9
@@ -37,7 +37,7 @@ _COLUMNS = 64
 
 # The sets whose free coordinates may be bent. Those of the others are augmented, or the
 # set is not known.
-_BENT = (
+BENT = (
     SetTag.NUMBERS,
     SetTag.ARRAYS,
     SetTag.INCREASING,
@@ -56,7 +56,9 @@ class LeafChoice(NamedTuple):
     Attributes:
         row: its position in the plan.
         path: the leaf's.
-        bijector: that was chosen.
+        number: its place among the alternatives; −1 for the one that was given.
+        middle: the median of each entry, which the alternatives were made of.
+        bijector: the map that was chosen, bent where that pays.
         before: the bijector that was given, in words.
         after: the one that was chosen.
         divergence_before: the Fisher divergence that is left of held-out draws, a
@@ -66,6 +68,8 @@ class LeafChoice(NamedTuple):
 
     row: int
     path: str
+    number: int
+    middle: Float[np.ndarray, "..."]
     bijector: tfb.Bijector
     before: str
     after: str
@@ -82,6 +86,10 @@ def choose_maps(
     reparam: Reparam,
     vectors: Float[np.ndarray, "chains n dim"],
     gradients: Float[np.ndarray, "chains n dim"],
+    *,
+    sets: Collection[SetTag] = BENT,
+    far: float = 0.0,
+    share: float = 0.2,
 ) -> list[LeafChoice]:
     """Choose a map for each leaf that has alternatives or may be bent.
 
@@ -89,6 +97,9 @@ def choose_maps(
         reparam: the coordinates that are given, with no map above the leaves.
         vectors: draws.
         gradients: of the log-density there.
+        sets: those whose leaves are looked at.
+        far: other maps are tried where the given one, bent, leaves more than this.
+        share: another map is taken if it leaves less by this share.
 
     Returns:
         The choices, one a leaf, in the order of free coordinates. A leaf is left out
@@ -100,51 +111,79 @@ def choose_maps(
         size = int(np.prod(row.free_shape))
         part = slice(start, start + size)
         start += size
-        if size and not (row.members or row.function or row.picked):
+        if not size or row.members or row.function or row.picked:
+            continue
+        given = _given(reparam, row)
+        image = knowledge_of(given).image
+        if image is not None and image.tag in sets:
             shape = *vectors.shape[:2], *row.free_shape
             pair = (x[..., part].reshape(shape) for x in (vectors, gradients))
-            chosen = _choose(reparam, i, row, *pair)
-            choices += [] if chosen is None else [chosen]
+            choices.append(_choose(i, row, given, image, *pair, far=far, share=share))
     return choices
 
 
-def with_maps(reparam: Reparam, choices: Sequence[LeafChoice]) -> Reparam:
-    """The Reparam with other maps of some of its leaves."""
+def with_alternatives(
+    reparam: Reparam, chosen: Mapping[int, tuple[int, Float[np.ndarray, "..."]]]
+) -> Reparam:
+    """The Reparam with the alternative of a number in some rows.
+
+    Args:
+        reparam: the coordinates that were given.
+        chosen: by row, the number of a choice and its middle.
+    """
+    maps = {}
+    for i, (number, middle) in chosen.items():
+        image = knowledge_of(_given(reparam, reparam.bound.plan.rows[i])).image
+        assert image is not None
+        maps[i] = alternatives(image, middle)[number]
+    return with_maps(reparam, maps)
+
+
+def with_maps(reparam: Reparam, maps: Mapping[int, Any]) -> Reparam:
+    """The Reparam with other bijectors in some rows."""
     rows, numbers = list(reparam.bound.plan.rows), list(reparam.bound.numbers)
-    for choice in choices:
-        row = rows[choice.row]
-        kind, own = _bound(choice.bijector, row)
-        rows[choice.row] = dataclasses.replace(row, slot=len(numbers), kind=kind)
+    for i, bijector in maps.items():
+        kind, own = _bound(bijector, rows[i])
+        rows[i] = dataclasses.replace(rows[i], slot=len(numbers), kind=kind)
         numbers.append(own)
     plan = Plan(reparam.bound.plan.structure, tuple(rows), reparam.bound.plan.outer)
     return of_bound(Bound(plan, tuple(numbers), reparam.bound.held))
 
 
+def _given(reparam: Reparam, row: Row) -> Any:
+    if row.kind is None:
+        return tfb.Identity()
+    return row.kind.recipe.build(reparam.bound.numbers[row.slot])
+
+
 def _choose(
-    reparam: Reparam, i: int, row: Row, y: np.ndarray, gradients: np.ndarray
-) -> LeafChoice | None:
-    given: Any = tfb.Identity()
-    if row.kind is not None:
-        given = row.kind.recipe.build(reparam.bound.numbers[row.slot])
-    image = knowledge_of(given).image
-    if image is None or image.tag not in _BENT:
-        return None
-    kind, numbers = _bound(given, row)
-    values = np.asarray(
-        _values(kind, numbers, jnp.asarray(y.reshape(-1, *row.free_shape)))
-    )
-    tried = [given, *alternatives(image, values.astype(np.float64))]
-    at = (kind, numbers)
-    fits = [_fit(at, at, y, gradients)]
-    fits += [_fit(at, _bound(each, row), y, gradients) for each in tried[1:]]
-    divergences = [fit.divergence for fit in fits]
-    best = int(np.argmin(divergences))
-    if divergences[best] > min(divergences[0] - _LESS, (1 - _SHARE) * divergences[0]):
-        best = 0
-    chosen = _bent(tried[best], fits[best].warp, row, image)
+    i: int,
+    row: Row,
+    given: Any,
+    image: Support,
+    y: Float[np.ndarray, "chains n ..."],
+    gradients: Float[np.ndarray, "chains n ..."],
+    *,
+    far: float,
+    share: float,
+) -> LeafChoice:
+    at = _bound(given, row)
+    values = _values(*at, jnp.asarray(y.reshape(-1, *row.free_shape)))
+    middle = np.median(np.asarray(values, np.float64), axis=0)
+    first = best = _fit(at, at, y, gradients)
+    base, number = given, -1
+    tried = alternatives(image, middle) if first.divergence > far else []
+    for k, other in enumerate(tried):
+        fit = _fit(at, _bound(other, row), y, gradients)
+        # The usual map comes first, and stays where no later one is clearly better.
+        less = min(best.divergence - _LESS, (1 - share) * best.divergence)
+        if fit.divergence < less:
+            base, number, best = other, k, fit
+    pays = best.divergence < min(best.unbent - _LESS, (1 - share) * best.unbent)
+    chosen = _bent(base, best.warp, row, image) if pays else base
     words = words_of(given), words_of(chosen)
-    left = fits[0].unbent, divergences[best]
-    return LeafChoice(i, row.path, chosen, *words, *left)
+    left = first.unbent, best.divergence
+    return LeafChoice(i, row.path, number, middle, chosen, *words, *left)
 
 
 def _bound(bijector: Any, row: Row) -> tuple[Kind, tuple[Any, ...]]:

@@ -138,16 +138,12 @@ def _moved(pairs: _Pairs, loc: np.ndarray, scale: np.ndarray) -> _Pairs:
 def _first_gain(pairs: _Pairs) -> Float[np.ndarray, " dim"]:
     """How much of the divergence the four numbers explain where nothing is bent yet."""
     residual, slopes = _residuals(np.zeros((len(pairs[0]), 4)), *pairs)
-    known = np.isfinite(residual).all(axis=1)
-    residual, slopes = (
-        np.where(known[:, *none], x, 0.0)
-        for x, none in ((residual, (None,)), (slopes, (None, None)))
-    )
     n = residual.shape[1]
     normal = np.einsum("mni,mnj->mij", slopes, slopes) / n + 1e-6 * np.eye(4)
     pull = np.einsum("mni,mn->mi", slopes, residual) / n
-    gain = np.einsum("mi,mi->m", pull, np.linalg.solve(normal, pull[..., None])[..., 0])
-    return np.where(known, gain, -np.inf)
+    known = np.all(np.isfinite(residual), axis=1)
+    normal[~known], pull[~known] = np.eye(4), 0.0
+    return np.einsum("mi,mi->m", pull, np.linalg.solve(normal, pull[..., None])[..., 0])
 
 
 def _gain(numbers: np.ndarray, fitted: _Pairs, held: _Pairs) -> Float[np.ndarray, " dim"]:

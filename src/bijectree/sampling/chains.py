@@ -133,6 +133,10 @@ class Chains:
         lowered = advance.lower(self._blackjax, *arguments, self._numbers[0], self._depth)
         self._compiling = self._threads.submit(lowered.compile)
 
+    def forget(self) -> None:
+        """Let the program go: the next target is of another structure."""
+        self._compiling, self._ready = None, False
+
     def compile(self, target: Target, key: PRNGKeyArray, standing: Standing) -> float:
         """Compile the program, or wait for it.
 

@@ -141,9 +141,11 @@ def _parts(
         "step size": run.tuned.step_size,
         "learned": run.tuned.learned,
         "shares": len(shares),
+        "maps": {str(row): number for row, (number, _) in run.tuned.maps.items()},
     }
     outer = run.tuned.outer
     arrays = {f"affine {name}": getattr(outer.affine, name) for name in _AFFINE}
+    arrays |= {f"middle {row}": middle for row, (_, middle) in run.tuned.maps.items()}
     if outer.warp is not None:
         arrays |= {f"warp {name}": getattr(outer.warp, name) for name in _WARP}
     arrays |= {f"share {i}": np.asarray(x) for i, x in enumerate(shares)}
@@ -157,7 +159,11 @@ def _run(
     facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], given: Target
 ) -> Run:
     shares = [arrays[f"share {i}"] for i in range(facts["shares"])]
-    reparam, rows = with_learned(given, shares)
+    maps = {
+        int(row): (number, arrays[f"middle {row}"])
+        for row, number in facts["maps"].items()
+    }
+    reparam, rows = with_learned(given, maps, shares)
     affine = AffineMap(*(arrays[f"affine {name}"] for name in _AFFINE))
     warp = None
     if "warp loc" in arrays:
@@ -168,6 +174,7 @@ def _run(
         facts["step size"],
         rows,
         learned=facts["learned"],
+        maps=maps,
     )
     standing = Standing(*(arrays[f"standing {k}"] for k in Standing._fields))
     kept = []

@@ -142,6 +142,6 @@ def fit_maps(
         posterior.reparam, vectors.reshape(shape), scores.reshape(shape)
     )
     spent = (draws.gradients or 0) + len(vectors)
-    changed = [choice for choice in choices if choice.changed]
+    changed = {choice.row: choice.bijector for choice in choices if choice.changed}
     fitted = with_maps(posterior.reparam, changed)
     return fitted, MapsReport(tuple(choices), spent, tuple(draws.warnings()))

@@ -7,18 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ..constraints import SetTag
 from ..learned import low_rank
 from ..learned.centeredness import recentred, shares_from_draws, shares_of, with_shares
+from ..learned.choose_maps import choose_maps, with_alternatives
 from ..learned.fit_warp import fit_warp
 from ..learned.low_rank import AffineMap
 from ..learned.warp import Warp
 from ..posterior import Target
+from ..reparam import Reparam
 from . import chains_on_devices
 from .chains import Standing
 from .tuned import WarmUp
 
 # A map is fitted to no more numbers than that.
 _MOST = 20_000_000
+
+# Another map of one of these sets is taken where the given one, bent, leaves more than a
+# divergence a coordinate, and the other less by a share: the program of the chains must
+# be compiled anew.
+_SETS = (SetTag.SIMPLEX, SetTag.INCREASING, SetTag.CORR_CHOLESKY)
+_FAR, _CLEARLY = 0.3, 0.5
 
 
 def learn_warp(state: WarmUp, *, dropping: bool) -> None:
@@ -78,6 +87,36 @@ def _near(
     return known >= min(lowest, np.quantile(known, 0.75, method="lower"))
 
 
+def learn_maps(state: WarmUp) -> bool:
+    """Take another map of a set where bending the given one leaves it far from normal.
+
+    The maps of single numbers stay: they differ by little that bending does not mend.
+
+    Returns:
+        Whether the coordinates are of another structure now.
+    """
+    reparam = state.tuned.reparam
+    if state.tuned.outer.warp is None or reparam.bound.outer_names():
+        return False
+    (steps,) = state.kept
+    choices = choose_maps(
+        reparam,
+        steps.vectors.astype(np.float64),
+        steps.gradients.astype(np.float64),
+        sets=_SETS,
+        far=_FAR,
+        share=_CLEARLY,
+    )
+    found = {c.row: (np.asarray(c.number), c.middle) for c in choices}
+    found = chains_on_devices.of_first(found)
+    maps = {row: (int(n), np.asarray(x)) for row, (n, x) in found.items() if n >= 0}
+    if not maps:
+        return False
+    state.tuned = state.tuned._replace(maps=maps)
+    _change_coordinates(state, with_alternatives(reparam, maps))
+    return True
+
+
 def learn_shares(state: WarmUp) -> None:
     """Find λ anew, and take all that is known to the new coordinates."""
     (steps,) = state.kept
@@ -91,7 +130,13 @@ def learn_shares(state: WarmUp) -> None:
         state.tuned.rows,
         [np.asarray(x, np.asarray(y).dtype) for x, y in zip(shares, old, strict=True)],
     )
-    after = state.given.through(reparam)
+    _change_coordinates(state, reparam)
+
+
+def _change_coordinates(state: WarmUp, reparam: Reparam) -> None:
+    """Take all that is known to other coordinates beneath the outer map."""
+    (steps,) = state.kept
+    before, after = (state.given.through(x) for x in (state.tuned.reparam, reparam))
     shape = steps.vectors.shape
     # The chains stand at the last rows of one batch.
     flat = Standing(

@@ -1,7 +1,7 @@
 """`Run`: a sampler after its warm-up, with the draws so far."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..inference import Draws
 from ..learned.centeredness import shares_of, with_own_shares, with_shares
+from ..learned.choose_maps import with_alternatives
 from ..posterior import Target
 from ..reparam import Reparam
 from .chains import Standing, Steps, evaluate
@@ -61,9 +62,17 @@ class Run:
         self.kept.append(steps._replace(gradients=steps.gradients[:, :, :0]))
 
 
-def with_learned(given: Target, shares: Sequence[Any]) -> tuple[Reparam, tuple[int, ...]]:
-    """The map of the posterior that is given, with λ as learned, if any; and its rows."""
+def with_learned(
+    given: Target, maps: Mapping[int, tuple[int, np.ndarray]], shares: Sequence[Any]
+) -> tuple[Reparam, tuple[int, ...]]:
+    """The map of the posterior that is given, with the maps and λ that were learned.
+
+    Returns:
+        The map, and the rows of λ.
+    """
     reparam = given.posterior.reparam
+    if maps:
+        reparam = with_alternatives(reparam, maps)
     if not shares:
         return reparam, ()
     reparam, rows = with_own_shares(reparam)
@@ -80,7 +89,8 @@ def again(draws: Draws, given: Target, dtype: Any) -> Run:
     tuned: Tuned = draws.report.tuned
     # The posterior of the draws themselves has the learned map already.
     if given.posterior.reparam is not draws.posterior.reparam or not tuned.learned:
-        reparam, rows = with_learned(given, shares_of(tuned.reparam, tuned.rows))
+        shares = shares_of(tuned.reparam, tuned.rows)
+        reparam, rows = with_learned(given, tuned.maps, shares)
         tuned = tuned._replace(reparam=reparam, rows=rows)
     vectors = np.asarray(draws.vectors[:, -1])
     density = np.asarray(draws.stats["lp"][:, -1])

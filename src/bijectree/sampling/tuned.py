@@ -1,6 +1,8 @@
 """`Tuned` and `WarmUp`: what is known of coordinates, after a warm-up and within it."""
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,8 @@ class Tuned(NamedTuple):
         step_size: of all chains.
         rows: the leaves whose λ was learned.
         learned: whether the draws are kept in the coordinates that were learned.
+        maps: the leaves that have another map of their set, by row: its place among the
+            alternatives, and the middle that these are made of.
     """
 
     reparam: Reparam
@@ -35,6 +39,7 @@ class Tuned(NamedTuple):
     step_size: float
     rows: tuple[int, ...] = ()
     learned: bool = True
+    maps: Mapping[int, tuple[int, np.ndarray]] = MappingProxyType({})
 
     @property
     def centeredness(self) -> dict[str, Float[np.ndarray, "..."]]:
@@ -44,6 +49,12 @@ class Tuned(NamedTuple):
         return {
             leaves[i].path: np.asarray(x) for i, x in zip(self.rows, shares, strict=True)
         }
+
+    @property
+    def other_maps(self) -> dict[str, str]:
+        """The maps that the leaves have in place of those that were given, by path."""
+        rows = self.reparam.bound.plan.rows
+        return {rows[i].path: self.reparam.bound.describe(rows[i]) for i in self.maps}
 
     def target(self, given: Target) -> Target:
         """The posterior in the coordinates that were learned."""
@@ -61,6 +72,7 @@ class WarmUp:
         acceptance: the rate that is aimed at.
         may_lower: whether a lower one may be tried.
         spent: how many gradients the steps cost.
+        compiling: the seconds that it took to compile the chains' program anew.
         moved: how many chains were moved out of a mode that is far too light.
         kept: the later half of all steps, in the coordinates of `tuned.reparam`.
         condition: the condition number of the coordinates, as far as it is known.
@@ -72,6 +84,7 @@ class WarmUp:
     acceptance: float
     may_lower: bool = False
     spent: int = 0
+    compiling: float = 0.0
     moved: int = 0
     kept: list[Steps] = dataclasses.field(default_factory=list)
     condition: float = float("nan")

@@ -10,7 +10,13 @@ from jaxtyping import PRNGKeyArray
 from ..learned import short_chains
 from ..posterior import Target
 from .chains import Chains, Standing, Steps
-from .learning import in_other_coordinates, learn_map, learn_shares, learn_warp
+from .learning import (
+    in_other_coordinates,
+    learn_map,
+    learn_maps,
+    learn_shares,
+    learn_warp,
+)
 from .light_modes import leave_light_modes
 from .tuned import Tuned, WarmUp, condition_of, first_step
 
@@ -121,6 +127,10 @@ def run(
         _remember(state, steps, sum(size for size, _ in sizes[: i + 1]))
         if judged:
             leave_light_modes(state)
+            if learn_maps(state):
+                chains.forget()
+                standing = state.on_map()
+                state.compiling += chains.compile(state.target, key, standing)
         if not last:
             if state.tuned.rows and not early:
                 learn_shares(state)
