@@ -16,6 +16,10 @@ CATALOGUE = {
     "interval_normal_cdf": (lambda: bt.interval(-1.0, 2.0, via="normal_cdf"), (2, 3)),
     "unit_interval": (bt.unit_interval, (2, 3)),
     "affine": (lambda: bt.affine(1.0, 2.0), (2, 3)),
+    "sinh_arcsinh": (
+        lambda: bt.sinh_arcsinh(1.0, 2.0, skewness=-0.7, tailweight=1.3),
+        (2, 3),
+    ),
     "ordered_vector": (bt.ordered_vector, (2, 3)),
     "positive_ordered_vector": (bt.positive_ordered_vector, (2, 3)),
     "ordered_softplus": (lambda: bt.ordered_vector(via="softplus"), (2, 3)),

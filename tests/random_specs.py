@@ -126,6 +126,7 @@ def _bijectors(draw: Any, shape: tuple[int, ...]) -> Any:
         bt.less_than(number),
         bt.interval(draw(_FLOATS), 100.0),
         bt.affine(number, scale),
+        bt.sinh_arcsinh(number, scale, skewness=draw(_FLOATS) / 100, tailweight=1.1),
         bt.real(),
         tfb.Exp(),
         tfb.Softplus(low=draw(_SCALES)),

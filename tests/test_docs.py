@@ -22,6 +22,7 @@ SHOWN_ELSEWHERE = {
     "FitReport": "fit_affine",
     "FlatPosterior": "Posterior.flat",
     "Laplace": "laplace",
+    "MapsReport": "fit_maps",
     "Mode": "find_map",
     "SamplingReport": "sample",
     "Support": "support",

@@ -98,6 +98,7 @@ CATALOGUE = {
     "interval": (bt.interval(-1.0, 2.0), V),
     "unit_interval": (bt.unit_interval(), V),
     "affine": (bt.affine(1.0, 3.0), V),
+    "sinh_arcsinh": (bt.sinh_arcsinh(1.0, 3.0, skewness=0.5, tailweight=1.2), V),
     "ordered_vector": (bt.ordered_vector(), V),
     "positive_ordered_vector": (bt.positive_ordered_vector(), V),
     "ordered_softplus": (bt.ordered_vector(via="softplus"), V),

@@ -165,6 +165,7 @@ def test_is_a_value_and_a_pytree(name):
         bt.less_than,
         lambda x: bt.interval(x, 9.0),
         lambda x: bt.affine(x, 1.0),
+        lambda x: bt.sinh_arcsinh(x, skewness=x, tailweight=x),
     ],
 )
 def test_new_numbers_make_no_new_structure(make):

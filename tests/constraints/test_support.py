@@ -22,6 +22,7 @@ WORDS = {
     "interval_normal_cdf": "numbers between -1 and 2",
     "unit_interval": "numbers between 0 and 1",
     "affine": "all real numbers",
+    "sinh_arcsinh": "all real numbers",
     "ordered_vector": "increasing vectors",
     "positive_ordered_vector": "increasing vectors of positive numbers",
     "ordered_softplus": "increasing vectors",

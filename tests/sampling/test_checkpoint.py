@@ -276,6 +276,7 @@ def test_one_core_and_several_give_the_same_draws(monkeypatch):
     same(several, sample())
 
 
+@pytest.mark.filterwarnings("ignore:.* transitions diverged")  # it is a funnel
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["single", "double"])
 def test_settings_of_this_thread_hold_in_those_of_the_chains(dtype):
     with jax.enable_x64(True):

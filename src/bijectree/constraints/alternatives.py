@@ -1,7 +1,8 @@
 """Other maps of the same set, to choose from."""
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from ..substrate import tfb
 from .arguments import Via
@@ -44,7 +45,7 @@ def alternatives(image: Support, middle: Float[np.ndarray, "..."]) -> list[tfb.B
 
 def _of_numbers(image: Support, middle: np.ndarray) -> list[tfb.Bijector]:
     lower, upper = (
-        np.broadcast_to(np.asarray(end, np.float64), middle.shape)
+        np.broadcast_to(np.asarray(end), middle.shape).astype(np.float64)
         for end in (image.entries.lower, image.entries.upper)
     )
     above, below = np.isfinite(lower), np.isfinite(upper)
@@ -66,7 +67,7 @@ def _of_half_line(middle: np.ndarray, before: list[tfb.Bijector]) -> list[tfb.Bi
     middle = np.where(np.isfinite(middle) & (middle > 0), middle, 1.0)
     knee = three_digits(middle)
     if middle.max() < 3 * middle.min():
-        knee = three_digits(np.exp(np.mean(np.log(middle))))
+        knee = three_digits(np.full_like(middle, np.exp(np.mean(np.log(middle)))))
     maps = [positive(), positive(via="softplus", scale=_few(knee))]
     return [tfb.Chain([*before, each]) if before else each for each in maps]
 
@@ -85,10 +86,9 @@ def _of_simplex(axis: int, middle: np.ndarray) -> list[tfb.Bijector]:
     ]
 
 
-def _few(x: np.ndarray) -> float | np.ndarray:
+def _few(x: np.ndarray) -> float | Array:
     """One number, where all are the same."""
-    x = np.array(x)
-    return float(x.flat[0]) if np.all(x == x.flat[0]) else x
+    return float(x.flat[0]) if np.all(x == x.flat[0]) else jnp.asarray(x, float)
 
 
 def three_digits(x: np.ndarray) -> np.ndarray:

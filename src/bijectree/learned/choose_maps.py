@@ -22,11 +22,11 @@ from ..constraints import (
 )
 from ..reparam import Bound, Plan, Reparam, Row, of_bound
 from ..substrate import Kind, split, tfb
-from .fit_warp import FittedWarp, fit_warp
+from .fit_warp import fit_warp
 from .warp import Warp, straight
 
-# Another map is taken if it lowers the divergence that is left, a coordinate, by so much
-# at least.
+# Another map is taken, and a map is bent, if that lowers the divergence that is left, a
+# coordinate, by so much at least.
 _LESS = 0.02
 
 # A map is tried on draws of which at least this share have finite coordinates.
@@ -48,6 +48,30 @@ BENT = (
     SetTag.CORR_MATRIX,
     SetTag.POSITIVE_DEFINITE,
 )
+
+
+class _Fit(NamedTuple):
+    """A map of a leaf, as it is and bent.
+
+    Attributes:
+        warp: that bends it.
+        bent: the divergence that is left with the warp.
+        unbent: the divergence that is left without.
+    """
+
+    warp: Warp
+    bent: float
+    unbent: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether to bend pays."""
+        return self.bent < self.unbent - _LESS
+
+    @property
+    def left(self) -> float:
+        """The divergence that is left, bent if that pays."""
+        return self.bent if self.pays else self.unbent
 
 
 class LeafChoice(NamedTuple):
@@ -172,18 +196,16 @@ def _choose(
     middle = np.median(np.asarray(values, np.float64), axis=0)
     first = best = _fit(at, at, y, gradients)
     base, number = given, -1
-    tried = alternatives(image, middle) if first.divergence > far else []
-    for k, other in enumerate(tried):
+    # The usual map comes first, and stays where no later one is clearly better.
+    for k, other in enumerate(alternatives(image, middle) if first.left > far else []):
         fit = _fit(at, _bound(other, row), y, gradients)
-        # The usual map comes first, and stays where no later one is clearly better.
-        less = min(best.divergence - _LESS, (1 - share) * best.divergence)
-        if fit.divergence < less:
+        if fit.left < min(best.left - _LESS, (1 - share) * best.left):
             base, number, best = other, k, fit
-    pays = best.divergence < min(best.unbent - _LESS, (1 - share) * best.unbent)
-    chosen = _bent(base, best.warp, row, image) if pays else base
+    chosen = _bent(base, best.warp, row, image) if best.pays else base
     words = words_of(given), words_of(chosen)
-    left = first.unbent, best.divergence
-    return LeafChoice(i, row.path, number, middle, chosen, *words, *left)
+    return LeafChoice(
+        i, row.path, number, middle, chosen, *words, first.unbent, best.left
+    )
 
 
 def _bound(bijector: Any, row: Row) -> tuple[Kind, tuple[Any, ...]]:
@@ -192,7 +214,7 @@ def _bound(bijector: Any, row: Row) -> tuple[Kind, tuple[Any, ...]]:
     return substrate.bind(recipe, numbers, row.shape, row.dtype), numbers
 
 
-def _fit(given: Any, other: Any, y: np.ndarray, gradients: np.ndarray) -> FittedWarp:
+def _fit(given: Any, other: Any, y: np.ndarray, gradients: np.ndarray) -> _Fit:
     """Bend the coordinates of another map of a leaf."""
     chains, n = y.shape[:2]
     shape = chains * n, *y.shape[2:]
@@ -202,9 +224,9 @@ def _fit(given: Any, other: Any, y: np.ndarray, gradients: np.ndarray) -> Fitted
     x, scores = (part.reshape(chains, n, -1) for part in (y, gradients))
     known = np.all(np.isfinite(x) & np.isfinite(scores), axis=2)
     if known.mean() < _KNOWN:
-        return FittedWarp(straight(x.shape[2]), np.inf, np.inf)
+        return _Fit(straight(x.shape[2]), np.inf, np.inf)
     groups = [(x[c][known[c]], scores[c][known[c]]) for c in range(chains)]
-    return fit_warp(groups, min(x.shape[2], _COLUMNS))
+    return _Fit(*fit_warp(groups, min(x.shape[2], _COLUMNS)))
 
 
 def _bent(bijector: Any, warp: Warp, row: Row, image: Support) -> Any:

@@ -29,6 +29,22 @@ class OuterMap:
             reparam = reparam.then(self.warp.bijector(), verify=False)
         return reparam.then(self.affine.bijector(), verify=False)
 
+    @property
+    def bent(self) -> int:
+        """How many coordinates are bent."""
+        return 0 if self.warp is None else int(np.sum(self.warp.bent))
+
+    def simplified(self) -> "OuterMap":
+        """The same map without a warp, where that bends nothing."""
+        if self.warp is None or self.bent:
+            return self
+        affine = dataclasses.replace(
+            self.affine,
+            loc=self.warp.forward(self.affine.loc),
+            scale=self.warp.scale * self.affine.scale,
+        )
+        return OuterMap(affine)
+
     def forward(self, z: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
         """The points that `z` is mapped to."""
         u = self.affine.forward(z)

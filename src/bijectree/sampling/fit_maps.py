@@ -117,7 +117,7 @@ def fit_maps(
     names = posterior.reparam.bound.outer_names()
     if names:
         raise ValueError(
-            f"fit_maps: the coordinates have {', '.join(names)} over all leaves, made for "
+            f"fit_maps: over all free coordinates there is {', '.join(names)}, made for "
             "the maps that are there; fit the maps first, then that"
         )
     with warnings.catch_warnings():

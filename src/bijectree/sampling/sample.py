@@ -54,9 +54,13 @@ def sample(
     The density has the Jacobian, so the draws of the model have the posterior.
 
     The warm-up learns from the draws of all chains together: λ of every
-    `location_scale` leaf, and an affine map of the free vector with the least Fisher
-    divergence to a standard normal density (Seyboldt, Carlson & Carpenter 2026, arXiv
-    2603.18845), with as many directions as pay on chains that they were not fitted to.
+    `location_scale` leaf; a sinh–arcsinh map of each coordinate (see `sinh_arcsinh`) for
+    which that pays; and an affine map of the vector with the least Fisher divergence to a
+    standard normal density (Seyboldt, Carlson & Carpenter 2026, arXiv 2603.18845), with
+    as many directions as pay on chains that they were not fitted to. A simplex, an
+    ordered vector or a factor of correlations whose coordinates stay far from normal
+    gets another map of its set, which compiles the program anew. No density changes by
+    that, and `draws.report` tells of it. `fit_maps` chooses for all leaves, beforehand.
     Nothing changes any more while draws are kept. The step size is one for all chains,
     of the mean acceptance that is aimed at; where steps of the warm-up diverge, that is
     raised. A chain that has stopped in a mode that weighs next to nothing beside the best
@@ -82,8 +86,9 @@ def sample(
         coordinates: "learned", or "given" for those of `posterior`, where no more than
             the scales of a diagonal mass matrix are learned.
         target_acceptance: the mean acceptance that is aimed at. Without it, 0.9 for a
-            spec with a `location_scale`, else 0.8; or 0.7 where steps so long did not
-            diverge and went a quarter further for their gradients.
+            spec with a `location_scale` and where coordinates were bent, else 0.8; or 0.7
+            where steps so long did not diverge and went a quarter further for their
+            gradients.
         max_tree_depth: a trajectory has at most 2 to this power steps.
         checkpoint: a file that is written after the warm-up, and then about twenty
             times. The same call goes on from it, to the same draws as a run that nothing
@@ -290,7 +295,8 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
     tuned, steps = run.tuned, Steps(*(x[:, :draws] for x in run.steps))
     vectors, density = steps.vectors, steps.log_density
     base = tuned.outer.forward(vectors.astype(np.float64))
-    posterior = tuned.target(given).posterior
+    simple = tuned._replace(outer=tuned.outer.simplified())
+    posterior = simple.target(given).posterior
     if not tuned.learned:
         vectors = base.astype(vectors.dtype)
         density = (density - tuned.outer.affine.log_det).astype(density.dtype)
@@ -304,7 +310,7 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
         condition_after=condition_of(steps.vectors),
         centeredness=tuned.centeredness,
         maps=tuned.other_maps,
-        bent=0 if tuned.outer.warp is None else int(np.sum(tuned.outer.warp.bent)),
+        bent=tuned.outer.bent,
         moved=run.moved,
         follows=run.follows,
         tuned=tuned,

@@ -70,7 +70,7 @@ class WarmUp:
         tuned: what is known so far.
         standing: where the chains stand, in the coordinates of `tuned.reparam`.
         acceptance: the rate that is aimed at.
-        may_lower: whether a lower one may be tried.
+        may_change: whether another one may be aimed at.
         spent: how many gradients the steps cost.
         compiling: the seconds that it took to compile the chains' program anew.
         moved: how many chains were moved out of a mode that is far too light.
@@ -82,7 +82,7 @@ class WarmUp:
     tuned: Tuned
     standing: Standing
     acceptance: float
-    may_lower: bool = False
+    may_change: bool = False
     spent: int = 0
     compiling: float = 0.0
     moved: int = 0

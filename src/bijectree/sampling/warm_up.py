@@ -37,8 +37,9 @@ _DIVERGED = 0.02
 
 # Where no rate is asked for, the aim is the first of these; or the second, where steps so
 # long did not diverge and went further for their gradients by more than a factor. A
-# hierarchy has a neck, where few draws of the warm-up come: its aim is the third.
-_USUAL, _LOWER, _FURTHER, _OF_HIERARCHY = 0.8, 0.7, 1.25, 0.9
+# hierarchy has a neck, and a coordinate that is bent has tails, where few draws of the
+# warm-up come: their aim is the third.
+_USUAL, _LOWER, _FURTHER, _CAREFUL = 0.8, 0.7, 1.25, 0.9
 
 # In so many steps a chain that can move does, however wrong its first step was.
 _ENOUGH = 20
@@ -69,10 +70,10 @@ def begin(
     loc = standing.vectors.mean(axis=0, dtype=np.float64)
     affine = dataclasses.replace(tuned.outer.affine, loc=loc, scale=scale)
     first = dataclasses.replace(tuned.outer, affine=affine)
-    usual = _OF_HIERARCHY if tuned.rows else _USUAL
+    usual = _CAREFUL if tuned.rows else _USUAL
     aim = usual if acceptance is None else acceptance
-    may_lower = acceptance is None and not tuned.rows
-    return WarmUp(given, tuned._replace(outer=first), standing, aim, may_lower=may_lower)
+    tuned = tuned._replace(outer=first)
+    return WarmUp(given, tuned, standing, aim, may_change=acceptance is None)
 
 
 def windows(total: int) -> Iterator[tuple[int, bool]]:
@@ -114,7 +115,13 @@ def run(
             first = first_step(dim)
             state.tuned = state.tuned._replace(step_size=first)
             steps = _early_window(state, chains, key_steps, size, tell)
-        elif last and before is not None and size >= _ENOUGH and state.may_lower:
+        elif (
+            last
+            and before is not None
+            and size >= _ENOUGH
+            and state.may_change
+            and state.acceptance == _USUAL
+        ):
             steps = _lower_window(state, chains, key_steps, size, tell, before)
         else:
             steps = before = _late_window(state, chains, key_steps, size, tell)
@@ -136,6 +143,8 @@ def run(
                 learn_shares(state)
             if judged or not early:
                 learn_warp(state, dropping=early)
+                if state.may_change and state.tuned.outer.bent:
+                    state.acceptance = max(state.acceptance, _CAREFUL)
             learn_map(state, dropping=early)
 
 
@@ -235,7 +244,6 @@ def _reach(steps: Steps) -> float:
 
 def _aim_higher(state: WarmUp) -> None:
     """Aim at a higher acceptance, and shorten the step to what that takes."""
-    state.may_lower = False
     more = _HIGHER * (1 - state.acceptance)
     state.acceptance += more
     shorter = state.tuned.step_size * float(np.exp(-more / _SLOPE))
