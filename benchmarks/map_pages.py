@@ -125,6 +125,18 @@ def _modes(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _conditions(found: dict[str, dict[str, float]]) -> list[str]:
+    maps = next(iter(found.values()))
+    lines = [
+        "| posterior | " + " | ".join(maps) + " |",
+        "|---|" + "---:|" * len(maps),
+    ]
+    for name, row in found.items():
+        cells = " | ".join(f"{x:,.1f}" for x in row.values())
+        lines.append(f"| {name} | {cells} |")
+    return lines
+
+
 def page(kept: dict[str, Any]) -> str:
     """The page of all that is stored."""
     sampling = {n: kept["sampling"][n] for n in PROBLEMS if n in kept["sampling"]}
@@ -159,6 +171,17 @@ def page(kept: dict[str, Any]) -> str:
         ]
     else:
         lines.append("None.")
+    if kept.get("conditions"):
+        lines += [
+            "",
+            "## Correlations of log-ratios",
+            "",
+            "The condition number of the correlations of the free coordinates, which no "
+            "diagonal mass matrix lowers, in closed form "
+            "([`map_conditions.py`](map_conditions.py)). Through stick_breaking it is 1.",
+            "",
+            *_conditions(kept["conditions"]),
+        ]
     if kept.get("modes"):
         lines += [
             "",
