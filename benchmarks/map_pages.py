@@ -248,7 +248,17 @@ def draw(kept: dict[str, Any], folder: pathlib.Path) -> None:
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        figure.legend(loc="outside upper center", ncols=4, fontsize=7, frameon=False)
+        handles, labels = axes.get_legend_handles_labels()
+        drawn = dict(zip(labels, handles, strict=True))
+        order = [w for way in styles if (w := way.removeprefix("blackjax, ")) in drawn]
+        figure.legend(
+            [drawn[label] for label in order],
+            order,
+            loc="outside upper center",
+            ncols=3,
+            fontsize=7,
+            frameon=False,
+        )
         figure.set_layout_engine("constrained")
         figure.savefig(folder / f"map_{key.replace(' ', '_')}.png", dpi=110)
         plt.close(figure)
