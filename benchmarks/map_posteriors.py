@@ -280,6 +280,22 @@ def simplex(
     )
 
 
+def weights() -> Problem:
+    """The weights of five known normal densities that overlap: no Dirichlet density."""
+    rng = np.random.default_rng(8)
+    centre, weight = np.arange(5.0), [0.35, 0.05, 0.3, 0.2, 0.1]
+    y = rng.normal(rng.choice(centre, 300, p=weight))
+    each = jnp.asarray(stats.norm.logpdf(y[:, None], centre))
+
+    def log_likelihood(m: Any) -> jax.Array:
+        return jax.nn.logsumexp(each + jnp.log(m["x"]), axis=1).sum()
+
+    dirichlet = simplex([1.0] * 5)
+    return dataclasses.replace(
+        dirichlet, log_likelihood=log_likelihood, functions=None, truth=()
+    )
+
+
 # Increasing vectors. Known are the means of the cdf at order statistics.
 
 
@@ -403,7 +419,7 @@ def covariance(size: int, n: int, correlation: float, seed: int) -> Problem:
     )
 
 
-_COUNTS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
+COUNTS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "HalfNormal(1)": half_normal,
@@ -453,8 +469,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "Dirichlet(0.2), K = 10": lambda: simplex([0.2] * 10),
     "Dirichlet(100), K = 10": lambda: simplex([100.0] * 10),
     "one part of 1000, nine of 0.5": lambda: simplex([1000.0, *[0.5] * 9]),
-    "rising 1, 3, …, 30,000": lambda: simplex(_COUNTS, orders=True),
-    "falling 30,000, …, 3, 1": lambda: simplex(_COUNTS[::-1]),
+    "weights of 5 densities, 300 numbers": weights,
+    "rising 1, 3, …, 30,000": lambda: simplex(COUNTS, orders=True),
+    "falling 30,000, …, 3, 1": lambda: simplex(COUNTS[::-1]),
     "LKJ(1), K = 3": lambda: lkj(3, 1.0),
     "LKJ(0.3), K = 5": lambda: lkj(5, 0.3),
     "LKJ(1), K = 10": lambda: lkj(10, 1.0, seeds=6),

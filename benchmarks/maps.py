@@ -33,6 +33,7 @@ import bijectree as bt
 from bijectree.inference.diagnostics import diagnose
 
 from ._pages import HERE
+from .map_conditions import conditions
 from .map_modes import measure_modes
 from .map_pages import draw, page
 from .map_posteriors import PROBLEMS, Problem
@@ -233,6 +234,7 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", cache)
         if "modes" in args.ways and args.only:
             kept["modes"] = measure_modes()
+            kept["conditions"] = conditions()
             store()
         for name in args.only:
             problem = PROBLEMS[name]()
