@@ -9,10 +9,12 @@ What is measured goes to maps.json beside it, posterior by posterior; maps.md an
 pictures of docs/choosing-a-map.md are made of all that lies there.
 
 Fixed maps are sampled by BlackJAX's NUTS with its diagonal window adaptation, all seeds
-and chains in one program; defaults and the best fixed maps by `bt.sample` as well.
+and chains in one program; defaults and the best fixed maps by `bt.sample` as well, with
+nothing learned of maps, and the defaults with all that it learns.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import pathlib
@@ -20,8 +22,9 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import blackjax
 import equinox as eqx
@@ -31,6 +34,7 @@ import numpy as np
 
 import bijectree as bt
 from bijectree.inference.diagnostics import diagnose
+from bijectree.sampling import warm_up
 
 from ._pages import HERE
 from .map_conditions import conditions
@@ -141,28 +145,31 @@ def by_blackjax(problem: Problem, name: str, seeds: int) -> list[Row]:
     ]
 
 
-def learning_maps(*, learn: bool) -> dict[str, Any]:
-    """The arguments of `bt.sample` that leave a spec's maps alone, or learn them."""
-    # TODO: the switch, once `bt.sample` learns maps. Until then it learns none.
-    del learn
-    return {}
-
-
-LEARNS_MAPS = False  # TODO: with the switch
+@contextlib.contextmanager
+def keeping_maps(*, keep: bool) -> Iterator[None]:
+    """Let the warm-up of `bt.sample` bend nothing, and change no map."""
+    if not keep:
+        yield
+        return
+    with (
+        mock.patch.object(warm_up, "learn_warp", lambda state, **_: None),
+        mock.patch.object(warm_up, "learn_maps", lambda state: False),
+    ):
+        yield
 
 
 def by_bijectree(problem: Problem, name: str, seeds: int, *, learn: bool) -> list[Row]:
     """A map, sampled by `bt.sample`, which may change it."""
     rows = []
     for seed in range(seeds):
-        draws = bt.sample(
-            problem.posterior(name),
-            jax.random.key(seed),
-            chains=CHAINS,
-            draws=DRAWS,
-            progress=False,
-            **learning_maps(learn=learn),
-        )
+        with keeping_maps(keep=not learn):
+            draws = bt.sample(
+                problem.posterior(name),
+                jax.random.key(seed),
+                chains=CHAINS,
+                draws=DRAWS,
+                progress=False,
+            )
         diverged = int(np.sum(draws.stats["diverging"]))
         rows.append(
             judge(problem, draws.posterior, draws.vectors, draws.gradients, diverged)
@@ -196,10 +203,9 @@ def ways(problem: Problem, kept: Kept) -> dict[str, Callable[[int], list[Row]]]:
         return same if len(same) == seeds else plain(name, seeds)
 
     found["bt.sample, best fixed map"] = best
-    if LEARNS_MAPS:
-        found["bt.sample, learned"] = functools.partial(
-            by_bijectree, problem, default, learn=True
-        )
+    found["bt.sample, learned"] = functools.partial(
+        by_bijectree, problem, default, learn=True
+    )
     return found
 
 
