@@ -152,8 +152,8 @@ def keeping_maps(*, keep: bool) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.object(warm_up, "learn_warp", lambda state, **_: None),
-        mock.patch.object(warm_up, "learn_maps", lambda state: False),
+        mock.patch.object(warm_up, "learn_warp"),
+        mock.patch.object(warm_up, "learn_maps", return_value=False),
     ):
         yield
 

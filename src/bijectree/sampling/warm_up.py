@@ -35,11 +35,11 @@ _EARLY_ACCEPTANCE = 0.6
 _HIGHER = 2 / 3
 _DIVERGED = 0.02
 
-# Where no rate is asked for, the aim is the first of these; or the second, where steps so
-# long did not diverge and went further for their gradients by more than a factor. A
-# hierarchy has a neck, and a coordinate that is bent has tails, where few draws of the
-# warm-up come: their aim is the third.
-_USUAL, _LOWER, _FURTHER, _CAREFUL = 0.8, 0.7, 1.25, 0.9
+# Where no rate is asked for, the aim is the first of these. A coordinate that is bent has
+# tails, and a hierarchy a neck, where few draws of the warm-up come: their aims are the
+# second and the third. One of the first two gives way to the last, where steps so long
+# did not diverge and went further for their gradients by more than a factor.
+_USUAL, _OF_BENT, _OF_HIERARCHY, _LOWER, _FURTHER = 0.8, 0.85, 0.9, 0.7, 1.25
 
 # In so many steps a chain that can move does, however wrong its first step was.
 _ENOUGH = 20
@@ -70,10 +70,12 @@ def begin(
     loc = standing.vectors.mean(axis=0, dtype=np.float64)
     affine = dataclasses.replace(tuned.outer.affine, loc=loc, scale=scale)
     first = dataclasses.replace(tuned.outer, affine=affine)
-    usual = _CAREFUL if tuned.rows else _USUAL
+    usual = _OF_HIERARCHY if tuned.rows else _USUAL
     aim = usual if acceptance is None else acceptance
     tuned = tuned._replace(outer=first)
-    return WarmUp(given, tuned, standing, aim, may_change=acceptance is None)
+    # The neck of a hierarchy may not be seen in one window.
+    may_change = acceptance is None and not tuned.rows
+    return WarmUp(given, tuned, standing, aim, may_change=may_change)
 
 
 def windows(total: int) -> Iterator[tuple[int, bool]]:
@@ -120,7 +122,7 @@ def run(
             and before is not None
             and size >= _ENOUGH
             and state.may_change
-            and state.acceptance == _USUAL
+            and state.acceptance in (_USUAL, _OF_BENT)
         ):
             steps = _lower_window(state, chains, key_steps, size, tell, before)
         else:
@@ -144,7 +146,7 @@ def run(
             if judged or not early:
                 learn_warp(state, dropping=early)
                 if state.may_change and state.tuned.outer.bent:
-                    state.acceptance = max(state.acceptance, _CAREFUL)
+                    state.acceptance = max(state.acceptance, _OF_BENT)
             learn_map(state, dropping=early)
 
 
@@ -223,9 +225,9 @@ def _lower_window(
     of the orbits' period, and steps a little longer need half as many gradients.
     """
     usual = state.tuned.step_size
-    longer = usual * float(np.exp((state.acceptance - _LOWER) / _SLOPE))
-    state.tuned = state.tuned._replace(step_size=longer)
     aim, state.acceptance = state.acceptance, _LOWER
+    longer = usual * float(np.exp((aim - state.acceptance) / _SLOPE))
+    state.tuned = state.tuned._replace(step_size=longer)
     steps = _late_window(state, chains, key, size, tell)
     if steps.diverging.any() or _reach(steps) < _FURTHER * _reach(before):
         state.acceptance = aim
