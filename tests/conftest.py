@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import compiling
 import hypothesis
 import jax
 import numpy as np
@@ -19,7 +20,13 @@ hypothesis.settings.load_profile("replay")
 # JAX keeps millions of objects, through which each collection would go.
 gc.set_threshold(50_000, 20, 50)
 
+compiling.lightly()
+
 collect_ignore = ["eight_devices.py"]  # test_scale.py gives it eight
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    compiling.once(config)
 
 
 @pytest.hookimpl(wrapper=True)

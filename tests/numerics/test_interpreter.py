@@ -8,7 +8,7 @@ from jax import lax
 
 from bijectree.numerics import run_in_numpy
 
-_WITHOUT_SLOPES = ("integers", "bits", "while_each_key")
+_WITHOUT_SLOPES = ("integers", "bits", "bits_moved", "remainders", "while_each_key")
 X = jnp.array([[0.3, -1.2, 2.5], [1.1, 0.7, -0.4]])
 SQUARE = X[:, :2] @ X[:, :2].T + 3 * jnp.eye(2)
 VECTOR = jnp.array([0.5, -0.25, 2.0, 1.0])
@@ -74,6 +74,14 @@ CASES = {
     "switch": lambda x: lax.switch(7, [jnp.sin, jnp.cos, jnp.tan], x),
     "several": lambda x: lax.select_n(jnp.arange(6).reshape(2, 3) % 3, x, -x, 2 * x),
     "bits": lambda x: lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32) & 15,
+    "bits_moved": lambda x: (
+        (lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32) << 3) >> 9
+    ),
+    "remainders": lambda x: lax.rem(jnp.arange(-3, 4), jnp.full(7, 3)),
+    "remainders_of_floats": lambda x: lax.rem(x, 0.7 + 0 * x),
+    "stacked": lambda x: jnp.stack([x, 2 * x], axis=1),
+    "erf_inverse": lambda x: lax.erf_inv(x / 3),
+    "held": lambda x: x * lax.stop_gradient(x),
     "half": lambda x: x.astype(jnp.bfloat16) * jnp.bfloat16(1.5),
     "barrier": lambda x: lax.optimization_barrier((x, 2 * x)),
     "random": lambda x: x + jax.random.normal(jax.random.key(0), x.shape),
@@ -149,6 +157,10 @@ def test_triangular_systems(name):
 def test_a_singular_system_is_left_to_jax():
     solve = lambda a, b: jax.scipy.linalg.solve_triangular(a, b, lower=True)  # noqa: E731
     assert_same(solve, jnp.array([[0.0, 0.0], [1.0, 1.0]]), jnp.ones(2))
+
+
+def test_a_matrix_without_a_factor_is_left_to_jax():
+    assert_same(jnp.linalg.cholesky, jnp.stack([SQUARE, -SQUARE]))
 
 
 def test_rules_of_derivatives_are_kept():

@@ -1,6 +1,7 @@
 """`check`: hold every leaf's bijector to its promises, and report them all."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import PyTree
 
 from .. import substrate
 from ..constraints import is_augmented, support, verdict_of_error
+from ..numerics import call_in_numpy, flushed
 from ..reparam import (
     Reparam,
     Row,
@@ -85,6 +87,15 @@ def check(reparam: Reparam, model: PyTree) -> Report:
     leaves = gather(leaves)
     rows = [_check_row(reparam, i, row, leaves) for i, row in enumerate(plan.rows)]
     return Report((*rows, *_check_outer(reparam, leaves)))
+
+
+# A larger leaf is mapped by XLA, which keeps fewer arrays; to compile it takes longer
+# than to map a small one.
+_MOST_IN_NUMPY = 100_000
+
+
+def _call_in_xla(function: Callable[..., Any], *arguments: Any) -> Any:
+    return jax.device_get(function(*arguments))
 
 
 def _check_row(reparam: Reparam, i: int, row: Row, leaves: Sequence[Any]) -> LeafReport:
@@ -177,7 +188,10 @@ def _check_map(
         cells["support"] = "ok"
         return
     known = support(bijector)
-    free, outside = jax.device_get(substrate.inverse_and_outside(kind, numbers, leaf))
+    run = call_in_numpy if leaf.size <= _MOST_IN_NUMPY else _call_in_xla
+    leaf = flushed(np.asarray(leaf)) if run is call_in_numpy else leaf
+    back_of = functools.partial(substrate.inverse_and_outside, kind)
+    free, outside = run(back_of, numbers, leaf)
     inside = not outside.any()
     cells["support"] = "ok" if inside else "outside"
     if not inside:
@@ -186,7 +200,7 @@ def _check_map(
             text += "; on the boundary, where the free value is infinite"
         findings.failures.append(text)
     with substrate.standard_promotion():
-        member = bool(np.all(np.asarray(known.contains(leaf))))
+        member = bool(np.all(run(known.contains, leaf)))
     if member != inside:
         findings.notes.append(
             f"the support, {known.description}, {'holds' if member else 'excludes'} the "
@@ -195,10 +209,9 @@ def _check_map(
         )
     check_dtypes(kind, numbers, findings)
     if inside:
+        there = functools.partial(substrate.forward_and_log_det, kind)
         # The free value is copied, so that TFP's cache does not hand back the leaf.
-        back, log_det = jax.device_get(
-            substrate.forward_and_log_det(kind, numbers, free.copy())
-        )
+        back, log_det = run(there, numbers, free.copy())
         cells["round_trip"] = f"{_relative(back, np.asarray(leaf)):.0e}"
         if not np.isfinite(log_det):
             findings.failures.append(

@@ -9,6 +9,7 @@ from .fingerprint import fingerprint
 from .flat_vectors import cut, ravel, widest
 from .floats import (
     add_exactly,
+    flushed,
     from_ordinal,
     int_layout,
     largest_number,
@@ -16,6 +17,6 @@ from .floats import (
     ordinal,
     step_between,
 )
-from .interpreter import run_in_numpy
+from .interpreter import call_in_numpy, run_in_numpy
 from .placement import beside, put_whole
 from .special import LOG_2, hyperbolic, softplus, softplus_inverse

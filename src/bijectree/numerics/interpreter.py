@@ -5,7 +5,7 @@ a few times on small arrays, such as the Jacobian of a bijector that is verified
 better not compiled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -39,6 +39,24 @@ def run_in_numpy(program: ClosedJaxpr, *arguments: Any) -> list[Any]:
     """
     with np.errstate(all="ignore"):
         return _run(program, arguments)
+
+
+def call_in_numpy(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns, computed by NumPy.
+
+    Args:
+        function: can be traced; where it asks for values, JAX computes it as it is.
+        *arguments: pytrees of arrays.
+
+    Returns:
+        A pytree of NumPy arrays.
+    """
+    try:
+        program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    except jax.errors.JAXTypeError:
+        return jax.tree.map(np.asarray, function(*arguments))
+    found = run_in_numpy(program, *jax.tree.leaves(arguments))
+    return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
 
 def _run(program: Any, arguments: Sequence[Any]) -> list[Any]:

@@ -52,10 +52,35 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
         "div": lambda x, y: x / y if np.issubdtype(x.dtype, np.inexact) else None,
         "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
         "logistic": lambda x: 0.5 * (1 + np.tanh(0.5 * x)),
+        "erf_inv": lambda x: _erf_inv(x),
+        "rem": lambda x, y: _fmod(x, y),
+        "shift_left": lambda x, n: _shifted(np.left_shift, x, n),
+        "shift_right_logical": lambda x, n: _shifted(np.right_shift, x, n),
+        "stop_gradient": np.asarray,
         "copy": np.asarray,
         "copy_p": np.asarray,
     },
 }
+
+
+def _erf_inv(x: np.ndarray) -> np.ndarray | None:
+    if x.dtype not in (np.float32, np.float64):
+        return None
+    from scipy.special import erfinv  # with SciPy's other functions, it takes long
+
+    return erfinv(x)
+
+
+def _fmod(x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    whole = np.issubdtype(x.dtype, np.integer)
+    return None if whole and not y.all() else np.fmod(x, y)
+
+
+def _shifted(shift: Any, x: np.ndarray, n: np.ndarray) -> np.ndarray | None:
+    """Bits moved along; those of signed numbers, and too far, are left to JAX."""
+    bits = 8 * x.dtype.itemsize
+    known = np.issubdtype(x.dtype, np.unsignedinteger) and (n < bits).all()
+    return shift(x, n) if known else None
 
 
 # Operations on whole arrays: a rule takes the parameters of the equation, then arrays.
@@ -167,9 +192,25 @@ def _triangular_solve(params: dict[str, Any], a: np.ndarray, b: np.ndarray) -> A
     return np.swapaxes(np.linalg.solve(a, np.swapaxes(b, -1, -2)), -1, -2)
 
 
+def _bitcast(params: dict[str, Any], x: np.ndarray) -> np.ndarray | None:
+    to = np.dtype(params["new_dtype"])
+    same = to.itemsize == x.dtype.itemsize and to.kind in "iuf" and x.dtype.kind in "iuf"
+    return np.ascontiguousarray(x).reshape(x.shape).view(to) if same else None
+
+
+def _cholesky(params: dict[str, Any], x: np.ndarray) -> np.ndarray | None:
+    if x.dtype not in (np.float32, np.float64):
+        return None
+    try:
+        return np.linalg.cholesky(x)
+    except np.linalg.LinAlgError:  # JAX gives NaN for the matrices that have none
+        return None
+
+
 OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "integer_pow": lambda p, x: x ** p["y"] if p["y"] >= 0 else 1 / x ** -p["y"],
     "convert_element_type": lambda p, x: x.astype(p["new_dtype"]),
+    "bitcast_convert_type": _bitcast,
     "broadcast_in_dim": _broadcast,
     "iota": lambda p, *sizes: None if sizes else _iota(p),
     "reshape": _reshape,
@@ -178,6 +219,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])),
     "rev": lambda p, x: np.flip(x, tuple(p["dimensions"])),
     "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
+    "stack": lambda p, *xs: np.stack(xs, p["axis"]) if "axis" in p else None,
     "split": lambda p, x: np.split(x, np.cumsum(p["sizes"])[:-1], p["axis"]),
     "slice": _slice,
     "dynamic_slice": _dynamic_slice,
@@ -188,6 +230,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "select_n": _select,
     "dot_general": _dot,
+    "cholesky": _cholesky,
     "triangular_solve": _triangular_solve,
     "reduce_sum": _reduce(np.sum),
     "reduce_prod": _reduce(np.prod),

@@ -6,16 +6,17 @@ these is an error, for the posterior may be the one that was meant; each is a wa
 says what to use.
 """
 
+import functools
 import math
 import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import substrate
 from ..constraints import SetTag, support
+from ..numerics import call_in_numpy, flushed
 from ..priors import (
     build,
     has_traced_numbers,
@@ -199,12 +200,13 @@ def _lost_mass(reparam: Reparam, row: Row, recipe: Any, numbers: tuple[Any, ...]
     kind, of_map = row.kind, reparam.bound.numbers[row.slot]
     many = substrate.bind(kind.recipe, of_map, draws.shape, kind.dtype)
     with np.errstate(over="ignore"):
-        rounded = jnp.asarray(draws.astype(kind.dtype))
-    free = np.asarray(substrate.inverse(many, of_map, rounded)).astype(np.float32)
+        rounded = flushed(draws.astype(kind.dtype))
+    inverse = functools.partial(substrate.inverse, many)
+    free = call_in_numpy(inverse, of_map, rounded).astype(np.float32)
     # A prior that is wider than the leaf's set is cut off there, not lost.
     with jax.enable_x64(True):
         own = support(reparam.bound.bijector(row, ()))
-        inside = np.asarray(own.contains(jnp.asarray(draws)))
+        inside = call_in_numpy(own.contains, flushed(draws))
     off = ~np.isfinite(free)
     off = off.any(axis=tuple(range(inside.ndim, off.ndim)))
     lost = float(np.mean(off & inside))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..constraints import SetTag, Support, real, support
+from ..numerics import call_in_numpy
 from ..priors import build, counted_inside, has_traced_numbers, known_bijector
 from ..reparam import Bound, Row
 from .prior_plan import Numbers, PriorPlan
@@ -102,10 +103,10 @@ def _inside_or_rounded(expected: Support, own: Support | None, value: Any) -> bo
     Far out, a correlation matrix is singular in its dtype, and numbers in order are
     equal: that says nothing of the bijector.
     """
-    inside = expected.contains(value)
+    inside = call_in_numpy(expected.contains, value)
     if own is None:
-        return bool(jnp.all(inside))
-    rounded = ~own.contains(value)
+        return bool(np.all(inside))
+    rounded = ~call_in_numpy(own.contains, value)
     ndim = min(inside.ndim, rounded.ndim)
     last = [tuple(range(ndim, x.ndim)) for x in (inside, rounded)]
-    return bool(jnp.all(jnp.all(inside, last[0]) | jnp.any(rounded, last[1])))
+    return bool(np.all(np.all(inside, last[0]) | np.any(rounded, last[1])))

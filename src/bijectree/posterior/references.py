@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
+from ..numerics import call_in_numpy
 from ..priors import has_traced_numbers
 from ..reparam import Bound, held_leaves
 from .prior_plan import Numbers, PriorPlan, Term
@@ -38,12 +40,19 @@ class References:
         rows = [row for _, row in plan.free]
         sizes = [int(np.prod(row.free_shape, dtype=int)) for row in rows]
         random = np.random.default_rng(0)
-        found = []
-        for spread in _SPREADS:
-            vector = jnp.asarray(spread * random.standard_normal(sum(sizes)), float)
+
+        def filled(vector: Array) -> dict[int, Any]:
             leaves = list(held)
             bound.fill(bound.split(vector, [row.free_dtype for row in rows]), leaves)
-            found.append(leaves)
+            return {i: x for i, x in enumerate(leaves) if x is not held[i]}
+
+        found = []
+        for spread in _SPREADS:
+            vector = np.asarray(spread * random.standard_normal(sum(sizes)), float)
+            # Compiling the maps takes long, and three models are looked at once.
+            made = call_in_numpy(filled, vector)
+            leaves = enumerate(held)
+            found.append([jnp.asarray(made[i]) if i in made else x for i, x in leaves])
         return found
 
     def numbers(self, plan: PriorPlan, numbers: Numbers, term: Term) -> list[Any]:

@@ -1,0 +1,45 @@
+"""How XLA compiles in the tests: lightly, and each program once."""
+
+import os
+from pathlib import Path
+
+import jax
+import jaxlib
+import pytest
+
+LEVEL = "--xla_backend_optimization_level"
+LIGHT = [f"{LEVEL}=0", "--xla_llvm_disable_expensive_passes=true"]
+if jaxlib.version.__version_info__ < (0, 11):  # an unknown flag ends the process
+    LIGHT.append("--xla_cpu_use_fusion_emitters=false")
+MOST_BYTES = 1_000_000_000
+
+
+def lightly() -> None:
+    """Leave out the compiler's optimizations: most programs here run once.
+
+    To be called before the first is compiled. Who sets the level in `XLA_FLAGS`, as
+    `.ci/run` does for the wheel, gets that one.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    if LEVEL not in given:
+        os.environ["XLA_FLAGS"] = " ".join([given, *LIGHT]).strip()
+
+
+def once(config: pytest.Config) -> None:
+    """Keep programs in pytest's cache, for the other workers and for later runs.
+
+    JAX finds one by all that it was compiled from: the program, the compiler's version
+    and flags, and the processor. `--cache-clear` throws them away.
+    """
+    if not hasattr(config, "cache"):  # -p no:cacheprovider
+        return
+    folder = Path(config.cache.mkdir("programs"))
+    worker = hasattr(config, "workerinput")
+    if not worker and sum(f.stat().st_size for f in folder.iterdir()) > MOST_BYTES:
+        for file in folder.iterdir():
+            file.unlink()
+    # Where each operation was written: tracing it takes a tenth of the time.
+    jax.config.update("jax_include_full_tracebacks_in_locations", False)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
