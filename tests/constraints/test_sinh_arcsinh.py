@@ -151,7 +151,7 @@ def test_a_spec_with_it_reads_well_and_lasts(tmp_path):
     }
     reparam = bt.Reparam(model, spec)
     table = bt.summary(reparam, model)
-    assert "positive via softplus, scale 2.3, then" in table
+    assert "positive via softplus, scale 2.3, after" in table
     bt.save_spec(tmp_path / "spec.toml", spec)
     again = bt.Reparam(model, bt.load_spec(tmp_path / "spec.toml", model))
     free = reparam.inverse(model)

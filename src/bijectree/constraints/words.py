@@ -10,10 +10,11 @@ from ..substrate import Number, tfb
 def words_of(bijector: Any) -> str:
     """The name of a bijector, with what tells its map from others of the same set.
 
-    The links of a chain come in its order, that next to the model first.
+    The links of a chain come in its order, that next to the model first: "a, after b" maps
+    by b and then by a.
     """
     if type(bijector) is tfb.Chain and bijector.name == _name_of_chain(bijector):
-        return ", then ".join(words_of(link) for link in bijector.bijectors)
+        return ", after ".join(words_of(link) for link in bijector.bijectors)
     given = getattr(bijector, "parameters", {})
     words = [bijector.name]
     if given.get("via") is not None and given["via"] != _DEFAULTS.get(bijector.name):
@@ -24,7 +25,7 @@ def words_of(bijector: Any) -> str:
         shown = f"{value:.3g}" if value.ndim == 0 else f"an array {value.shape}"
         words.append(f"scale {shown}")
     if given.get("order") is not None:
-        words.append(f"order {' '.join(map(str, given['order']))}")
+        words.append(f"order {list(given['order'])}")
     return ", ".join(words)
 
 

@@ -23,7 +23,8 @@ class SamplingReport:
         condition_after: the same in those that were learned.
         centeredness: λ by path.
         maps: what leaves have in place of the maps that were given, in words, by path.
-        bent: how many coordinates were bent, by a sinh–arcsinh map.
+        bent: how many coordinates a `sinh_arcsinh` map bends, by path: those that are
+            skewed, or have other tails than a normal density.
         moved: how many chains the warm-up moved out of a mode without weight.
         follows: the fingerprint of the last of the draws that these go on from; `None`
             after a warm-up.
@@ -38,7 +39,7 @@ class SamplingReport:
     condition_after: float
     centeredness: Mapping[str, Float[np.ndarray, "..."]]
     maps: Mapping[str, str]
-    bent: int
+    bent: Mapping[str, int]
     moved: int
     follows: int | None
     tuned: Any = dataclasses.field(repr=False)
@@ -72,7 +73,8 @@ class SamplingReport:
             )
         lines += [f"map of '{path}': {words}" for path, words in self.maps.items()]
         if self.bent:
-            lines.append(f"coordinates that were bent: {self.bent}")
+            shown = ", ".join(f"{n} of '{path}'" for path, n in self.bent.items())
+            lines.append(f"skewed or heavy-tailed coordinates that were bent: {shown}")
         for path, share in self.centeredness.items():
             low, high = np.min(share, initial=1.0), np.max(share, initial=0.0)
             shown = f"{low:.2f}" if low == high else f"from {low:.2f} to {high:.2f}"

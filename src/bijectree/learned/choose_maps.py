@@ -73,6 +73,11 @@ class _Fit(NamedTuple):
         """The divergence that is left, bent if that pays."""
         return self.bent if self.pays else self.unbent
 
+    @property
+    def cost(self) -> float:
+        """The divergence that is left, and what one bears to have a map unbent."""
+        return self.left + _LESS * self.pays
+
 
 class LeafChoice(NamedTuple):
     """What was chosen for a leaf.
@@ -199,7 +204,7 @@ def _choose(
     # The usual map comes first, and stays where no later one is clearly better.
     for k, other in enumerate(alternatives(image, middle) if first.left > far else []):
         fit = _fit(at, _bound(other, row), y, gradients)
-        if fit.left < min(best.left - _LESS, (1 - share) * best.left):
+        if fit.cost < min(best.cost - _LESS, (1 - share) * best.cost):
             base, number, best = other, k, fit
     chosen = _bent(base, best.warp, row, image) if best.pays else base
     words = words_of(given), words_of(chosen)
@@ -236,7 +241,7 @@ def _bent(bijector: Any, warp: Warp, row: Row, image: Support) -> Any:
     kind, _ = _bound(bijector, row)
     scale = three_digits(warp.scale)
     digits = 2 - np.floor(np.log10(scale))
-    loc = np.round(warp.loc * 10**digits) / 10**digits
+    loc = np.round(warp.loc * 10**digits) / 10**digits + 0.0
     numbers = (loc, scale, np.round(warp.skewness, 3), three_digits(warp.tailweight))
     loc, scale, skewness, tail = (
         float(x[0]) if x.size == 1 else x.reshape(kind.free_shape) for x in numbers

@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..inference import require_free_posterior
+from ..inference import Draws, require_free_posterior
+from ..inference.diagnostics import diagnose
 from ..learned.choose_maps import LeafChoice, choose_maps, with_maps
 from ..learned.held_out import move
 from ..learned.short_chains import gradients
@@ -21,6 +22,9 @@ from .sample import sample
 
 # Each chain keeps so many draws to choose by.
 _DRAWS = 200
+
+# With a larger R-hat they have not seen the same density.
+_AGREE = 1.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,8 +49,8 @@ class MapsReport:
     def __str__(self) -> str:
         """The table as plain text."""
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-        for name in ("leaf", "map", "divergence", "new map", "divergence"):
-            justify = "right" if name == "divergence" else "left"
+        for name in ("leaf", "map", "left", "new map", "left"):
+            justify = "right" if name == "left" else "left"
             table.add_column(name, no_wrap=True, justify=justify)
         paths = cut_paths([leaf.path or "(the model)" for leaf in self.leaves])
         for path, leaf in zip(paths, self.leaves, strict=True):
@@ -56,7 +60,11 @@ class MapsReport:
             cells = (path, leaf.before, before, after, left if leaf.changed else "")
             table.add_row(*map(Text, cells))
         lines = [as_text(table)] if self.leaves else []
-        lines += ["", f"gradients spent: {self.gradients:,}"]
+        lines += [
+            "",
+            "left: the Fisher divergence to a normal density, a coordinate; 0 is normal",
+            f"gradients spent: {self.gradients:,}",
+        ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     __repr__ = __str__
@@ -83,8 +91,11 @@ def fit_maps(
 
     The density of the model stays the same: only the geometry changes. The numbers are
     rounded to three digits, so that the spec can be read (`summary`), saved
-    (`save_spec`) and written into a script. `sample` bends coordinates by itself in its
-    warm-up, but keeps the maps of the spec: fit once, then sample with the fitted one.
+    (`save_spec`) and written into a script; in words, "a, after b" maps by b and then by
+    a. `sample` bends coordinates by itself in its warm-up, and changes a map only where
+    that leaves a simplex, an ordered vector or a factor of correlations far from normal:
+    to fit the maps first pays where several runs share them, another sampler uses them,
+    or a map of numbers is far from the best.
 
     Args:
         posterior: a Posterior.
@@ -121,6 +132,7 @@ def fit_maps(
             "the maps that are there; fit the maps first, then that"
         )
     with warnings.catch_warnings():
+        # So few draws are not to estimate from.
         warnings.simplefilter("ignore", UserWarning)
         draws = sample(
             posterior,
@@ -144,4 +156,14 @@ def fit_maps(
     spent = (draws.gradients or 0) + len(vectors)
     changed = {choice.row: choice.bijector for choice in choices if choice.changed}
     fitted = with_maps(posterior.reparam, changed)
-    return fitted, MapsReport(tuple(choices), spent, tuple(draws.warnings()))
+    return fitted, MapsReport(tuple(choices), spent, _doubts(draws))
+
+
+def _doubts(draws: Draws) -> tuple[str, ...]:
+    """What is to be said against draws to choose by, which need not be many."""
+    r_hat, _ = diagnose(np.asarray(draws.vectors, np.float64))
+    worst = np.max(r_hat, initial=1.0, where=np.isfinite(r_hat))
+    if worst < _AGREE:
+        return ()
+    words = f"the chains do not agree (R-hat up to {worst:.2f}): give more `warm_up`"
+    return (f"the choice is not to be relied on, since {words}, or another `start`",)

@@ -310,7 +310,7 @@ def _result(run: Run, given: Target, draws: int) -> Draws:
         condition_after=condition_of(steps.vectors),
         centeredness=tuned.centeredness,
         maps=tuned.other_maps,
-        bent=tuned.outer.bent,
+        bent=tuned.bent,
         moved=run.moved,
         follows=run.follows,
         tuned=tuned,

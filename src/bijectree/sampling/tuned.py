@@ -1,6 +1,7 @@
 """`Tuned` and `WarmUp`: what is known of coordinates, after a warm-up and within it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -55,6 +56,22 @@ class Tuned(NamedTuple):
         """The maps that the leaves have in place of those that were given, by path."""
         rows = self.reparam.bound.plan.rows
         return {rows[i].path: self.reparam.bound.describe(rows[i]) for i in self.maps}
+
+    @property
+    def bent(self) -> dict[str, int]:
+        """How many coordinates are bent, by the path of their leaf."""
+        if not self.outer.bent or self.outer.warp is None:
+            return {}
+        plan, bent = self.reparam.bound.plan, self.outer.warp.bent
+        if plan.outer:
+            return {"(all leaves)": self.outer.bent}
+        sizes = [math.prod(row.free_shape) for _, row in plan.free]
+        parts = np.split(bent, np.cumsum(sizes)[:-1])
+        counts = {
+            row.path: int(part.sum())
+            for (_, row), part in zip(plan.free, parts, strict=True)
+        }
+        return {path: n for path, n in counts.items() if n}
 
     def target(self, given: Target) -> Target:
         """The posterior in the coordinates that were learned."""
