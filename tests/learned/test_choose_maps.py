@@ -206,3 +206,41 @@ def test_other_maps_leave_the_rest_of_the_model_alone():
     assert again["b"] is model["b"] or again["b"] == model["b"]
     np.testing.assert_allclose(again["w"], model["w"], rtol=1e-6)
     assert "positive via softplus" in bt.summary(other, model)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        bt.affine(1e4, 100.0),
+        bt.sinh_arcsinh(1e4, 100.0, skewness=-0.8, tailweight=2.0),
+        tfb.Chain([tfb.Shift(1e4), tfb.Scale(100.0)]),
+    ],
+    ids=["affine", "bent", "chain"],
+)
+def test_a_given_map_of_all_numbers_stays_beneath_the_bend(given):
+    with jax.enable_x64(True):
+        draws = jnp.asarray(np.random.default_rng(3).gumbel(1e4, 100.0, N))
+        prior = tfd.Gumbel(jnp.float64(1e4), 100.0)
+        choice = chosen(given, draws[0], prior, draws)
+        assert choice.changed
+        fitted = bt.Reparam(draws[0], choice.bijector)
+        free = np.asarray(jax.vmap(fitted.inverse)(draws))
+    assert abs(free.mean()) < 0.5
+    assert 0.5 < free.std() < 2
+
+
+def test_choices_that_fit_no_more_are_refused():
+    model = {"s": jnp.full(3, 1 / 3), "t": jnp.ones(2)}
+    chosen = {0: (1, np.full(3, 1 / 3))}
+    for spec in (
+        {"s": bt.positive(), "t": None},
+        {"s": None, "t": None},
+        {"s": bt.frozen, "t": None},
+    ):
+        reparam = bt.Reparam(model, spec)
+        with pytest.raises(ValueError, match="the draws are of another posterior: 's'"):
+            with_alternatives(reparam, {0: (3, np.full(3, 1 / 3))})
+    reparam = bt.Reparam(model, {"s": bt.simplex(), "t": None})
+    assert with_alternatives(reparam, chosen).dim == 4
+    with pytest.raises(ValueError, match="position 7"):
+        with_alternatives(reparam, {7: (1, np.ones(3))})

@@ -106,8 +106,8 @@ def sinh_arcsinh(
     Example:
         >>> import bijectree as bt
         >>> bend = bt.sinh_arcsinh(1.0, 2.0, tailweight=2.0)
-        >>> print(bend.forward(0.0), bend.forward(1.0))
-        1.0 6.656854
+        >>> print(f"{bend.forward(0.0):.3f}, {bend.forward(1.0):.3f}")
+        1.000, 6.657
     """
     mend = "the map needs finite numbers"
     return SinhArcsinh(

@@ -10,8 +10,8 @@ from ..substrate import Number, tfb
 def words_of(bijector: Any) -> str:
     """The name of a bijector, with what tells its map from others of the same set.
 
-    The links of a chain come in its order, that next to the model first: "a, after b" maps
-    by b and then by a.
+    The links of a chain come in its order, that next to the model first: "a, after b"
+    maps by b and then by a.
     """
     if type(bijector) is tfb.Chain and bijector.name == _name_of_chain(bijector):
         return ", after ".join(words_of(link) for link in bijector.bijectors)

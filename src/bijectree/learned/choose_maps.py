@@ -93,6 +93,7 @@ class LeafChoice(NamedTuple):
         divergence_before: the Fisher divergence that is left of held-out draws, a
             coordinate, after the best affine map.
         divergence_after: the same in the chosen coordinates.
+        changed: whether it is another map than the one that was given.
     """
 
     row: int
@@ -104,11 +105,7 @@ class LeafChoice(NamedTuple):
     after: str
     divergence_before: float
     divergence_after: float
-
-    @property
-    def changed(self) -> bool:
-        """Whether it is another map than the one that was given."""
-        return self.before != self.after
+    changed: bool
 
 
 def choose_maps(
@@ -159,12 +156,23 @@ def with_alternatives(
     Args:
         reparam: the coordinates that were given.
         chosen: by row, the number of a choice and its middle.
+
+    Raises:
+        ValueError: a leaf has no such alternatives.
     """
-    maps = {}
+    maps, rows = {}, reparam.bound.plan.rows
     for i, (number, middle) in chosen.items():
-        image = knowledge_of(_given(reparam, reparam.bound.plan.rows[i])).image
-        assert image is not None
-        maps[i] = alternatives(image, middle)[number]
+        row = rows[i] if i < len(rows) else None
+        known = row is not None and row.shape == middle.shape and not row.function
+        image = knowledge_of(_given(reparam, row)).image if row and known else None
+        found = [] if image is None else alternatives(image, middle)
+        if number >= len(found):
+            where = f"'{row.path}'" if row else f"the leaf at position {i}"
+            raise ValueError(
+                f"the draws are of another posterior: {where} was onto a set of which "
+                "another map was learned, and is not any more"
+            )
+        maps[i] = found[number]
     return with_maps(reparam, maps)
 
 
@@ -206,11 +214,10 @@ def _choose(
         fit = _fit(at, _bound(other, row), y, gradients)
         if fit.cost < min(best.cost - _LESS, (1 - share) * best.cost):
             base, number, best = other, k, fit
-    chosen = _bent(base, best.warp, row, image) if best.pays else base
+    chosen = _bent(base, best.warp, row) if best.pays else base
     words = words_of(given), words_of(chosen)
-    return LeafChoice(
-        i, row.path, number, middle, chosen, *words, first.unbent, best.left
-    )
+    left, changed = (first.unbent, best.left), number >= 0 or best.pays
+    return LeafChoice(i, row.path, number, middle, chosen, *words, *left, changed)
 
 
 def _bound(bijector: Any, row: Row) -> tuple[Kind, tuple[Any, ...]]:
@@ -234,7 +241,7 @@ def _fit(given: Any, other: Any, y: np.ndarray, gradients: np.ndarray) -> _Fit:
     return _Fit(*fit_warp(groups, min(x.shape[2], _COLUMNS)))
 
 
-def _bent(bijector: Any, warp: Warp, row: Row, image: Support) -> Any:
+def _bent(bijector: Any, warp: Warp, row: Row) -> Any:
     """A map with a warp beneath it, if that bends anything, in numbers one can read."""
     if not warp.bent.any():
         return bijector
@@ -247,7 +254,8 @@ def _bent(bijector: Any, warp: Warp, row: Row, image: Support) -> Any:
         float(x[0]) if x.size == 1 else x.reshape(kind.free_shape) for x in numbers
     )
     warped = sinh_arcsinh(loc, scale, skewness=skewness, tailweight=tail)
-    return warped if image.everything else tfb.Chain([bijector, warped])
+    alone = type(bijector) is tfb.Identity
+    return warped if alone else tfb.Chain([bijector, warped])
 
 
 @eqx.filter_jit

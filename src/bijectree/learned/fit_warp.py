@@ -1,12 +1,11 @@
 """The `Warp` with the least Fisher divergence, found from draws and their gradients."""
 
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from . import low_rank
 from .warp import Warp, straight
@@ -20,8 +19,17 @@ _HIGHEST = np.array([3.0, 2.0, 2.0, 1.5])
 _RIDGE = 10.0
 
 # A coordinate is bent if that lowers the divergence of draws that were left out by so
-# much; and it is looked at if a first step promises as much of those that were not.
-_PAYS = 0.03
+# much, and by this share of it where an affine map follows: where more is left, it is no
+# coordinate alone that is far from normal. It is looked at if a first step promises as
+# much of draws that were not left out.
+_PAYS, _SHARE = 0.03, 0.5
+
+# A half of the draws has at least so many.
+_FEWEST = 10
+
+# Of a density on all numbers the variances of draws and of scores multiply to 1 or more.
+# Where it is less, there is an edge, or the chains have not mixed.
+_LEAST_PRODUCT = 0.5
 
 # Searches start from these, since a far one has hollows besides the deepest.
 _STARTS = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.7, 0.3), (0.0, 0.0, -0.7, 0.3))
@@ -57,10 +65,9 @@ def fit_warp(
 
     With u the coordinate before the map and s its score, the mean of (s + u)² is least:
     the Fisher divergence to a standard normal density, whose score is −u. A coordinate
-    stays as it is, but for location and scale, unless what is fitted to half of the
-    chains brings the other half nearer, in the mean over both halves. Nothing is bent
-    where that is worse in all: coordinates that depend on each other may be bent one by
-    one to a worse whole.
+    stays as it is unless what is fitted to half of the chains brings the other half much
+    nearer, in the mean over both halves and with the affine map that follows: coordinates
+    that depend on each other may be bent one by one to a worse whole.
 
     Args:
         chains: the draws of each, and the gradients of the log-density there.
@@ -69,32 +76,64 @@ def fit_warp(
     halves = _halves(chains)
     loc, scale = _straight(_joined(halves))
     halves = [_moved(half, loc, scale) for half in halves]
-    numbers = np.zeros((loc.size, 4))
-    left = unbent = _left([straight(loc.size)] * 2, halves, columns)
+    dim = loc.size
+    if min(half[0].shape[1] for half in halves) < _FEWEST:
+        return FittedWarp(straight(dim), math.inf, math.inf)
+    left = unbent = _left([straight(dim)] * 2, halves, columns)
     with np.errstate(all="ignore"):
-        at = np.flatnonzero(_first_gain(_joined(halves)) > _PAYS)
+        x, scores = _joined(halves)
+        smooth = x.var(axis=1) * scores.var(axis=1) > _LEAST_PRODUCT
+        at = np.flatnonzero((_first_gain((x, scores)) > _PAYS) & smooth)
+    bent = _Bent(at, np.zeros((0, 4)))
     if at.size:
         stride = -(-at.size * halves[0][0].shape[1] // _MOST_NUMBERS)
         these = [_pairs(part[at, ::stride] for part in half) for half in halves]
-        found = [_fit(half) for half in these]
-        gain = _gain(found[0], *these) + _gain(found[1], *these[::-1])
+        found = [_Bent(at, _fit(half)) for half in these]
+        gain = _gain(found[0].numbers, *these) + _gain(found[1].numbers, *these[::-1])
         pays = gain / 2 > _PAYS
-        warps = [_warp(loc.size, at[pays], part[pays]) for part in found]
-        less = _left(warps, halves, columns)
-        if pays.any() and less < left:
+        for _ in range(2):  # those that do not pay together are left out, once
+            less = _left([part.of(pays).warp(dim) for part in found], halves, columns)
+            pays &= less[at] < _SHARE * left[at]
+        less = _left([part.of(pays).warp(dim) for part in found], halves, columns)
+        if pays.any() and less.sum() < left.sum():
             both = _pairs(part[pays] for part in _joined(these))
-            numbers[at[pays]], left = _fit(both), less
-    found = _warp(loc.size, np.arange(loc.size), numbers)
-    loc, scale = loc + scale * found.loc, scale * found.scale
-    return FittedWarp(dataclasses.replace(found, loc=loc, scale=scale), left, unbent)
+            bent, left = _Bent(at[pays], _fit(both)), less
+    warp = bent.warp(dim, loc, scale)
+    return FittedWarp(warp, float(left.mean()), float(unbent.mean()))
 
 
-def _warp(dim: int, at: np.ndarray, numbers: np.ndarray) -> Warp:
-    """The warp of some of the coordinates."""
-    all_numbers = np.zeros((dim, 4))
-    all_numbers[at] = numbers
-    loc, log_scale, skewness, log_tail = all_numbers.T
-    return Warp(loc, np.exp(log_scale), skewness, np.exp(log_tail))
+class _Bent(NamedTuple):
+    """The numbers of the coordinates that are bent.
+
+    Attributes:
+        at: which coordinates these are.
+        numbers: the four of each.
+    """
+
+    at: Int[np.ndarray, " n"]
+    numbers: Float[np.ndarray, "n 4"]
+
+    def of(self, which: Bool[np.ndarray, " n"]) -> "_Bent":
+        """Those of some of the coordinates."""
+        return _Bent(self.at[which], self.numbers[which])
+
+    def warp(
+        self,
+        dim: int,
+        loc: np.ndarray | float = 0.0,
+        scale: np.ndarray | float = 1.0,
+    ) -> Warp:
+        """The warp, where a location and a scale were taken away."""
+        where = (np.broadcast_to(x, dim)[self.at] for x in (loc, scale))
+        warp = straight(dim)
+        if len(self.numbers):
+            first, by = where
+            low, log_scale, skewness, log_tail = self.numbers.T
+            warp.loc[self.at] = first + by * low
+            warp.scale[self.at] = by * np.exp(log_scale)
+            warp.skewness[self.at] = skewness
+            warp.tailweight[self.at] = np.exp(log_tail)
+        return warp
 
 
 def _halves(chains: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[_Pairs]:
@@ -155,23 +194,25 @@ def _gain(numbers: np.ndarray, fitted: _Pairs, held: _Pairs) -> Float[np.ndarray
     return np.nan_to_num(before - after, nan=-np.inf)
 
 
-def _left(warps: Sequence[Warp], halves: Sequence[_Pairs], columns: int) -> float:
-    """The divergence a coordinate, in the mean over both halves.
+def _left(
+    warps: Sequence[Warp], halves: Sequence[_Pairs], columns: int
+) -> Float[np.ndarray, " dim"]:
+    """The divergence of each coordinate, in the mean over both halves.
 
     Args:
         warps: what is fitted to each half.
         halves: the draws, each of which is left out once.
         columns: how many directions the affine map may have.
     """
-    left = 0.0
+    left = np.zeros(len(halves[0][0]))
     for warp, fitted, held in zip(warps, halves, halves[::-1], strict=True):
         known = warp.straightened(*(part.T for part in fitted))
         affine = low_rank.from_scores_of_chains([known], columns)
         if affine is None:
-            return math.inf
+            return np.full_like(left, np.inf)
         x, scores = warp.straightened(*(part.T for part in held))
-        left += np.mean((affine.inverse(x) + affine.pull(scores)) ** 2) / 2
-    return float(np.nan_to_num(left, nan=math.inf))
+        left += np.mean((affine.inverse(x) + affine.pull(scores)) ** 2, axis=0) / 2
+    return np.nan_to_num(left, nan=np.inf)
 
 
 def _residuals(
