@@ -249,3 +249,17 @@ def test_one_coordinate_of_many_is_bent():
         chains_of(np.hstack([x, more[0]]), np.hstack([scores, more[1]])), 10
     )
     assert fitted.warp.bent.tolist() == [False] * 40 + [True]
+
+
+def test_who_does_not_ask_for_the_divergence_gets_the_same_warp():
+    for x, scores in (normal(np.eye(3)), of_density([stats.logistic()] * 3, 400, 13)):
+        asked, not_asked = (
+            fit_warp(chains_of(x, scores), 3, judged=judged) for judged in (True, False)
+        )
+        for one, other in zip(
+            dataclasses.astuple(asked.warp),
+            dataclasses.astuple(not_asked.warp),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+        assert np.isnan(not_asked.divergence) == (not asked.warp.bent.any())

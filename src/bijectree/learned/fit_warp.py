@@ -60,6 +60,8 @@ class FittedWarp(NamedTuple):
 def fit_warp(
     chains: Sequence[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n dim"]]],
     columns: int,
+    *,
+    judged: bool = True,
 ) -> FittedWarp:
     """Bend each coordinate so that it is nearer to a standard normal density.
 
@@ -72,6 +74,8 @@ def fit_warp(
     Args:
         chains: the draws of each, and the gradients of the log-density there.
         columns: how many directions the affine map may have that follows.
+        judged: whether the divergence is asked for where nothing is bent, which takes a
+            while for many coordinates; it is NaN else.
     """
     halves = _halves(chains)
     loc, scale = _straight(_joined(halves))
@@ -79,11 +83,13 @@ def fit_warp(
     dim = loc.size
     if min(half[0].shape[1] for half in halves) < _FEWEST:
         return FittedWarp(straight(dim), math.inf, math.inf)
-    left = unbent = _left([straight(dim)] * 2, halves, columns)
     with np.errstate(all="ignore"):
         x, scores = _joined(halves)
         smooth = x.var(axis=1) * scores.var(axis=1) > _LEAST_PRODUCT
         at = np.flatnonzero((_first_gain((x, scores)) > _PAYS) & smooth)
+    if not (at.size or judged):
+        return FittedWarp(straight(dim), math.nan, math.nan)
+    left = unbent = _left([straight(dim)] * 2, halves, columns)
     bent = _Bent(at, np.zeros((0, 4)))
     if at.size:
         stride = -(-at.size * halves[0][0].shape[1] // _MOST_NUMBERS)

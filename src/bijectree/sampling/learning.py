@@ -41,7 +41,7 @@ def learn_warp(state: WarmUp, *, dropping: bool) -> None:
         (x[near], gradients[near])
         for x, gradients, near in zip(steps.vectors, steps.gradients, known, strict=True)
     ]
-    fitted = fit_warp(chains, outer.affine.root.size).warp
+    fitted = fit_warp(chains, outer.affine.root.size, judged=False).warp
     numbers = chains_on_devices.of_first(dataclasses.asdict(fitted))
     warp = Warp(**{name: np.asarray(x, np.float64) for name, x in numbers.items()})
     state.tuned = state.tuned._replace(outer=dataclasses.replace(outer, warp=warp))
