@@ -25,6 +25,11 @@ def lightly() -> None:
         os.environ["XLA_FLAGS"] = " ".join([given, *LIGHT]).strip()
 
 
+def is_light() -> bool:
+    """Whether programs are compiled so, and arithmetic is rounded as it is written."""
+    return LIGHT[0] in os.environ.get("XLA_FLAGS", "")
+
+
 def once(config: pytest.Config) -> None:
     """Keep programs in pytest's cache, for the other workers and for later runs.
 

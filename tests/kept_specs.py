@@ -53,10 +53,6 @@ def _shares(*shape: int) -> jax.Array:
 _CORRELATION = jnp.array([[1.0, 0.5], [0.5, 1.0]])
 _CONSTRAINTS: dict[str, tuple[Callable[[], Any], Any]] = {
     "affine": (lambda: bt.affine(0.1, [1.0, 2.5]), jnp.ones(2)),
-    "sinh_arcsinh": (
-        lambda: bt.sinh_arcsinh(0.1, [1.0, 2.5], skewness=0.3, tailweight=1.2),
-        jnp.ones(2),
-    ),
     "circular": (bt.circular, jnp.ones(2)),
     "circular degrees": (lambda: bt.circular(period=360.0), jnp.ones(2)),
     "corr_cholesky": (bt.corr_cholesky, jnp.linalg.cholesky(_CORRELATION)),

@@ -57,7 +57,7 @@ def test_windows_make_up_the_whole():
 
 def test_the_learned_map_of_a_normal_density_is_exact(x64, getkey):
     draws = sample(gaussian(), getkey(), draws=50, warm_up=150)
-    fitted = draws.report.tuned.map
+    fitted = draws.report.tuned.outer.affine
     at = fitted.forward(np.eye(4)) - fitted.forward(np.zeros((4, 4)))
     np.testing.assert_allclose(at.T @ at, COVARIANCE, rtol=1e-5, atol=1e-12)
     np.testing.assert_allclose(fitted.forward(np.zeros(4)), MEAN, rtol=1e-6)

@@ -15,7 +15,7 @@ def words_of(bijector: Any) -> str:
     """
     if type(bijector) is tfb.Chain and bijector.name == _name_of_chain(bijector):
         return ", after ".join(words_of(link) for link in bijector.bijectors)
-    given = getattr(bijector, "parameters", {})
+    given = getattr(bijector, "parameters", None) or {}
     words = [bijector.name]
     if given.get("via") is not None and given["via"] != _DEFAULTS.get(bijector.name):
         words[0] += f" via {given['via']}"
