@@ -1,6 +1,7 @@
 """The centeredness λ of `location_scale` leaves: read, changed, and found from draws."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from ..posterior import Target
 from ..reparam import Bound, LocationScale, Plan, Reparam, Row, of_bound, trace
 from ..substrate import split
 from ..trees import leaf_at
+from .other_coordinates import to_other_coordinates
 
 _GRID = 101
 
@@ -226,10 +228,6 @@ def recentred(
 ) -> tuple[Array, Array, Array]:
     """Take points and their gradients to other coordinates of the same model.
 
-    With x = T(z') the point that z' of the new coordinates stands for, the new gradient
-    is the old one through the Jacobian of T, but for what the log-dets add. The density
-    itself is not computed.
-
     Args:
         given: the posterior in the coordinates of `z`.
         wanted: the same posterior in others.
@@ -253,12 +251,11 @@ def _recentred(
     def move(source: Reparam, to: Reparam, vector: Array) -> Array:
         return to.ravel(to.inverse(source.forward(source.unravel(vector))))
 
-    def one(vector: Array, gradient: Array) -> tuple[Array, Array, Array]:
-        before, slope = jax.value_and_grad(lambda x: log_det(given, x))(vector)
-        new = move(given, wanted, vector)
-        _, pull = jax.vjp(lambda x: move(wanted, given, x), new)
-        after, more = jax.value_and_grad(lambda x: log_det(wanted, x))(new)
-        return new, pull(gradient - slope)[0] + more, after - before
-
+    one = functools.partial(
+        to_other_coordinates,
+        functools.partial(move, given, wanted),
+        functools.partial(move, wanted, given),
+        (functools.partial(log_det, given), functools.partial(log_det, wanted)),
+    )
     with substrate.standard_promotion():
         return jax.vmap(one)(z, gradients)

@@ -1,6 +1,7 @@
 """Each leaf's map, chosen from those of its set by draws and their gradients."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from ..constraints import (
 from ..reparam import Bound, Plan, Reparam, Row, of_bound
 from ..substrate import Kind, split, tfb
 from .fit_warp import fit_warp
+from .other_coordinates import to_other_coordinates
 from .warp import Warp, straight
 
 # Another map is taken, and a map is bent, if that lowers the divergence that is left, a
@@ -242,9 +244,7 @@ def _fit(given: Any, other: Any, y: np.ndarray, gradients: np.ndarray) -> _Fit:
 
 
 def _bent(bijector: Any, warp: Warp, row: Row) -> Any:
-    """A map with a warp beneath it, if that bends anything, in numbers one can read."""
-    if not warp.bent.any():
-        return bijector
+    """A map with a warp beneath it, in numbers one can read."""
     kind, _ = _bound(bijector, row)
     scale = three_digits(warp.scale)
     digits = 2 - np.floor(np.log10(scale))
@@ -274,12 +274,11 @@ def _moved(given: Any, other: Any, y: Array, gradients: Array) -> tuple[Array, A
     def log_det(of: Any, vector: Array) -> Array:
         return substrate.forward_and_log_det(*of, vector)[1]
 
-    def one(vector: Array, gradient: Array) -> tuple[Array, Array]:
-        new = move(given, other, vector)
-        _, pull = jax.vjp(lambda x: move(other, given, x), new)
-        slope = jax.grad(lambda x: log_det(given, x))(vector)
-        more = jax.grad(lambda x: log_det(other, x))(new)
-        return new, pull(gradient - slope)[0] + more
-
+    one = functools.partial(
+        to_other_coordinates,
+        functools.partial(move, given, other),
+        functools.partial(move, other, given),
+        (functools.partial(log_det, given), functools.partial(log_det, other)),
+    )
     with substrate.standard_promotion():
-        return jax.vmap(one)(y, gradients)
+        return jax.vmap(one)(y, gradients)[:2]

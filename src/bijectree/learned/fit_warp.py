@@ -90,17 +90,20 @@ def fit_warp(
     if not (at.size or judged):
         return FittedWarp(straight(dim), math.nan, math.nan)
     left = unbent = _left([straight(dim)] * 2, halves, columns)
-    bent = _Bent(at, np.zeros((0, 4)))
+    bent = _Bent(at[:0], np.zeros((0, 4)))
     if at.size:
         stride = -(-at.size * halves[0][0].shape[1] // _MOST_NUMBERS)
         these = [_pairs(part[at, ::stride] for part in half) for half in halves]
         found = [_Bent(at, _fit(half)) for half in these]
         gain = _gain(found[0].numbers, *these) + _gain(found[1].numbers, *these[::-1])
         pays = gain / 2 > _PAYS
-        for _ in range(2):  # those that do not pay together are left out, once
+        # Those that do not pay together with the others are left out, twice at most.
+        for last in (False, False, True):
             less = _left([part.of(pays).warp(dim) for part in found], halves, columns)
-            pays &= less[at] < _SHARE * left[at]
-        less = _left([part.of(pays).warp(dim) for part in found], halves, columns)
+            stay = pays & (less[at] < _SHARE * left[at])
+            if last or (stay == pays).all():
+                break
+            pays = stay
         if pays.any() and less.sum() < left.sum():
             both = _pairs(part[pays] for part in _joined(these))
             bent, left = _Bent(at[pays], _fit(both)), less
@@ -130,15 +133,13 @@ class _Bent(NamedTuple):
         scale: np.ndarray | float = 1.0,
     ) -> Warp:
         """The warp, where a location and a scale were taken away."""
-        where = (np.broadcast_to(x, dim)[self.at] for x in (loc, scale))
+        first, by = (np.broadcast_to(x, dim)[self.at] for x in (loc, scale))
+        low, log_scale, skewness, log_tail = self.numbers.T
         warp = straight(dim)
-        if len(self.numbers):
-            first, by = where
-            low, log_scale, skewness, log_tail = self.numbers.T
-            warp.loc[self.at] = first + by * low
-            warp.scale[self.at] = by * np.exp(log_scale)
-            warp.skewness[self.at] = skewness
-            warp.tailweight[self.at] = np.exp(log_tail)
+        warp.loc[self.at] = first + by * low
+        warp.scale[self.at] = by * np.exp(log_scale)
+        warp.skewness[self.at] = skewness
+        warp.tailweight[self.at] = np.exp(log_tail)
         return warp
 
 

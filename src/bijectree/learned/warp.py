@@ -1,4 +1,4 @@
-"""`Warp`: a sinh–arcsinh map of each coordinate, and its fit to draws and scores."""
+"""`Warp`: a sinh–arcsinh map of each coordinate."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a warm-up learns from the draws of all chains: an affine map, and λ."""
+"""What a warm-up learns from the draws of all chains: maps, bends, an affine map, λ."""
 
 import dataclasses
 

@@ -26,7 +26,7 @@ class Tuned(NamedTuple):
     """What a warm-up found.
 
     Attributes:
-        reparam: the map of the model beneath the affine one, with λ as learned.
+        reparam: the map of the model beneath `outer`, with maps and λ as learned.
         outer: the map of the base to its free coordinates.
         step_size: of all chains.
         rows: the leaves whose λ was learned.
