@@ -71,7 +71,7 @@ def draw(
 ) -> bt.Draws:
     """Draws by NUTS where BlackJAX is installed, else from the normal approximation."""
     if importlib.util.find_spec("blackjax"):
-        return bt.sample(posterior, key, *data, target_acceptance=0.8)
+        return bt.sample(posterior, key, *data, target_acceptance=0.9)
     print('\nNo BlackJAX here (pip install "bijectree[blackjax]"): Laplace\'s draws.')
     return bt.laplace(posterior, start, *data).sample(key, 4000)
 

@@ -87,8 +87,8 @@ def sample(
             the scales of a diagonal mass matrix are learned.
         target_acceptance: the mean acceptance that is aimed at. Without it, 0.9 for a
             spec with a `location_scale`, else 0.85 where coordinates were bent, and 0.8
-            where not; or 0.7 for the latter two, where steps so long did not diverge and
-            went a quarter further for their gradients.
+            where not; or 0.7 for the latter two, where steps so long went a quarter
+            further for their gradients and show no sign of divergences.
         max_tree_depth: a trajectory has at most 2 to this power steps.
         checkpoint: a file that is written after the warm-up, and then about twenty
             times. The same call goes on from it, to the same draws as a run that nothing

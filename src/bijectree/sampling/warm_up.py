@@ -38,8 +38,11 @@ _DIVERGED = 0.02
 # Where no rate is asked for, the aim is the first of these. A coordinate that is bent has
 # tails, and a hierarchy a neck, where few draws of the warm-up come: their aims are the
 # second and the third. One of the first two gives way to the last, where steps so long
-# did not diverge and went further for their gradients by more than a factor.
+# went further for their gradients by more than a factor, and none diverged; nor, where a
+# coordinate's Fisher divergence is large, had next to no acceptance: one in a hundred
+# steps with a large error of the energy tells of one in a thousand with a huge one.
 _USUAL, _OF_BENT, _OF_HIERARCHY, _LOWER, _FURTHER = 0.8, 0.85, 0.9, 0.7, 1.25
+_FAR, _REFUSED = 0.3, 0.01
 
 # In so many steps a chain that can move does, however wrong its first step was.
 _ENOUGH = 20
@@ -224,15 +227,23 @@ def _lower_window(
     In coordinates where the density is nearly normal a trajectory may end at a multiple
     of the orbits' period, and steps a little longer need half as many gradients.
     """
-    usual = state.tuned.step_size
     aim, state.acceptance = state.acceptance, _LOWER
-    longer = usual * float(np.exp((aim - state.acceptance) / _SLOPE))
-    state.tuned = state.tuned._replace(step_size=longer)
+    longer = float(np.exp((aim - _LOWER) / _SLOPE))
+    tuned = state.tuned
+    state.tuned = tuned._replace(step_size=tuned.step_size * longer)
     steps = _late_window(state, chains, key, size, tell)
-    if steps.diverging.any() or _reach(steps) < _FURTHER * _reach(before):
+    if _too_long(steps) or _reach(steps) < _FURTHER * _reach(before):
         state.acceptance = aim
-        state.tuned = state.tuned._replace(step_size=usual)
+        state.tuned = tuned._replace(step_size=state.tuned.step_size / longer)
     return steps
+
+
+def _too_long(steps: Steps) -> bool:
+    """Whether more steps of this size would diverge."""
+    residual = steps.vectors.astype(np.float64) + steps.gradients
+    far = np.mean(residual**2, axis=(0, 1)).max() > _FAR
+    refused = np.nan_to_num(steps.acceptance_rate) < _REFUSED
+    return bool(steps.diverging.any() or (far and refused.any()))
 
 
 def _reach(steps: Steps) -> float:
