@@ -10,7 +10,8 @@ pictures of docs/choosing-a-map.md are made of all that lies there.
 
 Fixed maps are sampled by BlackJAX's NUTS with its diagonal window adaptation, all seeds
 and chains in one program; defaults and the best fixed maps by `bt.sample` as well, with
-nothing learned of maps, and the defaults with all that it learns.
+nothing learned of maps, and the defaults with all that it learns, or with the maps that
+`bt.fit_maps` chose before.
 """
 
 import argparse
@@ -163,18 +164,30 @@ def by_bijectree(problem: Problem, name: str, seeds: int, *, learn: bool) -> lis
     rows = []
     for seed in range(seeds):
         with keeping_maps(keep=not learn):
-            draws = bt.sample(
-                problem.posterior(name),
-                jax.random.key(seed),
-                chains=CHAINS,
-                draws=DRAWS,
-                progress=False,
-            )
-        diverged = int(np.sum(draws.stats["diverging"]))
-        rows.append(
-            judge(problem, draws.posterior, draws.vectors, draws.gradients, diverged)
-        )
+            rows.append(sampled(problem, problem.posterior(name), jax.random.key(seed)))
     return rows
+
+
+def by_fitting(problem: Problem, name: str, seeds: int) -> list[Row]:
+    """The maps that `bt.fit_maps` chooses, sampled by `bt.sample`; the fit is counted."""
+    rows = []
+    for seed in range(seeds):
+        given = problem.posterior(name)
+        first, second = jax.random.split(jax.random.key(seed))
+        fitted, report = bt.fit_maps(given, first, chains=CHAINS, progress=False)
+        posterior = bt.Posterior(fitted, problem.log_likelihood, prior=problem.prior)
+        rows.append(sampled(problem, posterior, second, spent=report.gradients))
+    return rows
+
+
+def sampled(
+    problem: Problem, posterior: bt.Posterior, key: jax.Array, spent: int = 0
+) -> Row:
+    """What the draws of `bt.sample` are worth, where gradients were spent before."""
+    draws = bt.sample(posterior, key, chains=CHAINS, draws=DRAWS, progress=False)
+    diverged = int(np.sum(draws.stats["diverging"]))
+    cost = spent + (draws.gradients or 0)
+    return judge(problem, draws.posterior, draws.vectors, cost, diverged)
 
 
 Kept = dict[str, list[Row]]
@@ -206,6 +219,7 @@ def ways(problem: Problem, kept: Kept) -> dict[str, Callable[[int], list[Row]]]:
     found["bt.sample, learned"] = functools.partial(
         by_bijectree, problem, default, learn=True
     )
+    found["bt.fit_maps, then bt.sample"] = functools.partial(by_fitting, problem, default)
     return found
 
 
@@ -219,7 +233,7 @@ def main() -> None:
     parser.add_argument(
         "--ways",
         nargs="*",
-        default=["blackjax", "bt.sample", "modes"],
+        default=["blackjax", "bt.", "modes"],
         help="beginnings of the names of ways; modes for those of optimisers",
     )
     parser.add_argument("--output", type=pathlib.Path, default=HERE)
