@@ -24,11 +24,11 @@ medians over seeds, with quartiles in brackets; the best fixed map is in bold.
 matrix, from starts that are uniform on (−2, 2) in free coordinates. *bt.sample* is that
 function with its defaults, where the map stays the one named, and *best* is the best of
 BlackJAX's; *learned* is all of it, from the default map. The gradients of *bt.fit_maps*
-are counted with those of the draws. *Diverged* is the mean number of the 4,000 draws. *Mean off* is the largest
-error of a mean that is known (of log x on half lines and simplexes, of x on intervals,
-of the cdf at order statistics, of correlations and their squares): the median over
-seeds in sd, and the worst in sd and in Monte-Carlo standard errors. *Turned* takes the
-parts from the last to the first.
+are counted with those of the draws. *Diverged* is the mean number of the 4,000 draws.
+*Mean off* is the largest error of a mean that is known (of log x on half lines and
+simplexes, of x on intervals, of the cdf at order statistics, of correlations and their
+squares): the median over seeds in sd, and the worst in sd and in Monte-Carlo standard
+errors. *Turned* takes the parts from the last to the first.
 """
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#8fd3b6")
 _OF_SAMPLE = {
