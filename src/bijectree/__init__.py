@@ -4,9 +4,6 @@ import importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from .checks import (
-    check,
-)
 from .constraints import (
     Support,
     affine,
@@ -29,27 +26,6 @@ from .constraints import (
     unit_interval,
     zero_sum,
 )
-from .inference import (
-    Draws,
-    Laplace,
-    Mode,
-    SamplingReport,
-    find_map,
-    laplace,
-    potential_fn,
-    target_log_prob_fn,
-)
-from .optimizer import (
-    carry,
-    eval_params,
-    reparameterize,
-)
-from .posterior import (
-    FlatPosterior,
-    Posterior,
-    observed,
-    spec_from_prior,
-)
 from .priors import (
     bijector_for,
     register,
@@ -68,10 +44,6 @@ from .reparam import (
     summary,
     tied,
 )
-from .spec_files import (
-    load_spec,
-    save_spec,
-)
 from .substrate import (
     tfb,
     tfd,
@@ -81,6 +53,19 @@ from .trees import (
 )
 
 if TYPE_CHECKING:
+    from .checks import (
+        check,
+    )
+    from .inference import (
+        Draws,
+        Laplace,
+        Mode,
+        SamplingReport,
+        find_map,
+        laplace,
+        potential_fn,
+        target_log_prob_fn,
+    )
     from .learned import (
         FitReport,
         fit_affine,
@@ -90,9 +75,20 @@ if TYPE_CHECKING:
     from .numpyro_models import (
         from_numpyro,
     )
+    from .optimizer import (
+        carry,
+        eval_params,
+        reparameterize,
+    )
     from .plots import (
         plot_geometry,
         plot_prior,
+    )
+    from .posterior import (
+        FlatPosterior,
+        Posterior,
+        observed,
+        spec_from_prior,
     )
     from .sampling import (
         Calibration,
@@ -101,23 +97,45 @@ if TYPE_CHECKING:
         fit_maps,
         sample,
     )
+    from .spec_files import (
+        load_spec,
+        save_spec,
+    )
 
 __version__ = _version("bijectree")
 
 # Folders that are loaded when one of their names is asked for.
 _ON_FIRST_USE = {
     "Calibration": "sampling",
+    "Draws": "inference",
     "FitReport": "learned",
+    "FlatPosterior": "posterior",
+    "Laplace": "inference",
     "MapsReport": "sampling",
+    "Mode": "inference",
+    "Posterior": "posterior",
+    "SamplingReport": "inference",
     "calibrate": "sampling",
-    "fit_maps": "sampling",
+    "carry": "optimizer",
+    "check": "checks",
+    "eval_params": "optimizer",
+    "find_map": "inference",
     "fit_affine": "learned",
     "fit_centeredness": "learned",
     "fit_flow": "learned",
+    "fit_maps": "sampling",
     "from_numpyro": "numpyro_models",
+    "laplace": "inference",
+    "load_spec": "spec_files",
+    "observed": "posterior",
     "plot_geometry": "plots",
     "plot_prior": "plots",
+    "potential_fn": "inference",
+    "reparameterize": "optimizer",
     "sample": "sampling",
+    "save_spec": "spec_files",
+    "spec_from_prior": "posterior",
+    "target_log_prob_fn": "inference",
 }
 
 __all__ = [
