@@ -158,6 +158,19 @@ def moments(draws, function):
     return found.mean(), found.std() / np.sqrt(found.size / 4)
 
 
+def test_bad_arguments_are_named_as_those_of_fit_maps(getkey):
+    reparam = bt.Reparam({"x": jnp.ones(2)}, bt.positive())
+    posterior = bt.Posterior(reparam, None, tfd.LogNormal(0.0, 1.0))
+    with pytest.raises(TypeError, match="fit_maps: expected a bt.Posterior"):
+        bt.fit_maps(reparam, getkey())
+    with pytest.raises(TypeError, match="fit_maps: expected one key"):
+        bt.fit_maps(posterior, 0)
+    with pytest.raises(ValueError, match="(?s)fit_maps.*`chains`.*`warm_up`"):
+        bt.fit_maps(posterior, getkey(), chains=0, warm_up=-1)
+    with pytest.raises(TypeError, match="fit_maps: called under jit"):
+        jax.jit(lambda key: bt.fit_maps(posterior, key)[1].gradients)(getkey())
+
+
 def test_sample_bends_coordinates_and_takes_other_maps(getkey):
     with jax.enable_x64(True):
         model, prior = of_model()

@@ -8,6 +8,7 @@ from .arguments import (
     require_counts,
     require_free_posterior,
     require_host,
+    typed_key,
 )
 from .bridges import potential_fn, target_log_prob_fn
 from .diagnostics import condition_number, diagnose, load_statistics

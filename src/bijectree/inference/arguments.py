@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import PRNGKeyArray
 
 from ..posterior import Posterior, Target, dtype_of
 from ..trees import describe, raise_all
@@ -46,6 +48,16 @@ def require_counts(what: str, **counts: Any) -> None:
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1
     ]
     raise_all(f"{what}: some numbers cannot be used", faults)
+
+
+def typed_key(what: str, key: Any) -> PRNGKeyArray:
+    """A key with JAX's dtype of keys, of one that may be an array of integers."""
+    array = isinstance(key, jax.Array)
+    if array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
+        return key
+    if array and key.dtype == jnp.uint32 and key.ndim == 1:
+        return jax.random.wrap_key_data(key)
+    raise TypeError(f"{what}: expected one key of jax.random, got {describe(key)}")
 
 
 def listed(labels: Sequence[str], mask: np.ndarray) -> str:

@@ -10,7 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..inference import Draws, require_free_posterior
+from ..inference import (
+    Draws,
+    require_counts,
+    require_free_posterior,
+    require_host,
+    typed_key,
+)
 from ..inference.diagnostics import diagnose
 from ..learned.choose_maps import LeafChoice, choose_maps, with_maps
 from ..learned.held_out import move
@@ -124,7 +130,10 @@ def fit_maps(
         >>> report.leaves[0].before, report.leaves[0].after
         ('positive via softplus', 'positive')
     """
+    require_host("fit_maps", posterior=posterior, start=start, data=data, key=key)
     require_free_posterior(posterior, "fit_maps")
+    require_counts("fit_maps", chains=chains, warm_up=1 if warm_up is None else warm_up)
+    key = typed_key("fit_maps", key)
     names = posterior.reparam.bound.outer_names()
     if names:
         raise ValueError(

@@ -19,10 +19,10 @@ from ..inference import (
     require_counts,
     require_free_posterior,
     require_host,
+    typed_key,
 )
 from ..learned.held_out import move
 from ..posterior import Posterior, Target, dtype_of, find_starts
-from ..trees import describe
 from . import checkpoint as checkpoints, warm_up as warming
 from .chains import ROOM, Chains, Standing, Steps, evaluate
 from .run import Run, again
@@ -131,7 +131,7 @@ def sample(
     require_free_posterior(posterior, "sample")
     if resume is not None:
         chains = _chains_of(resume, posterior)
-    key = _typed(key)
+    key = typed_key("sample", key)
     counts = {"chains": chains, "draws": draws, "max_tree_depth": max_tree_depth}
     require_counts("sample", **counts, warm_up=1 if warm_up is None else warm_up)
     if warm_up is None:
@@ -353,16 +353,6 @@ def _rate(value: Any) -> float:
             f"sample: `target_acceptance` must lie between 0 and 1, got {value!r}"
         )
     return rate
-
-
-def _typed(key: Any) -> PRNGKeyArray:
-    """The key, with JAX's dtype of keys."""
-    array = isinstance(key, jax.Array)
-    if array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
-        return key
-    if array and key.dtype == jnp.uint32 and key.ndim == 1:
-        return jax.random.wrap_key_data(key)
-    raise TypeError(f"sample: expected one key of jax.random, got {describe(key)}")
 
 
 def _chains_of(resume: Any, posterior: Posterior) -> int:
