@@ -108,6 +108,26 @@ def test_steps_that_close_the_orbits_are_left_for_longer_ones(dim, getkey):
     assert np.mean(draws.stats["n_steps"]) < 4
 
 
+def test_steps_are_not_longer_where_the_density_is_far_from_normal(x64):
+    """A line through eight points: where the scatter is small, long steps diverge."""
+    x = np.linspace(-3, 4, 8)
+    y = 1 + x + 0.1 * np.array([1.2, -0.6, 0.3, -1.4, 0.9, 0.2, -1.1, 0.5])
+
+    def log_likelihood(model):
+        mean = model["a"] + model["b"] * x
+        return tfd.Normal(mean, model["sd"]).log_prob(y).sum()
+
+    model = {"a": jnp.zeros(()), "b": jnp.zeros(()), "sd": jnp.ones(())}
+    reparam = bt.Reparam(model, {"a": None, "b": None, "sd": bt.positive()})
+    posterior = bt.Posterior(reparam, log_likelihood)
+    diverged = 0
+    for seed in range(4):
+        draws = sample(posterior, jax.random.key(seed))
+        assert np.mean(draws.stats["acceptance_rate"]) > 0.75
+        diverged += int(np.sum(draws.stats["diverging"]))
+    assert diverged <= 2  # of 16,000; with longer steps about ten
+
+
 def test_directions_are_kept_only_where_they_pay():
     z = RNG.normal(size=(4, 100, 6))
     groups = [(x, -x) for x in z]
