@@ -174,6 +174,20 @@ def test_uniform_numbers_become_the_prior(name, getkey):
 
 
 @pytest.mark.jax_defaults
+@pytest.mark.parametrize("name", ["beta", "dirichlet", "log-normal"])
+def test_a_second_point_compiles_nothing(name, caplog):
+    make, shape, _ = PRIORS[name]
+    posterior = of_one_leaf(make, shape)
+    u = np.full(posterior.dim, 0.4, np.float32)
+    with jax.log_compiles():
+        posterior.prior_transform(u)
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        posterior.prior_transform(u / 2)
+    assert "Compiling" not in caplog.text
+
+
+@pytest.mark.jax_defaults
 def test_a_hierarchy_under_jit_and_vmap(getkey):
     with jax.enable_x64(True):
         model = {"a": jnp.ones(2), "b": jnp.array(1.0), "c": jnp.eye(2), "held": f(2.0)}

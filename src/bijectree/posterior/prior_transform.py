@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -31,7 +32,16 @@ def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
         raise ValueError(f"prior_transform: expected numbers from 0 to 1, got {u}")
     # At the ends of the cube many quantiles are infinite.
     near = jnp.finfo(u.dtype)
-    parts = _parts(posterior, jnp.clip(u, near.tiny, 1 - near.epsneg))
+    leaves = _leaves(
+        posterior, _parts(posterior, jnp.clip(u, near.tiny, 1 - near.epsneg))
+    )
+    return posterior.reparam.bound.plan.structure.treedef.unflatten(leaves)
+
+
+# Quantile functions are loops, which JAX compiles at each call that is not compiled.
+@eqx.filter_jit
+def _leaves(posterior: "Posterior", parts: list[Any]) -> list[Any]:
+    """The leaves of the model."""
     bound, plan = posterior.reparam.bound, posterior.prior_plan
     leaves = blank_leaves(bound)
     for n in plan.order:
@@ -44,7 +54,7 @@ def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
         made = priors.from_cube(recipe, dtype, own, row.shape, parts[n])
         put_drawn(bound, term.position, leaves, made)
     follow_ties(bound, leaves)
-    return bound.plan.structure.treedef.unflatten(leaves)
+    return leaves
 
 
 def _parts(posterior: "Posterior", u: Array) -> list[Any]:

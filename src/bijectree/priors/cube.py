@@ -8,6 +8,7 @@ canonical partial correlations (Lewandowski, Kurowicka & Joe 2009, "Generating r
 correlation matrices based on vines and extended onion method", section 2.4).
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ class NoTransportError(ValueError):
     """A distribution is known by its density, and not from the unit cube."""
 
 
+@functools.lru_cache(maxsize=256)  # To trace a quantile function takes a second.
 def cube_size(recipe: Recipe, shape: tuple[int, ...], dtype: Any) -> int:
     """How many numbers of the unit cube make a leaf of a distribution.
 
