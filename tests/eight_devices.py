@@ -13,7 +13,11 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 import bijectree as bt
 from bijectree import tfd
-from bijectree.numerics.fingerprint import fingerprint, fingerprint_of_large
+from bijectree.numerics.fingerprint import (
+    fingerprint,
+    fingerprint_by_turns,
+    fingerprint_of_large,
+)
 from bijectree.sampling import chains_on_devices
 
 pytestmark = pytest.mark.jax_defaults  # optax promotes dtypes
@@ -385,7 +389,8 @@ def test_marks_do_not_depend_on_where_an_array_lies(dtype):
         x = noise(256, 40).astype(dtype)
         everywhere = jax.device_put(x, sharding("model", "data"))
         fingerprints = {int(fingerprint(y)) for y in (x, everywhere, jnp.ravel(x))}
-        fingerprints.add(int(fingerprint_of_large(jnp.ravel(x))))
+        for way in (fingerprint_of_large, fingerprint_by_turns):
+            fingerprints.add(int(way(jnp.ravel(x))))
     assert len(fingerprints) == 1
 
 

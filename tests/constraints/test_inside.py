@@ -109,6 +109,31 @@ def test_the_sum_is_the_inner_number_nearest_to_the_target(name, dtype, getkey):
         assert np.all((here <= nearer + slack + float(info.tiny)) | ~finite)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["positive", "unit", "real", "less"])
+def test_steps_from_and_to_the_largest_number_end_inside(name, dtype):
+    bijector, lower, upper = INTERVALS[name]
+    low, high = (jnp.asarray(x).astype(dtype) for x in (lower, upper))
+    largest = jnp.finfo(dtype).max
+    ends = jnp.asarray([-largest, largest, -1.0, 0.5, 1.0, -jnp.inf, jnp.inf], dtype)
+    targets = jnp.clip(ends, low, high)
+    for place in snap_inside_interval(bijector, jnp.clip(ends[:5], low, high)):
+        still = jnp.zeros(targets.shape, bool)
+        add = functools.partial(add_exactly, place)
+        step = step_inside(bijector, jnp.full_like(targets, place), targets, still, add)
+        end = add_exactly(jnp.full_like(targets, place), step)
+        assert np.all((end > low) & (end < high) & jnp.isfinite(end))
+
+
+def test_a_step_of_no_length_changes_no_bit():
+    place = jnp.array([0.5, 2.0, 1e30], jnp.float32)
+    still = jnp.zeros(3, bool)
+    for bijector in (bt.positive(), bt.affine(0.0, 1.0)):
+        step = step_inside(bijector, place, place, still, lambda step: place + step)
+        assert np.all(np.signbit(step))
+        assert np.all(step == 0)
+
+
 def test_what_does_not_move_keeps_its_bits_and_nan_stays():
     place = jnp.array([-0.0, 1.0, 2.0], jnp.float32)
     target = jnp.array([3.0, 4.0, jnp.nan], jnp.float32)

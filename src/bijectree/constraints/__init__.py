@@ -24,7 +24,13 @@ from .edges import (
 )
 from .elementwise import Elementwise
 from .half_line import greater_than, less_than, positive
-from .inside import Add, snap_inside, snap_inside_interval, step_inside
+from .inside import (
+    Add,
+    nearest_inside,
+    snap_inside,
+    snap_inside_interval,
+    step_inside,
+)
 from .interval import interval, unit_interval
 from .ordered import ordered_vector, positive_ordered_vector
 from .ranges import Range

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from .. import substrate
 from ..numerics import (
+    clip_between,
     from_ordinal,
     int_layout,
     largest_number,
@@ -17,7 +18,7 @@ from ..numerics import (
     ordinal,
     step_between,
 )
-from .ranges import Range
+from .ranges import POSITIVE, Range
 from .sets import SetTag, Support
 from .support import interval_of, support
 
@@ -49,16 +50,26 @@ def step_inside(
         inside = support(bijector)
         interval = inside.interval
         if interval is not None:
-            lowest, highest = _ends(interval, target.dtype)
-            if interval.is_to(math.inf):
-                highest = None
-            if interval.is_from(-math.inf):
-                lowest = None
-            step = step_between(start, target, lowest, highest)
+            far = not interval.within(POSITIVE)
+            step = step_between(start, target, *_bounds(interval, target.dtype), far=far)
             return jnp.where(still, minus_zero(step), step)
         target, lowest, highest = _lift(inside, target)
         step = step_between(start, target, lowest, highest)
         return _shorten(inside, add, jnp.where(still, minus_zero(step), step))
+
+
+def nearest_inside(bijector: Any, x: Array) -> Array:
+    """The numbers where steps to `x` are to end, as far as one knows the set by entries.
+
+    Of NaN it is NaN.
+    """
+    with substrate.standard_promotion():
+        interval = interval_of(bijector)
+        # Subnormal numbers of float16 are inside, though a step from elsewhere goes to
+        # none.
+        if interval is None or jnp.finfo(x.dtype).nexp < 8:
+            return clip_between(snap_inside_interval(bijector, x), None, None)
+        return clip_between(x, *_bounds(interval, x.dtype))
 
 
 def snap_inside_interval(bijector: Any, x: Array) -> Array:
@@ -130,6 +141,15 @@ def _ends(interval: Range, dtype: Any) -> tuple[Array, Array]:
     return (
         from_ordinal(ordinal(lower) + 1, dtype),
         from_ordinal(ordinal(upper) - 1, dtype),
+    )
+
+
+def _bounds(interval: Range, dtype: Any) -> tuple[Array | None, Array | None]:
+    """The ends of an interval, or `None` where it is known to have none."""
+    lowest, highest = _ends(interval, dtype)
+    return (
+        None if interval.is_from(-math.inf) else lowest,
+        None if interval.is_to(math.inf) else highest,
     )
 
 

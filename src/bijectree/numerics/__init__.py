@@ -9,6 +9,7 @@ from .fingerprint import fingerprint
 from .flat_vectors import cut, ravel, widest
 from .floats import (
     add_exactly,
+    clip_between,
     flushed,
     from_ordinal,
     int_layout,

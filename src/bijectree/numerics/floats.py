@@ -47,22 +47,41 @@ def minus_zero(step: Array) -> Array:
     return jnp.asarray(-0.0, step.dtype)
 
 
+def clip_between(x: Array, lowest: Array | None, highest: Array | None) -> Array:
+    """Numbers, or the nearest of the bounds, which are about the largest if not given."""
+    largest = largest_number(x.dtype)
+    return jnp.clip(
+        x,
+        -largest if lowest is None else lowest,
+        largest if highest is None else highest,
+    )
+
+
 def step_between(
-    start: Array, target: Array, lowest: Array | None, highest: Array | None
+    start: Array,
+    target: Array,
+    lowest: Array | None,
+    highest: Array | None,
+    *,
+    far: bool = True,
 ) -> Array:
     """The step from `start` to `target`, or to the bound nearest to it.
 
     `start` plus the step, rounded, is between `lowest` and `highest`, both included.
     Where it falls short of a bound since the difference was rounded, the next float is
-    past the exact difference; rounding is monotone, so the sum with it does not.
+    past the exact difference; rounding is monotone, so the sum with it does not. A step
+    of no length is −0.0, which changes no bit.
+
+    Args:
+        start: a number inside.
+        target: any number.
+        lowest: the bounds, or `None` where there is none.
+        highest: as `lowest`.
+        far: whether the numbers may be so far apart that their difference overflows.
     """
-    largest = largest_number(target.dtype)
-    target = jnp.clip(
-        target,
-        -largest if lowest is None else lowest,
-        largest if highest is None else highest,
-    )
-    step = jnp.clip(add_exactly(target, -start), -largest, largest)
+    step = -add_exactly(start, -clip_between(target, lowest, highest))
+    if far:
+        step = clip_between(step, None, None)
     end = add_exactly(start, step)
     if lowest is not None:
         step = jnp.where(end < lowest, next_above(step), step)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .. import substrate
-from ..constraints import Add, interval_of, snap_inside_interval, step_inside
-from ..numerics import add_exactly, largest_number
+from ..constraints import Add, interval_of, nearest_inside, step_inside
+from ..numerics import add_exactly
 from ..substrate import Kind
 
 
@@ -46,13 +46,18 @@ def step_with(
 ) -> tuple[Array, None]:
     """`step_of_leaf`, where the sum is rounded by `add`."""
     bijector = kind.recipe.build(numbers)
-    target = jnp.where(_overflows(kind, numbers, target, free), start, target)
+    lost = _overflows(kind, numbers, target, free)
+    if not kind.elementwise:
+        target = jnp.where(lost, start, target)
+    end = nearest_inside(bijector, target)
     # A target that an earlier sum did not reach is still to be reached, also where it is
     # the number nearest to the boundary.
-    largest = largest_number(target.dtype)
-    edge = jnp.clip(snap_inside_interval(bijector, target), -largest, largest)
-    at = _is_close(kind, numbers, start, target, free)
-    still = (target == before) & jnp.where(edge == target, at, edge == start)
+    close = (end == target) & _is_close(kind, numbers, start, end, free)
+    if kind.elementwise:
+        # A step of no length is −0.0 also where it is not said to be still.
+        still = lost | ((target == before) & close)
+    else:
+        still = (target == before) & (close | (end == start))
     return step_inside(bijector, start, target, still, add), None
 
 
@@ -101,5 +106,6 @@ def _is_close(
             event = tuple(range(start.ndim - kind.event_ndims, start.ndim))
             size = jnp.max(size, axis=event, keepdims=True, initial=0)
             reach = jnp.max(reach, initial=1)
-        share = 8 * jnp.finfo(start.dtype).eps * jnp.minimum(reach, 1024)
-        return jnp.abs(start - target) <= jnp.minimum(share, 0.25) * size
+        last_places = 8 * float(jnp.finfo(start.dtype).eps)
+        share = last_places * jnp.minimum(reach, min(1024, 0.25 / last_places))
+        return jnp.abs(start - target) <= share * size
