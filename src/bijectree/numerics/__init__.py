@@ -19,4 +19,4 @@ from .floats import (
 )
 from .interpreter import call_in_numpy, run_in_numpy
 from .placement import beside, put_whole
-from .special import LOG_2, hyperbolic, softplus, softplus_inverse
+from .special import LOG_2, hyperbolic, pick, softplus, softplus_inverse

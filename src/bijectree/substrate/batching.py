@@ -33,7 +33,7 @@ _LARGEST = 1024
 _TOGETHER = 32
 
 # Fewer leaves of a kind are mapped one by one.
-_FEWEST = 4
+_FEWEST = 8
 
 
 def map_batched(
