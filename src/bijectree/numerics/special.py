@@ -171,13 +171,17 @@ def _softplus_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 
 def pick(condition: Array, x: ArrayLike, y: ArrayLike) -> Array:
-    """`jnp.where` without a `jit` of its own, where no shape must be broadcast but ()."""
-    shapes = {np.shape(part) for part in (x, y)} - {()}
-    if len(shapes) > 1 or np.shape(condition) not in ((), *shapes):
+    """`jnp.where`, which is traced in less time where nothing but scalars broadcasts."""
+    shape = np.broadcast_shapes(np.shape(x), np.shape(y))
+    if {np.shape(part) for part in (condition, x, y)} - {(), shape}:
         return jnp.where(condition, x, y)
     dtype = jnp.result_type(x, y)
-    shape = shapes.pop() if shapes else ()
-    x, y = (lax.full(shape, part, dtype) if np.shape(part) != shape or isinstance(part,(int,float)) else part for part in (x, y))
+    x, y = (
+        part
+        if isinstance(part, Array) and part.shape == shape and part.dtype == dtype
+        else lax.full(shape, part, dtype)
+        for part in (x, y)
+    )
     return lax.select(condition, x, y)
 
 
