@@ -24,12 +24,12 @@ def _between(x: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     the same numbers without the cancellation near x = 0. Each end of the interval is
     approached by subtracting from it.
     """
-    _, log_cosh, tail = hyperbolic(lax.mul(x, 0.5))
+    _, log_cosh, tail = hyperbolic(0.5 * x)
     width = upper - lower
     part = width * tail
     # A sum, since XLA's CPU compiler would fill an array with the factor 2.
     log_det = jnp.log(0.25 * width) - lax.add(log_cosh, log_cosh)
-    return pick(lax.lt(x, 0.0), lower + part, upper - part), log_det
+    return pick(x < 0, lower + part, upper - part), log_det
 
 
 def _between_inverse(y: Array, lower: Array, upper: Array) -> Array:

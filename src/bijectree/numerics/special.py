@@ -7,6 +7,7 @@ derivative of `abs` is 0 at 0, which would be wrong for functions that are smoot
 
 import fractions
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,21 @@ _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 # `jnp`'s operators and `where` take three times as long to trace as those of `lax`, of
 # which a program with few leaves would notice that: hence `lax` throughout.
 
+# `lax` takes a Python number as a float64 where these are enabled, hence the casts.
+
+
+def _by_number(operation: Callable[..., Array]) -> Callable[[Array, float], Array]:
+    return lambda x, number: operation(x, x.dtype.type(number))
+
+
+_add, _sub, _mul = map(_by_number, (lax.add, lax.sub, lax.mul))
+_lt, _ge = map(_by_number, (lax.lt, lax.ge))
+
+
+def _one_minus(x: Array) -> Array:
+    return lax.sub(x.dtype.type(1), x)
+
+
 # The two functions below have no division, so XLA's CPU compiler puts both where they are
 # used. XLA's own tanh is 4 ulp off in float32.
 
@@ -66,9 +82,9 @@ def _is_wide(h: Array) -> bool:
 
 
 def _polynomial(coefficients: list[float], u: Array) -> Array:
-    total = lax.add(lax.mul(u, coefficients[-1]), coefficients[-2])
+    total = _add(_mul(u, coefficients[-1]), coefficients[-2])
     for coefficient in reversed(coefficients[:-2]):
-        total = lax.add(lax.mul(u, total), coefficient)
+        total = _add(lax.mul(u, total), coefficient)
     return total
 
 
@@ -78,12 +94,12 @@ def _minus_if(negative: Array, x: Array) -> Array:
 
 def _below(bound: float, a: Array) -> tuple[Array, Array]:
     """Which numbers are below a bound, and these, with 0 for the others."""
-    small = lax.lt(a, bound)
+    small = _lt(a, bound)
     return small, lax.select(small, a, lax.full_like(a, 0))
 
 
 def _exp_of_minus_twice(a: Array) -> Array:
-    return lax.exp(lax.mul(a, -2.0))
+    return lax.exp(_mul(a, -2.0))
 
 
 @jax.custom_jvp
@@ -95,16 +111,16 @@ def hyperbolic(
     The last is e/(1 + e) with e = exp(−2|h|): it keeps its relative precision where
     1 − |tanh h| has none left, and sech² h = 4s(1 − s).
     """
-    negative = lax.lt(h, 0.0)
+    negative = _lt(h, 0.0)
     a = _minus_if(negative, h)
     e = _exp_of_minus_twice(a)
-    tail = lax.div(e, lax.add(e, 1.0))
+    tail = lax.div(e, _add(e, 1.0))
     small, few = _below(_SMALL, a)
-    t = lax.select(small, _tanh_near_zero(few), lax.sub(1.0, lax.mul(tail, 2.0)))
+    t = lax.select(small, _tanh_near_zero(few), _one_minus(_mul(tail, 2.0)))
     medium, some = _below(_MEDIUM, a)
     log = lax.log1p(lax.select(medium, _sinh_squared_near_zero(some), e))
-    far = lax.add(lax.sub(a, LOG_2), log)
-    log_cosh = lax.select(medium, lax.mul(log, 0.5), far)
+    far = lax.add(_sub(a, LOG_2), log)
+    log_cosh = lax.select(medium, _mul(log, 0.5), far)
     return _minus_if(negative, t), log_cosh, tail
 
 
@@ -112,38 +128,38 @@ def hyperbolic(
 def _hyperbolic_jvp(primals: tuple, tangents: tuple) -> tuple:
     (h,), (dh,) = primals, tangents
     t, log_cosh, s = hyperbolic(h)
-    twice = lax.mul(_slope(h), 2.0)
-    ds = _minus_if(lax.ge(h, 0.0), twice)
-    slopes = (lax.mul(twice, 2.0), t, ds)
+    twice = _mul(_slope(h), 2.0)
+    ds = _minus_if(_ge(h, 0.0), twice)
+    slopes = (_mul(twice, 2.0), t, ds)
     return (t, log_cosh, s), tuple(lax.mul(slope, dh) for slope in slopes)
 
 
 @jax.custom_jvp
 def _tail(h: Array) -> Array:
     """The last of what `hyperbolic` returns."""
-    e = _exp_of_minus_twice(_minus_if(lax.lt(h, 0.0), h))
-    return lax.div(e, lax.add(e, 1.0))
+    e = _exp_of_minus_twice(_minus_if(_lt(h, 0.0), h))
+    return lax.div(e, _add(e, 1.0))
 
 
 @_tail.defjvp
 def _tail_jvp(primals: tuple, tangents: tuple) -> tuple:
     (h,), (dh,) = primals, tangents
-    twice = lax.mul(_slope(h), 2.0)
-    return _tail(h), lax.mul(_minus_if(lax.ge(h, 0.0), twice), dh)
+    twice = _mul(_slope(h), 2.0)
+    return _tail(h), lax.mul(_minus_if(_ge(h, 0.0), twice), dh)
 
 
 @jax.custom_jvp
 def _slope(h: Array) -> Array:
     """σ(2h)σ(−2h), whose derivative through autodiff would cancel near 0."""
     s = _tail(h)
-    return lax.mul(s, lax.sub(1.0, s))
+    return lax.mul(s, _one_minus(s))
 
 
 @_slope.defjvp
 def _slope_jvp(primals: tuple, tangents: tuple) -> tuple:
     (h,), (dh,) = primals, tangents
     slope = _slope(h)
-    return slope, lax.mul(lax.mul(lax.mul(hyperbolic(h)[0], -2.0), slope), dh)
+    return slope, lax.mul(lax.mul(_mul(hyperbolic(h)[0], -2.0), slope), dh)
 
 
 @jax.custom_jvp
@@ -153,9 +169,9 @@ def softplus(
     """Return log(1 + exp x) and the log of its derivative, log σ(x)."""
     # This is exp(-2|x/2|), as in `_tail`, so that the compiler shares it with the
     # gradient.
-    h = lax.mul(x, 0.5)
-    log = lax.log1p(_exp_of_minus_twice(_minus_if(lax.lt(h, 0.0), h)))
-    negative = lax.lt(x, 0.0)
+    h = _mul(x, 0.5)
+    log = lax.log1p(_exp_of_minus_twice(_minus_if(_lt(h, 0.0), h)))
+    negative = _lt(x, 0.0)
     value = lax.select(negative, log, lax.add(x, log))
     return value, lax.select(negative, lax.sub(x, log), lax.neg(log))
 
@@ -163,9 +179,9 @@ def softplus(
 @softplus.defjvp
 def _softplus_jvp(primals: tuple, tangents: tuple) -> tuple:
     (x,), (dx,) = primals, tangents
-    s = _tail(lax.mul(x, 0.5))
-    rest = lax.sub(1.0, s)
-    negative = lax.lt(x, 0.0)
+    s = _tail(_mul(x, 0.5))
+    rest = _one_minus(s)
+    negative = _lt(x, 0.0)
     up, down = lax.select(negative, s, rest), lax.select(negative, rest, s)
     return softplus(x), (lax.mul(up, dx), lax.mul(down, dx))
 
