@@ -5,9 +5,10 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import hyperbolic
+from ..numerics import hyperbolic, pick
 from ..substrate import Number, tfb
 from .arguments import _concrete, _one_of, _real_number, finite_number, require_above
 from .elementwise import Elementwise
@@ -27,8 +28,8 @@ def _between(x: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     width = upper - lower
     part = width * tail
     # A sum, since XLA's CPU compiler would fill an array with the factor 2.
-    log_det = jnp.log(0.25 * width) - (log_cosh + log_cosh)
-    return jnp.where(x < 0, lower + part, upper - part), log_det
+    log_det = jnp.log(0.25 * width) - lax.add(log_cosh, log_cosh)
+    return pick(x < 0, lower + part, upper - part), log_det
 
 
 def _between_inverse(y: Array, lower: Array, upper: Array) -> Array:
@@ -49,10 +50,10 @@ class Interval(Elementwise):
     def _bounds(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """The bounds, with 0 and 1 for infinite ones, and which are finite."""
         lower, upper = self.lower.like(x), self.upper.like(x)
-        above, below = jnp.isfinite(lower), jnp.isfinite(upper)
+        above, below = lax.is_finite(lower), lax.is_finite(upper)
         return (
-            jnp.where(above, lower, jnp.where(below, upper - 1, 0)),
-            jnp.where(below, upper, jnp.where(above, lower + 1, 1)),
+            pick(above, lower, pick(below, upper - 1, 0)),
+            pick(below, upper, pick(above, lower + 1, 1)),
             above,
             below,
         )
@@ -62,11 +63,11 @@ class Interval(Elementwise):
         inside, inside_log_det = _between(x, lower, upper)
         both, unbounded = above & below, ~above & ~below
         # The exponential must not overflow where it is not used: its slope would be NaN.
-        step = jnp.exp(jnp.where(both | unbounded, 0, x))
-        half = jnp.where(above, lower + step, upper - step)
-        value = jnp.where(both, inside, jnp.where(unbounded, x, half))
-        log_det = jnp.where(unbounded, jnp.zeros_like(x), x)
-        return value, jnp.where(both, inside_log_det, log_det)
+        step = lax.exp(pick(both | unbounded, 0, x))
+        half = pick(above, lower + step, upper - step)
+        value = pick(both, inside, pick(unbounded, x, half))
+        log_det = pick(unbounded, 0, x)
+        return value, pick(both, inside_log_det, log_det)
 
     def _inverse(self, y: Array) -> Array:
         lower, upper, above, below = self._bounds(y)

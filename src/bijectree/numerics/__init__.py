@@ -19,5 +19,6 @@ from .floats import (
     step_between,
 )
 from .interpreter import call_in_numpy, run_in_numpy
+from .joined import join, part
 from .placement import beside, put_whole
-from .special import LOG_2, hyperbolic, softplus, softplus_inverse
+from .special import LOG_2, hyperbolic, pick, softplus, softplus_inverse

@@ -330,7 +330,8 @@ def _total(terms: list[Array], dtype: Any) -> Array:
     proportion to its length: by sixteens, 1,000 leaves compile in a third of the time.
     """
     while len(terms) > 1:
-        terms = [sum(terms[i + 1 : i + 16], terms[i]) for i in range(0, len(terms), 16)]
+        sixteens = (terms[i : i + 16] for i in range(0, len(terms), 16))
+        terms = [functools.reduce(jax.lax.add, some) for some in sixteens]
         if len(terms) > 1 and any(isinstance(term, Tracer) for term in terms):
             terms = list(jax.lax.optimization_barrier(tuple(terms)))
     return terms[0] if terms else jnp.zeros((), dtype)

@@ -56,7 +56,8 @@ def _invert_links(bijector: Any, y: Array) -> Array:
 
 def _map_links(bijector: Any, x: Array) -> tuple[Array, Array]:
     """Map by all links: the value, and the log-det summed over all events of `x`."""
-    total = jnp.zeros((), x.dtype)
+    total = None
+    dtype = x.dtype
     coordinates = x.size
     for link in _links(bijector):
         size = x.size
@@ -65,8 +66,9 @@ def _map_links(bijector: Any, x: Array) -> tuple[Array, Array]:
         if coordinates < size and _counts_entries(link):
             log_det = log_det * _minimal_fraction(link, coordinates, size)
         coordinates = min(coordinates - lost, x.size)
-        total = total + log_det.astype(total.dtype)
-    return x, total
+        log_det = log_det.astype(dtype)
+        total = log_det if total is None else total + log_det
+    return x, jnp.zeros((), dtype) if total is None else total
 
 
 def _auxiliary_coordinates(link: Any, shape: tuple[int, ...]) -> int:

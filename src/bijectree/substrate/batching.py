@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from ..numerics import join, part
 from .bind import bind
 from .kind import Kind
 
@@ -26,14 +27,13 @@ Column = list[Array] | Array
 # Larger leaves are mapped by themselves: to copy them costs more than to call once more.
 _LARGEST = 1024
 
-# How many leaves are joined at the most. XLA's CPU compiler takes time more than in
-# proportion to the parts of one concatenation or split, and to the parts of one fusion,
-# which the barriers end. The number was measured with 100, 400 and 1,000 leaves, against
-# 16, 64 and two levels of each.
+# How many leaves are joined at the most: XLA takes longer for one concatenation of more.
 _TOGETHER = 32
 
-# Fewer leaves of a kind are mapped one by one.
-_FEWEST = 4
+# Fewer leaves of a kind are mapped one by one: XLA's CPU compiler makes the kernels of
+# equal leaves once. It makes them anew for leaves of other shapes, so these are joined.
+_FEWEST = 8
+_FEWEST_SHAPES = 3
 
 
 def map_batched(
@@ -71,7 +71,8 @@ def map_batched(
         else:
             of_each = [calls[i][1] for i in these]
             results, scalar = _stacked(function, kind, of_each, these, columns)
-            results = list(jax.lax.optimization_barrier(results))
+            shapes = [results.shape[1:]] * len(these)
+            results = part(jnp.ravel(results), shapes)
             scalar = None if scalar is None else jnp.sum(scalar)
         for i, result in zip(these, results, strict=True):
             arrays[i] = result
@@ -103,7 +104,7 @@ def map_to_scalars(
             own = tuple((np.shape(n), jnp.result_type(n)) for n in numbers)
             key = (static, x.shape, x.dtype, own)
         by_key.setdefault(key, []).append(i)
-    chunks = _chunks(by_key.values())
+    chunks = _chunks(by_key.values(), arrays)
     found = []
     for these in chunks:
         static, numbers = calls[these[0]]
@@ -132,14 +133,24 @@ def _is_small(x: Array) -> bool:
     return 0 < x.size <= _LARGEST
 
 
-def _chunks(groups: Iterable[list[int]]) -> list[list[int]]:
+def _chunks(groups: Iterable[list[int]], arrays: Sequence[Array]) -> list[list[int]]:
     """Groups cut into chunks; those that are too small are taken apart."""
     return [
         these[i : i + size]
         for these in groups
-        for size in [_TOGETHER if len(these) >= _FEWEST else 1]
+        for size in [_chunk_size(len(these)) if _are_joined(these, arrays) else 1]
         for i in range(0, len(these), size)
     ]
+
+
+def _are_joined(these: Sequence[int], arrays: Sequence[Array]) -> bool:
+    shapes = {arrays[i].shape for i in these}
+    return len(these) >= _FEWEST or len(shapes) >= _FEWEST_SHAPES
+
+
+def _chunk_size(count: int) -> int:
+    """How many of so many leaves to join, in chunks that are as equal as they can be."""
+    return math.ceil(count / math.ceil(count / _TOGETHER))
 
 
 def _singly(calls: Sequence[Any]) -> list[list[int]]:
@@ -160,12 +171,12 @@ def _groups(
     groups = []
     by_kind: dict[Any, list[int]] = {}
     for these in by_bijector.values():
-        if len(these) >= _FEWEST:
+        if _are_joined(these, leaves):
             groups.append(these)
             continue
         for i in these:
             by_kind.setdefault(calls[i][0] if _is_small(leaves[i]) else i, []).append(i)
-    return _chunks([*groups, *by_kind.values()])
+    return _chunks([*groups, *by_kind.values()], leaves)
 
 
 def _concatenated(
@@ -179,15 +190,13 @@ def _concatenated(
     sizes = [math.prod(shape) for shape in shapes]
     joined = bind(kind.recipe, numbers, (sum(sizes),), kind.dtype)
     vectors = [
-        jnp.concatenate([jnp.ravel(column[i]) for i in these])
+        join([column[i] for i in these])
         if isinstance(column, list)
         else jnp.asarray(column)[np.repeat(these, sizes)]
         for column in columns
     ]
-    found, scalar = function(joined, numbers, *jax.lax.optimization_barrier(vectors))
-    parts = jax.lax.split(jax.lax.optimization_barrier(found), sizes)
-    parts = jax.lax.optimization_barrier(list(parts))
-    return [x.reshape(shape) for x, shape in zip(parts, shapes, strict=True)], scalar
+    found, scalar = function(joined, numbers, *vectors)
+    return part(found, shapes), scalar
 
 
 def _stacked(
@@ -205,9 +214,9 @@ def _stacked(
     axes = (None if of_one else 0, *[0] * len(columns))
     over = jax.vmap(functools.partial(function, static), in_axes=axes)
     stacks = [
-        jnp.stack([column[i] for i in these])
+        join([column[i] for i in these]).reshape(len(these), *column[these[0]].shape)
         if isinstance(column, list)
         else jnp.asarray(column)[np.asarray(these)]
         for column in columns
     ]
-    return over(shared, *jax.lax.optimization_barrier(stacks))
+    return over(shared, *stacks)
