@@ -284,7 +284,7 @@ def test_compiled_fusions_grow_with_groups_not_with_leaves():
         return text.count(" exponential(")
 
     assert exponentials(32) == exponentials(16)
-    assert exponentials(320) == 3 * exponentials(16)
+    assert exponentials(320) == 10 * exponentials(16)
 
 
 V = np.ones(3, np.float32)
