@@ -46,10 +46,9 @@ _TANH = {False: _tanh_series(9), True: _tanh_series(17)}
 _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 
 
-# `jnp`'s operators and `where` take three times as long to trace as those of `lax`, of
-# which a program with few leaves would notice that: hence `lax` throughout.
-
-# `lax` takes a Python number as a float64 where these are enabled, hence the casts.
+# The functions of `lax` take a third of the time that operators and `jnp.where` take to be
+# traced, which shows in programs of few leaves. A Python number would be a float64 to them
+# where these are enabled, hence the casts.
 
 
 def _by_number(operation: Callable[..., Array]) -> Callable[[Array, float], Array]:
