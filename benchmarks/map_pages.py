@@ -243,6 +243,7 @@ def draw(kept: dict[str, Any], folder: pathlib.Path) -> None:
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")
         axes.tick_params(axis="x", labelsize=8)
         axes.set_xlabel(
             "smallest bulk ESS per 1,000 gradients, quartiles over seeds", fontsize=8

@@ -181,7 +181,7 @@ def test_sample_bends_coordinates_and_takes_other_maps(getkey):
         assert report.bent["b"] == 3
         assert "x" not in report.bent
         assert "map of 'w': simplex via stick_breaking" in str(report)
-        assert "coordinates that were bent: 1 of 'a', 3 of 'b'" in str(report)
+        assert "coordinates that were bent, by leaf: 'a' 1, 'b' 3" in str(report)
         for function, due in (
             (lambda m: jnp.log(m["a"]), 0.0),
             (lambda m: m["b"].mean(), 0.2),
@@ -256,3 +256,15 @@ def test_the_draws_do_not_depend_on_what_a_posterior_was_sampled_for(getkey):
         one, other = (bt.sample(posterior, key, **options) for _ in range(2))
         assert np.array_equal(one.vectors, other.vectors)
         assert not eqx.tree_equal(one.vectors, one.vectors + 1)
+
+
+def test_what_is_flat_or_at_the_edge_is_told(getkey):
+    with jax.enable_x64(False):
+        for spec, prior, told in (
+            (bt.positive(), lambda m: jnp.zeros(()), "bounded neither"),
+            (bt.interval(0.0, 1.0), {"x": tfd.Beta(0.05, 0.05)}, "'x' was not looked at"),
+        ):
+            reparam = bt.Reparam({"x": jnp.array(0.5)}, spec)
+            posterior = bt.Posterior(reparam, None, prior)
+            _, report = bt.fit_maps(posterior, getkey(), progress=False)
+            assert told in " ".join(report.notes), report

@@ -437,3 +437,20 @@ upper = [
     assert reparam.dim == 6
     assert reparam.forward(reparam.inverse(model))["last"].tolist() == [0.5, 0.5]
     assert "location_scale on layers.1.mu, layers.1.scale" in repr(reparam)
+
+
+@pytest.mark.parametrize(
+    "bijector",
+    [
+        bt.sinh_arcsinh(-0.0),
+        tfb.Chain([bt.positive(), bt.sinh_arcsinh(1.0, 2.0, skewness=-0.0)]),
+        tfb.SinhArcsinh(skewness=-0.0),
+        tfb.Shift(-0.0),
+        bt.greater_than(-0.0),
+    ],
+)
+def test_minus_zero_is_kept_where_zero_is_the_default(bijector, tmp_path):
+    bt.save_spec(tmp_path / "spec.toml", {"a": bijector})
+    found = bt.load_spec(tmp_path / "spec.toml", {"a": jnp.ones(3)})["a"]
+    assert same_item(found, bijector)
+    assert any(np.signbit(x).all() for x in jax.tree.leaves(found) if np.all(x == 0))

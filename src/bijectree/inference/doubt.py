@@ -54,7 +54,7 @@ def reasons_for_doubt(draws: "Draws", summary: Mapping[str, Summary]) -> list[st
             f"{diverging} of {chains * n} transitions diverged: the sampler "
             "could not follow the posterior there, and the draws may miss a part of "
             "it. Raise the target acceptance, or choose other coordinates "
-            "(non-centred ones for a hierarchy)"
+            "(non-centred ones for a hierarchy; where λ was learned, the given ones)"
         )
     if draws.report is not None and draws.report.moved:
         found.append(

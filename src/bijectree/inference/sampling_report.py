@@ -73,11 +73,11 @@ class SamplingReport:
             )
         lines += [f"map of '{path}': {words}" for path, words in self.maps.items()]
         if self.bent:
-            shown = ", ".join(f"{n} of '{path}'" for path, n in self.bent.items())
-            lines.append(f"skewed or heavy-tailed coordinates that were bent: {shown}")
+            shown = ", ".join(f"'{path}' {n}" for path, n in self.bent.items())
+            lines.append(f"free coordinates that were bent, by leaf: {shown}")
         for path, share in self.centeredness.items():
             low, high = np.min(share, initial=1.0), np.max(share, initial=0.0)
-            shown = f"{low:.2f}" if low == high else f"from {low:.2f} to {high:.2f}"
+            shown = f"{low:.2f}" if low == high else f"between {low:.2f} and {high:.2f}"
             lines.append(f"centeredness of '{path}': {shown}")
         return lines
 

@@ -249,7 +249,12 @@ def _bent(bijector: Any, warp: Warp, row: Row) -> Any:
     scale = three_digits(warp.scale)
     digits = 2 - np.floor(np.log10(scale))
     loc = np.round(warp.loc * 10**digits) / 10**digits + 0.0
-    numbers = (loc, scale, np.round(warp.skewness, 3), three_digits(warp.tailweight))
+    numbers = (
+        loc,
+        scale,
+        np.round(warp.skewness, 3) + 0.0,
+        three_digits(warp.tailweight),
+    )
     loc, scale, skewness, tail = (
         float(x[0]) if x.size == 1 else x.reshape(kind.free_shape) for x in numbers
     )

@@ -187,7 +187,9 @@ def _first_gain(pairs: _Pairs) -> Float[np.ndarray, " dim"]:
     n = residual.shape[1]
     normal = np.einsum("mni,mnj->mij", slopes, slopes) / n + 1e-6 * np.eye(4)
     pull = np.einsum("mni,mn->mi", slopes, residual) / n
-    known = np.all(np.isfinite(residual), axis=1)
+    # Nothing is explained where a density is flat, or beyond the range of numbers.
+    known = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(pull).all(axis=1)
+    known &= np.linalg.matrix_rank(np.where(known[:, None, None], normal, 0.0)) == 4
     normal[~known], pull[~known] = np.eye(4), 0.0
     return np.einsum("mi,mi->m", pull, np.linalg.solve(normal, pull[..., None])[..., 0])
 

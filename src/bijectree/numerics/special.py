@@ -46,8 +46,8 @@ _TANH = {False: _tanh_series(9), True: _tanh_series(17)}
 _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 
 
-# The functions of `lax` take a third of the time that operators and `jnp.where` take to be
-# traced, which shows in programs of few leaves. A Python number would be a float64 to them
+# The functions of `lax` are traced in a third of the time that operators and `jnp.where`
+# take, which shows in programs of few leaves. A Python number would be a float64 to them
 # where these are enabled, hence the casts.
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -165,14 +166,24 @@ def fit_maps(
     spent = (draws.gradients or 0) + len(vectors)
     changed = {choice.row: choice.bijector for choice in choices if choice.changed}
     fitted = with_maps(posterior.reparam, changed)
-    return fitted, MapsReport(tuple(choices), spent, _doubts(draws))
+    return fitted, MapsReport(tuple(choices), spent, _doubts(draws, choices))
 
 
-def _doubts(draws: Draws) -> tuple[str, ...]:
+def _doubts(draws: Draws, choices: Sequence[LeafChoice]) -> tuple[str, ...]:
     """What is to be said against draws to choose by, which need not be many."""
     r_hat, _ = diagnose(np.asarray(draws.vectors, np.float64))
     worst = np.max(r_hat, initial=1.0, where=np.isfinite(r_hat))
-    if worst < _AGREE:
-        return ()
-    words = f"the chains do not agree (R-hat up to {worst:.2f}): give more `warm_up`"
-    return (f"the choice is not to be relied on, since {words}, or another `start`",)
+    found = [
+        f"'{choice.path}' was not looked at: over a tenth of its draws are so near the "
+        "edge of its set, or so large, that rounding leaves no free coordinates of "
+        "them; float64 has room for more"
+        for choice in choices
+        if np.isinf(choice.divergence_before)
+    ]
+    if worst >= _AGREE:
+        found.append(
+            "the choice is not to be relied on, since the chains do not agree (R-hat up "
+            f"to {worst:.2f}): give more `warm_up`, or another `start`; or a direction "
+            "is bounded neither by the data nor by the prior"
+        )
+    return tuple(found)

@@ -73,7 +73,8 @@ def _to_data(bijector: Any, again: Any, writing: Writing) -> Any:
         if given is not default and (given is not None or name not in OURS):
             plain = _PLAIN_OF_OURS if name in OURS else _PLAIN_OF_TFP
             data = _argument(bijector, given, computed, plain, writing)
-            if data != (list(default) if isinstance(default, tuple) else default):
+            usual = list(default) if isinstance(default, tuple) else default
+            if data != usual or str(data) == "-0.0":  # which equals a default of 0
                 found[key] = data
     return {"is": name, **found} if found else name
 
