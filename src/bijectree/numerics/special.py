@@ -46,9 +46,9 @@ _TANH = {False: _tanh_series(9), True: _tanh_series(17)}
 _SINH_SQUARED = {False: _sinh_squared_series(7), True: _sinh_squared_series(12)}
 
 
-# The functions of `lax` take a third of the time that operators and `jnp.where` take to be
-# traced, which shows in programs of few leaves. A Python number would be a float64 to them
-# where these are enabled, hence the casts.
+# The functions of `lax` take a third of the time that operators and `jnp.where` take to
+# be traced, which shows in programs of few leaves. A Python number would be a float64 to
+# them where these are enabled, hence the casts.
 
 
 def _by_number(operation: Callable[..., Array]) -> Callable[[Array, float], Array]:
@@ -191,11 +191,14 @@ def pick(condition: Array, x: ArrayLike, y: ArrayLike) -> Array:
     if {np.shape(part) for part in (condition, x, y)} - {(), shape}:
         return jnp.where(condition, x, y)
     dtype = jnp.result_type(x, y)
+    arrays = [z for z in (x, y) if isinstance(z, Array) and z.shape == shape]
+    # What is filled is sharded as the array is, if there is one.
+    like = arrays[0] if arrays else jax.ShapeDtypeStruct(shape, dtype)
     x, y = (
-        part
-        if isinstance(part, Array) and part.shape == shape and part.dtype == dtype
-        else lax.full(shape, part, dtype)
-        for part in (x, y)
+        z
+        if isinstance(z, Array) and z.shape == shape and z.dtype == dtype
+        else lax.full_like(like, z, dtype)
+        for z in (x, y)
     )
     return lax.select(condition, x, y)
 
