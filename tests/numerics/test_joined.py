@@ -47,6 +47,11 @@ def batched_twice(function, arrays):
     return jax.vmap(functools.partial(batched, function))(several)
 
 
+def batched_over_none(function, arrays):
+    none = [jnp.zeros((0, *x.shape)) for x in arrays]
+    return jax.vmap(jax.value_and_grad(function))(none)
+
+
 def forward_mode(function, arrays):
     tangents = [jnp.ones_like(x) for x in arrays]
     return jax.jvp(function, (arrays,), (tangents,))
@@ -75,6 +80,7 @@ TRANSFORMED = {
     "hessian": lambda f, xs: jax.hessian(f)(xs),
     "batched": batched,
     "batched twice": batched_twice,
+    "batched over none": batched_over_none,
     "gradient batched": lambda f, xs: batched(jax.grad(f), xs),
     "rematerialised": lambda f, xs: jax.grad(jax.checkpoint(f))(xs),
     "over a mesh": over_a_mesh,

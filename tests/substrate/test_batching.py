@@ -287,6 +287,55 @@ def test_compiled_fusions_grow_with_groups_not_with_leaves():
     assert exponentials(320) == 10 * exponentials(16)
 
 
+def of_many(count=12):
+    """A loss of leaves that are joined where one device has them, and coordinates."""
+    model = [jnp.linspace(0.2, 0.8, 1 + i % 3) for i in range(count)]
+    reparam = bt.Reparam(model, bt.interval(0.0, 1.0))
+    return functools.partial(loss, reparam), reparam.inverse(model)
+
+
+def descend(function, start):
+    """Steps along gradients, in a loop whose carry keeps its type."""
+
+    def step(free, _):
+        gradient = jax.grad(function)(free)
+        return jax.tree.map(lambda x, g: x - 0.1 * g, free, gradient), None
+
+    return jax.lax.scan(step, start, length=3)[0]
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_leaves_in_shard_map_keep_the_axes_of_their_types(check_vma):
+    function, free = of_many()
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    mapped = jax.shard_map(
+        lambda stacks: jax.vmap(functools.partial(descend, function))(stacks),
+        mesh=mesh,
+        in_specs=jax.P("i"),
+        out_specs=jax.P("i"),
+        check_vma=check_vma,
+    )
+    found = jax.jit(mapped)([x[None] for x in free])
+    for got, expected in zip(found, descend(function, free), strict=True):
+        np.testing.assert_allclose(got[0], expected, rtol=1e-5)
+
+
+def test_leaves_with_explicit_axes_keep_them():
+    function, free = of_many()
+    explicit = jax.sharding.AxisType.Explicit
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(explicit,))
+    sharding = jax.NamedSharding(mesh, jax.P("i"))
+    with jax.set_mesh(mesh):
+        placed = [jax.device_put(x, sharding) for x in free]
+        stacks = [jax.device_put(jnp.stack([x, x]), sharding) for x in free]
+        one = jax.jit(jax.grad(function))(placed)
+        two = jax.jit(jax.vmap(jax.grad(function)))(stacks)
+    assert all(x.sharding.spec[0] == "i" for x in (*one, *two))
+    for a, b, expected in zip(one, two, jax.grad(function)(free), strict=True):
+        np.testing.assert_allclose(a, expected, rtol=1e-5)
+        np.testing.assert_allclose(b[1], expected, rtol=1e-5)
+
+
 V = np.ones(3, np.float32)
 OTHER_SHAPES = {
     "scale": [tfb.Scale(2.0), tfb.Scale(2.0), tfb.Scale(2 * V), tfb.Scale(2 * V)],

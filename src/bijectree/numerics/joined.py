@@ -41,7 +41,8 @@ def part(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
 
 @functools.partial(jax.jit, static_argnames="lead")
 def _join(*arrays: Array, lead: int) -> Array:
-    flat = [x.reshape(*x.shape[:lead], -1) for x in arrays]
+    # Sizes are spelled out, since −1 stands for none where `vmap` has no members.
+    flat = [x.reshape(*x.shape[:lead], math.prod(x.shape[lead:])) for x in arrays]
     return lax.optimization_barrier(lax.concatenate(flat, lead))
 
 

@@ -191,11 +191,14 @@ def pick(condition: Array, x: ArrayLike, y: ArrayLike) -> Array:
     if {np.shape(part) for part in (condition, x, y)} - {(), shape}:
         return jnp.where(condition, x, y)
     dtype = jnp.result_type(x, y)
+    arrays = [z for z in (x, y) if isinstance(z, Array) and z.shape == shape]
+    # What is filled is sharded as the array is, if there is one.
+    like = arrays[0] if arrays else jax.ShapeDtypeStruct(shape, dtype)
     x, y = (
-        part
-        if isinstance(part, Array) and part.shape == shape and part.dtype == dtype
-        else lax.full(shape, part, dtype)
-        for part in (x, y)
+        z
+        if isinstance(z, Array) and z.shape == shape and z.dtype == dtype
+        else lax.full_like(like, z, dtype)
+        for z in (x, y)
     )
     return lax.select(condition, x, y)
 

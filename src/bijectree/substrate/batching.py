@@ -123,10 +123,20 @@ def _may_join(arrays: Any) -> bool:
     """Whether to join arrays saves compilation and moves nothing between devices.
 
     Where there are several devices, arrays may be sharded in ways that are not known
-    while tracing; to concatenate them would gather them.
+    while tracing; to concatenate them would gather them. Nor are arrays joined whose
+    types say how they are sharded, which those of joined ones do not.
     """
-    traced = any(isinstance(x, Tracer) for x in jtu.tree_leaves(arrays))
-    return traced and jax.device_count() == 1
+    leaves = jtu.tree_leaves(arrays)
+    traced = any(isinstance(x, Tracer) for x in leaves)
+    return traced and jax.device_count() == 1 and not any(map(_has_typed_axes, leaves))
+
+
+def _has_typed_axes(x: Any) -> bool:
+    """Whether an array has explicit axes of a mesh, or is in `shard_map`."""
+    sharding = getattr(jax.typeof(x), "sharding", None)
+    if sharding is None:
+        return False
+    return bool(sharding.mesh.explicit_axes or sharding.mesh.manual_axes)
 
 
 def _is_small(x: Array) -> bool:
