@@ -226,6 +226,53 @@ def test_masked_and_tied_leaves():
 
 
 @pytest.mark.jax_defaults
+def test_held_leaves_stay_what_they_are():
+    """Also those of NumPy in a dtype that JAX would round to a narrower one."""
+    held = {"wide": np.array([1 / 3]), "long": np.array([2**40]), "word": "name"}
+    model = held | {"x": jnp.array(0.5)}
+    spec = dict.fromkeys(held, bt.frozen) | {"x": None}
+    prior = dict.fromkeys(held) | {"x": tfd.Laplace(3.0, 2.0)}
+    posterior = bt.Posterior(bt.Reparam(model, spec), None, prior)
+    found = posterior.prior_transform(jnp.array([0.5]))
+    np.testing.assert_allclose(found["x"], 3.0)
+    for name in ("wide", "long"):
+        assert found[name].dtype == held[name].dtype
+        np.testing.assert_array_equal(found[name], held[name])
+    assert found["word"] == "name"
+
+
+class NeverEqual:
+    """A likelihood that holds arrays, so that it cannot be compared."""
+
+    def __eq__(self, other):
+        raise ValueError("the truth value of an array")
+
+    def __hash__(self):
+        return 0
+
+    def __call__(self, model):
+        return 0 * model["x"]
+
+
+def test_the_likelihood_has_no_part_in_it():
+    reparam = bt.Reparam({"x": jnp.array(0.5)}, None)
+    for loc in (1.0, 2.0):
+        prior = {"x": tfd.Laplace(loc, 1.0)}
+        posterior = bt.Posterior(reparam, NeverEqual(), prior)
+        found = posterior.prior_transform(jnp.array([0.5]))
+        np.testing.assert_allclose(found["x"], loc)
+
+
+def test_numbers_are_traced_at_a_point_that_is_known():
+    def at(loc):
+        prior = {"x": tfd.Laplace(loc, 1.0)}
+        posterior = bt.Posterior(bt.Reparam({"x": jnp.array(0.5)}, None), None, prior)
+        return posterior.prior_transform(point)["x"]
+
+    point = jnp.array([0.5])
+    np.testing.assert_allclose(jax.jit(at)(3.0), 3.0)
+
+
 def test_what_has_no_quantile_is_refused_by_path():
     model = {"a": jnp.ones(2), "b": jnp.array(1.0)}
     prior = {"a": tfd.Horseshoe(1.0), "b": tfd.NormalInverseGaussian(0.0, 1.0, 0.0, 1.0)}

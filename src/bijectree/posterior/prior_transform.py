@@ -10,9 +10,10 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from .. import priors
+from ..reparam import Bound
 from ..trees import raise_all
 from .ancestral import blank_leaves, follow_ties, put_drawn, require_independent
-from .prior_plan import Term
+from .prior_plan import Numbers, PriorPlan, Term
 from .references import References
 
 if TYPE_CHECKING:
@@ -28,33 +29,42 @@ def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
             f"prior_transform: expected {posterior.dim} numbers from 0 to 1, got shape "
             f"{u.shape}; more points go through under vmap"
         )
-    if not isinstance(u, Tracer) and not np.all((u >= 0) & (u <= 1)):
-        raise ValueError(f"prior_transform: expected numbers from 0 to 1, got {u}")
+    if not isinstance(u, Tracer):
+        known = np.asarray(u)  # within a trace, what JAX makes of a known array is traced
+        if not np.all((known >= 0) & (known <= 1)):
+            raise ValueError(f"prior_transform: expected numbers from 0 to 1, got {u}")
     # At the ends of the cube many quantiles are infinite.
     near = jnp.finfo(u.dtype)
-    leaves = _leaves(
-        posterior, _parts(posterior, jnp.clip(u, near.tiny, 1 - near.epsneg))
-    )
-    return posterior.reparam.bound.plan.structure.treedef.unflatten(leaves)
+    parts = _parts(posterior, jnp.clip(u, near.tiny, 1 - near.epsneg))
+    bound = posterior.reparam.bound
+    made = _made(bound, posterior.prior_plan, posterior.prior_numbers, parts)
+    # What is held stays what it is: NumPy's float64 would come out of `jit` as float32.
+    held = blank_leaves(bound)
+    leaves = [made.get(i, leaf) for i, leaf in enumerate(held)]
+    return bound.plan.structure.treedef.unflatten(leaves)
 
 
-# Quantile functions are loops, which JAX compiles at each call that is not compiled.
+# Quantile functions are loops, which JAX compiles at each call that is not compiled. What
+# is compiled outlives the posterior, so it is not made of its likelihood.
 @eqx.filter_jit
-def _leaves(posterior: "Posterior", parts: list[Any]) -> list[Any]:
-    """The leaves of the model."""
-    bound, plan = posterior.reparam.bound, posterior.prior_plan
+def _made(
+    bound: Bound, plan: PriorPlan, numbers: Numbers, parts: list[Any]
+) -> dict[int, Any]:
+    """The leaves that come from the prior, and those that are tied, by position."""
     leaves = blank_leaves(bound)
     for n in plan.order:
         term = plan.terms[n]
         row, leaf = bound.plan.rows[term.position], leaves[term.position]
         follow_ties(bound, leaves)
         model = bound.plan.structure.treedef.unflatten(leaves)
-        recipe, own = plan.call(term.slot, posterior.prior_numbers, model)
+        recipe, own = plan.call(term.slot, numbers, model)
         dtype = priors.compute_dtype(leaf.dtype)
         made = priors.from_cube(recipe, dtype, own, row.shape, parts[n])
         put_drawn(bound, term.position, leaves, made)
     follow_ties(bound, leaves)
-    return leaves
+    drawn = [plan.terms[n].position for n in plan.order]
+    tied = [i for i, row in enumerate(bound.plan.rows) if row.role == "tied"]
+    return {i: leaves[i] for i in (*drawn, *tied)}
 
 
 def _parts(posterior: "Posterior", u: Array) -> list[Any]:
