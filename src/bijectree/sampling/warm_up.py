@@ -229,12 +229,11 @@ def _lower_window(
     """
     aim, state.acceptance = state.acceptance, _LOWER
     longer = float(np.exp((aim - _LOWER) / _SLOPE))
-    tuned = state.tuned
-    state.tuned = tuned._replace(step_size=tuned.step_size * longer)
+    state.tuned = state.tuned._replace(step_size=state.tuned.step_size * longer)
     steps = _late_window(state, chains, key, size, tell)
     if _too_long(steps) or _reach(steps) < _FURTHER * _reach(before):
         state.acceptance = aim
-        state.tuned = tuned._replace(step_size=state.tuned.step_size / longer)
+        state.tuned = state.tuned._replace(step_size=state.tuned.step_size / longer)
     return steps
 
 

@@ -56,8 +56,7 @@ def _invert_links(bijector: Any, y: Array) -> Array:
 
 def _map_links(bijector: Any, x: Array) -> tuple[Array, Array]:
     """Map by all links: the value, and the log-det summed over all events of `x`."""
-    total = None
-    dtype = x.dtype
+    total, dtype = None, x.dtype
     coordinates = x.size
     for link in _links(bijector):
         size = x.size
