@@ -65,19 +65,36 @@ def test_one_for_all_unless_they_differ(truth, apart):
     eta = rng.normal(size=(3, 75, truth.size))
     theta = loc + np.exp((1 - truth) * log_scale) * (eta - truth * loc)
     draws = (np.broadcast_to(x, theta.shape) for x in (theta, loc, np.exp(log_scale)))
-    found = _least_divergent(*draws, np.full(truth.size, 0.5))
+    scores = -eta * np.exp((truth - 0.5) * log_scale)
+    found = _least_divergent(*draws, scores, np.full(truth.size, 0.5))
     assert np.abs(found - truth).max(initial=0) <= max(apart, 0.05)
     assert len(np.unique(found)) > 1 if apart else len(np.unique(found)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "low", "high"), [(0.05, 0.15, 0.4), (0.2, 0.35, 0.65), (5.0, 0.85, 1.0)]
+)
+def test_a_neck_that_is_seldom_seen_counts(rate, low, high):
+    # A group that data fix to ±0.04, whose scale is exponential: its coordinate must not
+    # shrink in the neck, where the scale is the smaller of the two.
+    rng = np.random.default_rng(2)
+    scale, width = rng.exponential(rate, (4, 400, 1)), 0.04
+    sd = 1 / np.sqrt(scale**-2 + width**-2)
+    theta = sd * rng.normal(size=sd.shape)
+    given = np.array([0.3])
+    scores = -theta / sd**2 * scale ** (1 - given)
+    (found,) = _least_divergent(theta, 0 * theta, scale, scores, given)
+    assert low <= found <= high
 
 
 def test_an_element_of_which_the_draws_say_nothing_keeps_its_own():
     eta = np.random.default_rng(0).normal(size=(3, 75, 3))
     scale = np.exp(np.random.default_rng(1).normal(size=(3, 75, 1))) * np.ones(3)
-    theta = scale * eta
+    given = np.array([0.5, 0.3, 0.4])
+    theta, scores = scale * eta, -eta * scale**-given
     theta[..., 1] = np.nan
     scale[1, 3, 2] = 0.0
-    given = np.array([0.5, 0.3, 0.4])
-    found = _least_divergent(theta, np.zeros_like(theta), scale, given)
+    found = _least_divergent(theta, np.zeros_like(theta), scale, scores, given)
     np.testing.assert_array_equal(found, [0.0, 0.3, 0.4])
 
 

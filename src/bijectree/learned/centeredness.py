@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -81,23 +82,37 @@ def with_shares(reparam: Reparam, at: tuple[int, ...], shares: Sequence[Any]) ->
 
 
 def shares_from_draws(
-    target: Target, at: tuple[int, ...], draws: Float[np.ndarray, "chain n dim"]
+    target: Target,
+    at: tuple[int, ...],
+    draws: Float[np.ndarray, "chain n dim"],
+    gradients: Float[np.ndarray, "chain n dim"],
 ) -> list[Float[np.ndarray, "..."]]:
     """λ for which the draws are nearest to independent normal ones.
 
-    The evidence bound is a mean over the normal density, and hardly sees what of the
-    posterior that leaves out: the neck of a funnel. Here the mean is over draws from
-    the posterior.
+    Near means a small Fisher divergence, which gradients tell of: those of the neck of a
+    funnel are so large that few draws there outweigh many elsewhere.
+
+    Args:
+        target: the posterior, in the coordinates of the draws.
+        at: the rows whose λ is sought.
+        draws: from the posterior.
+        gradients: of the log-density at the draws.
+
+    Returns:
+        λ of each row.
     """
     reparam = target.posterior.reparam
+    plan = reparam.bound.plan
     found = _parts(target, at, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
+    sizes = [math.prod(row.free_shape) for _, row in plan.free]
+    by_leaf = np.split(gradients.astype(np.float64), np.cumsum(sizes)[:-1], axis=-1)
+    scores = {i: g for (i, _), g in zip(plan.free, by_leaf, strict=True)}
     shares = []
     for i, parts in zip(at, found, strict=True):
-        row = reparam.bound.plan.rows[i]
-        given = np.asarray(reparam.bound.numbers[row.slot][-1], np.float64)
+        given = np.asarray(reparam.bound.numbers[plan.rows[i].slot][-1], np.float64)
         shape = *draws.shape[:2], given.size
         theta, loc, scale = (np.asarray(x, np.float64).reshape(shape) for x in parts)
-        least = _least_divergent(theta, loc, scale, given.ravel())
+        least = _least_divergent(theta, loc, scale, scores[i], given.ravel())
         shares.append(least.reshape(given.shape))
     return shares
 
@@ -106,6 +121,7 @@ def _least_divergent(
     theta: Float[np.ndarray, "chain n element"],
     loc: Float[np.ndarray, "chain n element"],
     scale: Float[np.ndarray, "chain n element"],
+    scores: Float[np.ndarray, "chain n element"],
     given: Float[np.ndarray, " element"],
 ) -> Float[np.ndarray, " element"]:
     """λ of the least divergence, for a whole leaf or for each of its elements.
@@ -117,7 +133,7 @@ def _least_divergent(
     whose draws say nothing keeps what is given.
     """
     with np.errstate(all="ignore"):
-        found = _Moments.of(theta, loc, scale)
+        found = _Moments.of(theta, loc, scale, scores, given)
         chains = list(range(len(theta)))
         others = [[c for c in chains if c != out] for out in chains]
         learnt = [found.divergence(rest, rest) for rest in others]
@@ -150,12 +166,12 @@ class _Moments(NamedTuple):
     Attributes:
         mean: the mean of η less its mean over all chains.
         square: the mean of the square of that difference.
-        log_scale: the mean of log scale.
+        score: the mean square of the log-density's derivative by η.
     """
 
     mean: Float[np.ndarray, "share chain element"]
     square: Float[np.ndarray, "share chain element"]
-    log_scale: Float[np.ndarray, "chain element"]
+    score: Float[np.ndarray, "share chain element"]
 
     @classmethod
     def of(
@@ -163,30 +179,37 @@ class _Moments(NamedTuple):
         theta: Float[np.ndarray, "chain n element"],
         loc: Float[np.ndarray, "chain n element"],
         scale: Float[np.ndarray, "chain n element"],
+        scores: Float[np.ndarray, "chain n element"],
+        given: Float[np.ndarray, " element"],
     ) -> Self:
-        """The moments over the draws of each chain."""
-        means, squares = [], []
+        """The moments over the draws of each chain, whose scores are those at `given`."""
+        moments = []
         for share in _SHARES:
             eta = (theta - loc) / scale ** (1 - share) + share * loc
             eta = eta - eta.mean(axis=(0, 1))
-            means.append(eta.mean(axis=1))
-            squares.append((eta**2).mean(axis=1))
-        return cls(np.stack(means), np.stack(squares), np.log(scale).mean(axis=1))
+            score = scores * scale ** (given - share)
+            squares = ((eta**2).mean(axis=1), (score**2).mean(axis=1))
+            moments.append((eta.mean(axis=1), *squares))
+        return cls(*map(np.stack, zip(*moments, strict=True)))
 
     def divergence(
         self, fitted: list[int], of: list[int]
     ) -> Float[np.ndarray, "share element"]:
-        """The Kullback–Leibler divergence of chains from the normal density of others.
+        """How far chains are from the normal density that the others are nearest to.
 
-        Terms that do not depend on λ are left out.
+        That is the density for which a² E(score + (η − mean)/a²)², the Fisher divergence
+        from it, is least: its a² is the root of Var η over E score². Since E(score η)
+        is −1 for any density, the divergence is Var η/a² + a² E score² − 2; what is
+        returned is the logarithm of half the sum without the 2, which is 0 at the least.
         """
-        mean = self.mean[:, fitted].mean(axis=1)
+        mean, score = (x[:, fitted].mean(axis=1) for x in (self.mean, self.score))
         variance = self.square[:, fitted].mean(axis=1) - mean**2
+        width = np.sqrt(variance / score)
         square = self.square[:, of].mean(axis=1) - 2 * mean * self.mean[:, of].mean(
             axis=1
         )
-        log_det = (1 - _SHARES[:, None]) * self.log_scale[of].mean(axis=0)
-        return ((square + mean**2) / variance + np.log(variance)) / 2 + log_det
+        held = (square + mean**2) / width + width * self.score[:, of].mean(axis=1)
+        return np.log(held / 2)
 
 
 @eqx.filter_jit

@@ -134,7 +134,7 @@ def fit_centeredness(
         np.asarray(numbers.loc, np.float64), np.exp(np.asarray(numbers.log_scale))
     )
     window = held_out.sample(trained, key_held, guide)
-    shares = shares_from_draws(trained, at, window.vectors[:-1])
+    shares = shares_from_draws(trained, at, window.vectors[:-1], window.gradients[:-1])
     fitted = with_shares(reparam, at, shares)
     held = held_out.compare(
         Target(posterior, data), target.through(fitted), trained, window.vectors[-1]

@@ -121,7 +121,7 @@ def learn_shares(state: WarmUp) -> None:
     """Find λ anew, and take all that is known to the new coordinates."""
     (steps,) = state.kept
     before = state.given.through(state.tuned.reparam)
-    shares = shares_from_draws(before, state.tuned.rows, steps.vectors)
+    shares = shares_from_draws(before, state.tuned.rows, steps.vectors, steps.gradients)
     old = shares_of(state.tuned.reparam, state.tuned.rows)
     if all(np.array_equal(a, b) for a, b in zip(old, shares, strict=True)):
         return
