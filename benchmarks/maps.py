@@ -32,6 +32,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from arviz_stats.base import array_stats
 
 import bijectree as bt
 from bijectree.inference.diagnostics import diagnose
@@ -109,8 +110,11 @@ def judge(
     )
     r_hat, ess = diagnose(entries)
     least = float(np.min(np.nan_to_num(ess, nan=0.0)))
+    tails, squares = ess_of_tails_and_squares(entries)
     row = {
         "efficiency": 1000 * least / gradients,
+        "of_tails": 1000 * tails / gradients,
+        "of_squares": 1000 * squares / gradients,
         "ess": least,
         "gradients": gradients,
         "diverged": diverged,
@@ -123,6 +127,18 @@ def judge(
         row["off"] = float(off.max())
         row["off_mcse"] = float(np.max(off * np.sqrt(np.nan_to_num(own, nan=0.0))))
     return row
+
+
+def ess_of_tails_and_squares(entries: np.ndarray) -> tuple[float, float]:
+    """The least ESS for the quantiles of 5 and 95 %, and that for the variance.
+
+    Draws on alternate sides of the mean have a large one for the bulk, but not for these.
+    """
+    squares = (entries - entries.mean(axis=(0, 1))) ** 2
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    tails = array_stats.ess(entries, method="tail", prob=(0.05, 0.95), **axes)
+    of_squares = array_stats.ess(squares, method="mean", **axes)
+    return float(np.nanmin(tails)), float(np.nanmin(of_squares))
 
 
 def by_blackjax(problem: Problem, name: str, seeds: int) -> list[Row]:
