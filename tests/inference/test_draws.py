@@ -121,6 +121,38 @@ def test_a_number_that_never_changes_is_no_cause_for_alarm(getkey):
     assert draws.warnings() == []
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.2, True), (0.004, False)])
+def test_draws_that_are_rounded_to_one_number_are_told_of(share, told, getkey):
+    posterior = bt.Posterior(
+        bt.Reparam(
+            {"x": jnp.full(2, 0.5), "y": jnp.ones(())},
+            {"x": bt.interval(0.0, 1.0), "y": None},
+        ),
+        lambda model: 0.0,
+    )
+    vectors = jax.random.normal(getkey(), (2, 500, 3))
+    at_one = np.arange(500) % round(1 / share) == 1
+    vectors = vectors.at[:, at_one, 1].set(40.0 + jnp.arange(at_one.sum()))
+    warnings = "\n".join(bt.Draws(posterior, vectors).warnings())
+    assert (
+        f"{2 * at_one.sum()} of 1000 draws of 'x.1' are one number, 1," in warnings
+    ) == (told)
+    assert ("rounding hides" in warnings) == told
+
+
+def test_rejected_steps_are_not_rounding(getkey):
+    posterior = bt.Posterior(bt.Reparam({"x": jnp.zeros(2)}, None), lambda model: 0.0)
+    vectors = jnp.repeat(jax.random.normal(getkey(), (2, 20, 2)), 50, axis=1)
+    assert "rounding" not in str(bt.Draws(posterior, vectors).warnings())
+
+
+def test_one_chain_cannot_agree(getkey):
+    posterior = bt.Posterior(bt.Reparam({"x": jnp.zeros(2)}, None), lambda model: 0.0)
+    draws = bt.Draws(posterior, jax.random.normal(getkey(), (1, 500, 2)))
+    (warning,) = draws.warnings()
+    assert "one chain alone" in warning
+
+
 def test_draws_of_the_wrong_shape_are_refused():
     with pytest.raises(ValueError, match=r"expected shape \(chains, draws, 1\)"):
         bt.Draws(scale_model(), jnp.zeros((4, 10, 2)))

@@ -187,6 +187,17 @@ def test_a_second_point_compiles_nothing(name, caplog):
         assert "Compiling" in caplog.text
 
 
+@pytest.mark.parametrize("corner", [[0, 1, 0], np.array([False, True, False])])
+def test_a_corner_may_be_integers(corner):
+    posterior = bt.Posterior(
+        bt.Reparam({"x": jnp.zeros(3)}, bt.interval(0.0, 2.0)),
+        None,
+        tfd.Uniform(0.0, 2.0),
+    )
+    found = posterior.prior_transform(corner)["x"]
+    np.testing.assert_allclose(found, [0.0, 2.0, 0.0], atol=1e-6)
+
+
 @pytest.mark.jax_defaults
 def test_a_hierarchy_under_jit_and_vmap(getkey):
     with jax.enable_x64(True):

@@ -1,18 +1,22 @@
 """What speaks against draws: divergences, chains that do not agree, too few of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
-from .diagnostics import has_arviz_stats
+from .diagnostics import diagnose, has_arviz_stats
 
 if TYPE_CHECKING:
     from .draws import Draws
 
 # The limit is that of Vehtari et al. 2021, section 2.
 R_HAT_LIMIT = 1.01
+
+# Where the draws of a number have a value more often than by this share, it is rounded.
+_SAME = 0.01
 
 # The limit is for each chain, after Vehtari et al. 2021, section 4.3.
 ESS_LIMIT = 100
@@ -39,12 +43,33 @@ class Summary(NamedTuple):
     ess: float
 
 
-def reasons_for_doubt(draws: "Draws", summary: Mapping[str, Summary]) -> list[str]:
+def summarise(
+    names: Sequence[str], x: Float[np.ndarray, "chains draws n"]
+) -> dict[str, Summary]:
+    """What the draws of numbers say, by the names of these."""
+    if not names:
+        return {}
+    # Infinite draws are told of by `reasons_for_doubt`.
+    with np.errstate(invalid="ignore"):
+        low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
+        mean, sd = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
+        rows = zip(mean, sd, low, high, *diagnose(x), strict=True)
+    return {
+        name: Summary(*map(float, row)) for name, row in zip(names, rows, strict=True)
+    }
+
+
+def reasons_for_doubt(
+    draws: "Draws",
+    summary: Mapping[str, Summary],
+    x: Float[np.ndarray, "chains draws n"],
+) -> list[str]:
     """What speaks against trusting draws, in plain words.
 
     Args:
         draws: the draws.
         summary: of them.
+        x: the numbers of the model that the summary is of.
     """
     chains, n, _ = draws.vectors.shape
     found = []
@@ -79,6 +104,22 @@ def reasons_for_doubt(draws: "Draws", summary: Mapping[str, Summary]) -> list[st
             f"a chain never moved in {len(labels)} of {vectors.shape[2]} free "
             f"coordinates, such as '{labels[0]}'"
         )
+    if (rounded := _rounded(vectors, x)).any():
+        at = int(np.argmax(rounded))
+        value, same = _most_frequent(x[..., at])
+        more = int(rounded.sum()) - 1
+        found.append(
+            f"{same} of {chains * n} draws of '{list(summary)[at]}'"
+            + (f", and many of {more} other numbers," if more else "")
+            + f" are one number, {value:.9g}, though their free coordinates differ: "
+            "rounding hides how far they are from the edge of their set, or how little "
+            "they vary. Use float64, or make the distance from that edge the parameter"
+        )
+    if chains == 1:
+        found.append(
+            "one chain alone says nothing of whether chains agree: R-hat is not known. "
+            "Draw with more `chains`"
+        )
     if not has_arviz_stats():
         found.append(
             "R-hat and effective sample sizes are not known without the package "
@@ -101,3 +142,23 @@ def reasons_for_doubt(draws: "Draws", summary: Mapping[str, Summary]) -> list[st
             f"{ESS_LIMIT} per chain. Run longer"
         )
     return found
+
+
+def _rounded(
+    vectors: Float[np.ndarray, "chains draws dim"], x: Float[np.ndarray, "chains draws n"]
+) -> Bool[np.ndarray, " n"]:
+    """Which numbers are often one and the same, where the free coordinates are not."""
+    moved = np.any(vectors[:, 1:] != vectors[:, :-1], axis=2)
+    values = np.sort(x[:, 1:][moved], axis=0)
+    found = np.zeros(x.shape[2], bool)
+    least = max(2, round(_SAME * len(values)))
+    if least < len(values):
+        constant = values[0] == values[-1]
+        # Where a value comes so often, it stands so many places from itself.
+        found = (values[least:] == values[:-least]).any(axis=0) & ~constant
+    return found
+
+
+def _most_frequent(x: Float[np.ndarray, "chains draws"]) -> tuple[float, int]:
+    values, counts = np.unique(x, return_counts=True)
+    return float(values[np.argmax(counts)]), int(counts.max())

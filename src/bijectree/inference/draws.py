@@ -13,8 +13,7 @@ from ..posterior import Posterior
 from ..trees import describe
 from .arguments import require_counts
 from .arviz_data import Options, arviz_data, variables
-from .diagnostics import diagnose
-from .doubt import Summary, reasons_for_doubt
+from .doubt import Summary, reasons_for_doubt, summarise
 from .from_models import vectors_of
 from .predict import predict
 from .sampling_report import SamplingReport
@@ -217,30 +216,12 @@ class Draws(eqx.Module):
         Returns:
             One entry a number, by the path of its leaf and its index in it.
         """
-        names: list[str] = []
-        columns: list[np.ndarray] = []
-        for path, values in variables(self.posterior, self.models).items():
-            if np.iscomplexobj(values):
-                continue
-            shape = values.shape[2:]
-            names += [".".join([path, *map(str, i)]) for i in np.ndindex(*shape)]
-            flat = values.reshape(*values.shape[:2], -1)
-            columns.append(flat.astype(np.float64))
-        if not columns:
-            return {}
-        x = np.concatenate(columns, axis=2)
-        # Infinite draws are told of in `warnings`.
-        with np.errstate(invalid="ignore"):
-            low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
-            mean, sd = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
-            rows = zip(mean, sd, low, high, *diagnose(x), strict=True)
-        return {
-            name: Summary(*map(float, row)) for name, row in zip(names, rows, strict=True)
-        }
+        return summarise(*self._numbers())
 
     def warnings(self) -> list[str]:
         """What speaks against trusting these draws, in plain words."""
-        return reasons_for_doubt(self, self.summary())
+        names, x = self._numbers()
+        return reasons_for_doubt(self, summarise(names, x), x)
 
     def to_arviz(
         self,
@@ -334,11 +315,25 @@ class Draws(eqx.Module):
                 "data that bt.sample was given"
             )
 
+    def _numbers(self) -> tuple[list[str], Float[np.ndarray, "chains draws n"]]:
+        """The names and the draws of all real numbers of the model."""
+        names: list[str] = []
+        columns = [np.empty((*self.vectors.shape[:2], 0))]
+        for path, values in variables(self.posterior, self.models).items():
+            if np.iscomplexobj(values):
+                continue
+            shape = values.shape[2:]
+            names += [".".join([path, *map(str, i)]) for i in np.ndindex(*shape)]
+            flat = values.reshape(*values.shape[:2], -1)
+            columns.append(flat.astype(np.float64))
+        return names, np.concatenate(columns, axis=2)
+
     def __repr__(self) -> str:
         return str(self)
 
     def __str__(self) -> str:
-        summary = self.summary()
+        names, x = self._numbers()
+        summary = summarise(names, x)
         width = max([len(name) for name in summary] + [0])
         chains, draws, dim = self.vectors.shape
         lines = [
@@ -359,7 +354,7 @@ class Draws(eqx.Module):
                 (s.ess for s in summary.values() if s.ess > 0), default=float("nan")
             )
             lines += self.report.lines(ess)
-        lines += [f"warning: {text}" for text in reasons_for_doubt(self, summary)]
+        lines += [f"warning: {text}" for text in reasons_for_doubt(self, summary, x)]
         return "\n".join(lines)
 
 

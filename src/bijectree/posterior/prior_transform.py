@@ -33,6 +33,8 @@ def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
         known = np.asarray(u)  # within a trace, what JAX makes of a known array is traced
         if not np.all((known >= 0) & (known <= 1)):
             raise ValueError(f"prior_transform: expected numbers from 0 to 1, got {u}")
+    if not jnp.issubdtype(u.dtype, jnp.floating):
+        u = u.astype(float)
     # At the ends of the cube many quantiles are infinite.
     near = jnp.finfo(u.dtype)
     parts = _parts(posterior, jnp.clip(u, near.tiny, 1 - near.epsneg))
