@@ -161,28 +161,48 @@ def _slope_jvp(primals: tuple, tangents: tuple) -> tuple:
     return slope, lax.mul(lax.mul(_mul(hyperbolic(h)[0], -2.0), slope), dh)
 
 
+def _exp_of_minus_abs(x: Array) -> Array:
+    return lax.exp(_minus_if(_ge(x, 0.0), x))
+
+
 @jax.custom_jvp
 def softplus(
     x: Float[Array, "..."],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return log(1 + exp x) and the log of its derivative, log σ(x)."""
-    # This is exp(-2|x/2|), as in `_tail`, so that the compiler shares it with the
-    # gradient.
-    h = _mul(x, 0.5)
-    log = lax.log1p(_exp_of_minus_twice(_minus_if(_lt(h, 0.0), h)))
-    negative = _lt(x, 0.0)
-    value = lax.select(negative, log, lax.add(x, log))
-    return value, lax.select(negative, lax.sub(x, log), lax.neg(log))
+    log = lax.log1p(_exp_of_minus_abs(x))
+    # These are max(x, 0) + log and min(x, 0) - log without a constant, so that XLA's CPU
+    # compiler computes them inside their sums, where it would first write out a constant.
+    return lax.max(log, lax.add(x, log)), lax.min(lax.sub(x, log), lax.neg(log))
 
 
 @softplus.defjvp
 def _softplus_jvp(primals: tuple, tangents: tuple) -> tuple:
     (x,), (dx,) = primals, tangents
-    s = _tail(_mul(x, 0.5))
-    rest = _one_minus(s)
-    negative = _lt(x, 0.0)
-    up, down = lax.select(negative, s, rest), lax.select(negative, rest, s)
+    up, down = _sigmoids(x)
     return softplus(x), (lax.mul(up, dx), lax.mul(down, dx))
+
+
+@jax.custom_jvp
+def _sigmoids(x: Array) -> tuple[Array, Array]:
+    """σ(x) and σ(−x)."""
+    # Each divides for itself: XLA's CPU compiler writes out a quotient with two uses.
+    e = _exp_of_minus_abs(x)
+    return _sigmoid(x, e), _sigmoid(lax.neg(x), e)
+
+
+def _sigmoid(x: Array, e: Array) -> Array:
+    """σ(x) with e = exp(−|x|): e/(1 + e) below 0, and 1 − e/(1 + e) from there on."""
+    above = _ge(x, 0.0)
+    quotient = lax.div(_minus_if(above, e), _add(e, 1.0))
+    return lax.add(lax.convert_element_type(above, x.dtype), quotient)
+
+
+@_sigmoids.defjvp
+def _sigmoids_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    change = lax.mul(_slope(_mul(x, 0.5)), dx)
+    return _sigmoids(x), (change, lax.neg(change))
 
 
 def pick(condition: Array, x: ArrayLike, y: ArrayLike) -> Array:

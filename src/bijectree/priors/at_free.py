@@ -26,13 +26,14 @@ from ..constraints import (
     knows_edges,
     log_parts_of,
 )
+from ..numerics import softplus
 from .facts import library_and_name
 
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 def _log1p_exp(x: Array) -> Array:
-    return jnp.logaddexp(x, 0.0)
+    return softplus(x)[0]
 
 
 # Densities on the half-line, of the logarithm of the distance from its end.
