@@ -48,12 +48,21 @@ def in_few_contexts() -> None:
     make, last = mlir.make_ir_context, threading.local()
 
     def make_or_reuse() -> Any:
+        if _is_lowering():  # what this one makes would land in the program around it
+            return make()
         last.uses = getattr(last, "uses", 0) + 1
         if last.uses % 10 == 1:
             last.context = make()
         return last.context
 
     mlir.make_ir_context = make_or_reuse
+
+
+def _is_lowering() -> bool:
+    try:
+        return mlir.ir.InsertionPoint.current is not None
+    except ValueError:
+        return False
 
 
 def once(config: pytest.Config) -> None:
