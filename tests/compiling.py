@@ -8,7 +8,12 @@ import jaxlib
 import pytest
 
 LEVEL = "--xla_backend_optimization_level"
-LIGHT = [f"{LEVEL}=0", "--xla_llvm_disable_expensive_passes=true"]
+LIGHT = [
+    f"{LEVEL}=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    # The programs are small: cut in 32 parts, each costs more than it saves.
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
 if jaxlib.version.__version_info__ < (0, 11):  # an unknown flag ends the process
     LIGHT.append("--xla_cpu_use_fusion_emitters=false")
 MOST_BYTES = 1_000_000_000
