@@ -84,6 +84,23 @@ def test_data_of_another_shape_are_refused_with_both():
         it.log_density(free)
 
 
+def test_independent_data_of_one_distribution_are_as_the_error_says():
+    values = jnp.array([0.3, -1.2, 2.0])
+
+    def mixture(m):
+        kinds = tfd.Categorical(probs=jnp.array([0.3, 0.7]))
+        return tfd.MixtureSameFamily(kinds, tfd.Normal(m["loc"], 1.0))
+
+    model = {"loc": jnp.array([-1.0, 2.0])}
+    advised = r"tfd.BatchBroadcast\(distribution, \(3,\)\)"
+    with pytest.raises(ValueError, match=advised):
+        bt.observed(mixture, name="y")(model, values)
+    many = bt.observed(lambda m: tfd.BatchBroadcast(mixture(m), (3,)), name="y")
+    expected = 0.3 * st.norm(-1, 1).pdf(values) + 0.7 * st.norm(2, 1).pdf(values)
+    np.testing.assert_allclose(many.terms(model, values), np.log(expected), rtol=1e-5)
+    assert many.sample(model, jax.random.key(0)).shape == (3,)
+
+
 def test_what_is_no_distribution_is_refused():
     with pytest.raises(TypeError, match="takes a function"):
         bt.observed(tfd.Normal(0.0, 1.0), name="y")

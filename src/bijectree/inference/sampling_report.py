@@ -15,7 +15,10 @@ class SamplingReport:
     Attributes:
         gradients: how many gradients of the log-density were spent, by what they were
             spent on: "starts", "warm-up" and "draws".
-        seconds: the time that went by, in the same way, and for "compiling".
+        seconds: the time that went by, in the same way, and for "compiling". The
+            chains' program is compiled while starts are looked for: a first call's
+            "starts" are compiling above all, and "compiling" is what was left to wait
+            for.
         step_size: of all chains, in the coordinates that were learned.
         directions: how many directions the affine map has, besides the scales.
         condition_before: the condition number of the covariance of the draws in the

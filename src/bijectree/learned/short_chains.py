@@ -159,7 +159,9 @@ def probe_gradients(
             "in warm-up, the gradient of the log-density is not finite at "
             f"{listed(target.posterior.labels, bad)}: mend the likelihood or the prior "
             "there (a square root or a norm at zero, a logarithm of what may be "
-            "negative), or bound the coordinate"
+            "negative), or bound the coordinate; where rounding takes a value to the "
+            "edge of its set, as a share to 1, make the distance from that edge the "
+            "parameter"
         )
     return _PROBES
 

@@ -181,8 +181,9 @@ def _unordered(reparam: Reparam, row: Row, prior: Any) -> str:
     )
     if not event and not batch:
         text += (
-            f" but to 1/{count}!. Use {_FUNCTION} and add math.lgamma({count} + 1) for "
-            "each vector, which is the density of sorted draws"
+            f" but to 1/{count}!, which is off in the evidence and in no draw. Use "
+            f"{_FUNCTION} and add math.lgamma({count} + 1) for each vector, which is "
+            "the density of sorted draws"
         )
     else:
         text += ". Use tfd.TransformedDistribution(..., bt.ordered_vector())"

@@ -74,7 +74,9 @@ class Observed(ObservedByName):
                 f"and {priors.name(distribution)} has shape {shape} (batch "
                 f"{tuple(distribution.batch_shape)}, event "
                 f"{tuple(distribution.event_shape)}): a distribution is never broadcast "
-                "to the data. Give it parameters of the data's shape"
+                "to the data. Give it parameters of the data's shape; independent data "
+                "of one distribution have "
+                f"tfd.BatchBroadcast(distribution, {value.shape})"
             )
         own = getattr(distribution, "dtype", None)
         counts = jnp.issubdtype(value.dtype, jnp.integer) or value.dtype == bool
