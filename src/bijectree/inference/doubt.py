@@ -118,7 +118,7 @@ def reasons_for_doubt(
     if chains == 1:
         found.append(
             "one chain alone says nothing of whether chains agree: R-hat is not known. "
-            "Draw with more `chains`"
+            "A sampler of Markov chains should draw several"
         )
     if not has_arviz_stats():
         found.append(
