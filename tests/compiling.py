@@ -1,14 +1,22 @@
 """How XLA compiles in the tests: lightly, and each program once."""
 
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib
 import pytest
+from jax._src.interpreters import mlir
 
 LEVEL = "--xla_backend_optimization_level"
-LIGHT = [f"{LEVEL}=0", "--xla_llvm_disable_expensive_passes=true"]
+LIGHT = [
+    f"{LEVEL}=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    # The programs are small: cut in 32 parts, each costs more than it saves.
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
 if jaxlib.version.__version_info__ < (0, 11):  # an unknown flag ends the process
     LIGHT.append("--xla_cpu_use_fusion_emitters=false")
 MOST_BYTES = 1_000_000_000
@@ -28,6 +36,24 @@ def lightly() -> None:
 def is_light() -> bool:
     """Whether programs are compiled so, and arithmetic is rounded as it is written."""
     return LIGHT[0] in os.environ.get("XLA_FLAGS", "")
+
+
+def in_few_contexts() -> None:
+    """Lower ten programs in one context of MLIR, as JAX does from 0.12 on.
+
+    To make a context takes half of the time in which a small program is lowered.
+    """
+    if not (0, 10) <= jaxlib.version.__version_info__ < (0, 11):
+        return
+    make, last = mlir.make_ir_context, threading.local()
+
+    def make_or_reuse() -> Any:
+        last.uses = getattr(last, "uses", 0) + 1
+        if last.uses % 10 == 1:
+            last.context = make()
+        return last.context
+
+    mlir.make_ir_context = make_or_reuse
 
 
 def once(config: pytest.Config) -> None:

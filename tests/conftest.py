@@ -21,6 +21,7 @@ hypothesis.settings.load_profile("replay")
 gc.set_threshold(50_000, 20, 50)
 
 compiling.lightly()
+compiling.in_few_contexts()
 
 collect_ignore = ["eight_devices.py"]  # test_scale.py gives it eight
 

@@ -70,12 +70,13 @@ def test_values_increase_within_their_bounds_and_are_known_to(name, getkey):
     make, shape = CASES[name]
     bijector = make()
     reparam = bt.Reparam(jax.ShapeDtypeStruct(shape, jnp.float32), bijector)
-    value = reparam.forward(reparam.unravel(jax.random.normal(getkey(), (reparam.dim,))))
+    vector = np.asarray(jax.random.normal(getkey(), (24,)))[: reparam.dim]
+    value = reparam.forward(reparam.unravel(vector))
     assert value.shape == shape
     assert np.all(np.diff(value, axis=axis_of(bijector)) > 0)
     assert np.all(bt.support(bijector).contains(value))
     if value.shape[axis_of(bijector)] > 1 and value.size:
-        turned = jnp.flip(value, axis_of(bijector))
+        turned = np.flip(value, axis_of(bijector))
         assert not np.any(bt.support(bijector).contains(turned))
         with pytest.raises(bt.SupportError, match="increasing vectors"):
             reparam.inverse(turned)

@@ -1,5 +1,6 @@
 """Priors that other leaves set: the density of a hierarchy written leaf by leaf."""
 
+import functools
 import warnings
 from typing import Any, NamedTuple
 
@@ -183,20 +184,32 @@ def test_the_density_is_that_of_one_function(case, precision, getkey):
     by_leaf = bt.Posterior(reparam, None, bt.by_path(model, rules))
     whole = bt.Posterior(reparam, None, density)
     tolerance = 2e-5 if precision == np.float32 else 1e-12
-    vectors = jax.random.normal(getkey(), (4, by_leaf.dim), precision)
+    vectors = jax.random.normal(getkey(), (4, 24), precision)
+    vectors = np.asarray(vectors)[:, : by_leaf.dim]
     both = []
-    for posterior in (by_leaf, whole):
-        flat = posterior.flat()
-        pair = jax.jit(jax.vmap(jax.value_and_grad(flat.log_density)))(vectors)
-        one = jax.value_and_grad(flat.log_density)(vectors[0])
+    for posterior, at_model in ((by_leaf, by_leaf.prior_terms), (whole, density)):
+        pair, one, found = compute(posterior.flat(), at_model, vectors, model)
         for a, b in zip(pair, one, strict=True):
             np.testing.assert_allclose(a[0], b, rtol=tolerance, atol=tolerance)
             assert a.dtype == precision
-        both.append(pair)
-    for a, b in zip(*both, strict=True):
+        both.append((pair, found))
+    (pair, terms), (of_whole, expected) = both
+    for a, b in zip(pair, of_whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=10 * tolerance)
-    terms = by_leaf.prior_terms(model)
-    np.testing.assert_allclose(sum(terms.values()), density(model), rtol=tolerance)
+    np.testing.assert_allclose(sum(terms.values()), expected, rtol=tolerance)
+    if precision == np.float32:  # un-jitted, which no dtype alters
+        plain = by_leaf.flat().log_density(vectors[0])
+        np.testing.assert_allclose(plain, pair[0][0], rtol=tolerance, atol=tolerance)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def compute(flat, at_model, vectors, model):
+    """Densities and gradients at all vectors and at one, and a function of the model.
+
+    They are one program, where un-jitted each operation would be one.
+    """
+    of_one = jax.value_and_grad(flat.log_density)
+    return jax.vmap(of_one)(vectors), of_one(vectors[0]), at_model(model)
 
 
 @pytest.mark.jax_defaults

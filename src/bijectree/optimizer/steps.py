@@ -1,5 +1,7 @@
 """A Reparam as an optimizer of the model needs it: changes, gradients and steps."""
 
+import copy
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +24,7 @@ from .map_salts import salts_of_maps
 from .misfits import leaves_of_state
 from .outside_changes import inverse_if_moved
 from .partial_model import Arrays, with_frozen
+from .programs import compiled
 
 
 class Steps:
@@ -35,8 +38,8 @@ class Steps:
 
     def __init__(self, reparam: Reparam, missing: frozenset[int]):
         self.reparam = with_frozen(reparam, missing)
-        self._bound = self.reparam.bound
-        self._plan = plan = self._bound.plan
+        self._bound = bound = self.reparam.bound
+        self._plan = plan = bound.plan
         self._moving = [
             i for i, row in enumerate(plan.rows) if row.role in ("free", "tied")
         ]
@@ -64,11 +67,15 @@ class Steps:
         self._all_elementwise = not plan.outer and all(
             row.kind is None or row.kind.elementwise for _, row in self.watched
         )
-        self._salts = salts_of_maps(self._bound, [row for _, row in self.watched])
-        self.fingerprints = jax.jit(self._fingerprints)
-        self.pull_back = jax.jit(self._pull_back)
-        self.refresh = jax.jit(self._refresh)
-        self.land = jax.jit(self._land)
+        self._salts = salts_of_maps(bound, [row for _, row in self.watched])
+        # The programs, which others share, hold no values but of what is missing.
+        values = tuple(x if i in missing else None for i, x in enumerate(bound.held))
+        bare = copy.copy(self)
+        del bare.reparam
+        bare._bound = dataclasses.replace(bound, held=values)
+        own = bare._fingerprints, bare._pull_back, bare._refresh, bare._land
+        found = compiled(bare._bound, missing, own)
+        self.fingerprints, self.pull_back, self.refresh, self.land = found
 
     def _leaves_set_by(self, i: int) -> list[int]:
         """The leaves whose values the free coordinates of a row set."""
