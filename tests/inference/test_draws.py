@@ -146,6 +146,69 @@ def test_rejected_steps_are_not_rounding(getkey):
     assert "rounding" not in str(bt.Draws(posterior, vectors).warnings())
 
 
+def floored(x):
+    return jnp.maximum(x, 0.0)
+
+
+# Models, specs, and the scale of normal draws, in which a number comes often and nothing
+# is lost: it is said by others, or by what it is a function of.
+NOTHING_LOST = {
+    "factor of a correlation": ({"c": jnp.eye(3)}, {"c": bt.corr_cholesky()}, 1e-2),
+    "nearly independent": ({"c": jnp.eye(3)}, {"c": bt.corr_cholesky()}, 1e-4),
+    "largest part": ({"c": jnp.ones(3) / 3}, {"c": bt.simplex()}, 8.0),
+    "matrix": ({"c": jnp.eye(3)}, {"c": bt.corr_matrix()}, 1e-4),
+    "tied": (
+        {"c": jnp.ones(2), "d": jnp.ones(2)},
+        {"c": None, "d": bt.tied("c", floored)},
+        1.0,
+    ),
+}
+LOST = {
+    "part of a simplex": ({"c": jnp.ones(3) / 3}, {"c": bt.simplex()}, 60.0),
+    "correlation": ({"c": jnp.eye(2)}, {"c": bt.corr_matrix()}, 20.0),
+    "diagonal": ({"c": jnp.eye(2)}, {"c": bt.positive_definite()}, 1e-8),
+    "far away": ({"c": jnp.ones(2)}, {"c": bt.affine(1e7, 1.0)}, 1.0),
+    "constant": ({"c": jnp.ones(2)}, {"c": bt.affine(1e8, 0.1)}, 1.0),
+    "joint": (
+        {"c": jnp.ones(2), "d": jnp.array(2.0)},
+        dict.fromkeys("cd", bt.joint(bt.greater_than(-1e7))),
+        1.0,
+    ),
+    "location": (
+        {"c": jnp.array(0.0), "d": jnp.array(0.0)},
+        {"c": bt.affine(1e7, 1e-3), "d": bt.location_scale("c", 1.0)},
+        1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", {**NOTHING_LOST, **LOST})
+def test_only_what_draws_do_not_tell_is_rounded(case, getkey):
+    model, spec, scale = {**NOTHING_LOST, **LOST}[case]
+    model = jax.tree.map(lambda x: x.astype(jnp.float32), model)
+    with jax.numpy_dtype_promotion("standard"):
+        posterior = bt.Posterior(bt.Reparam(model, spec), lambda model: 0.0)
+        z = jax.random.normal(getkey(), (2, 1000, posterior.dim), jnp.float32)
+        draws = bt.Draws(posterior, scale * z)
+        found = "\n".join(draws.warnings())
+    assert ("rounding hides" in found) == (case in LOST)
+
+
+def test_a_coordinate_that_seldom_moves_is_not_rounded(getkey):
+    posterior = bt.Posterior(bt.Reparam({"x": jnp.zeros(2)}, None), lambda model: 0.0)
+    vectors = jax.random.normal(getkey(), (2, 1000, 2))
+    seldom = jnp.repeat(vectors[:, :20, 1], 50, axis=1)
+    draws = bt.Draws(posterior, vectors.at[..., 1].set(seldom))
+    assert "rounding" not in "\n".join(draws.warnings())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_few_draws_say_nothing(n, getkey):
+    posterior = bt.Posterior(bt.Reparam({"x": jnp.zeros(2)}, None), lambda model: 0.0)
+    (text,) = bt.Draws(posterior, jax.random.normal(getkey(), (4, n, 2))).warnings()
+    assert text.startswith(f"{n} draws of each chain are too few")
+
+
 def test_one_chain_cannot_agree(getkey):
     posterior = bt.Posterior(bt.Reparam({"x": jnp.zeros(2)}, None), lambda model: 0.0)
     draws = bt.Draws(posterior, jax.random.normal(getkey(), (1, 500, 2)))

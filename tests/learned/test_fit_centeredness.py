@@ -289,3 +289,79 @@ def test_a_location_that_is_a_regression_is_followed():
     )
     assert report.centeredness["theta"].mean() < 0.2  # the data say little
     assert_same_density(posterior, fitted, model, jnp.zeros(12))
+
+
+MASK = np.array([True, False, True, True, True, True])
+
+
+def masked(tau, share):
+    """Effects of which the second is held, around 0 with errors given as data."""
+    model = {"tau": tau, "theta": jnp.zeros(6)}
+    theta = bt.masked(bt.location_scale(0.0, "tau", share), MASK)
+
+    def log_prior(model):
+        effects = tfd.Normal(0.0, model["tau"]).log_prob(model["theta"])[MASK].sum()
+        return effects + tfd.LogNormal(0.0, 1.0).log_prob(model["tau"]).sum()
+
+    def log_likelihood(model, y, error):
+        return tfd.Normal(model["theta"], error).log_prob(y).sum()
+
+    reparam = bt.Reparam(model, {"tau": bt.positive(), "theta": theta})
+    return bt.Posterior(reparam, log_likelihood, log_prior)
+
+
+MASKED = {
+    "one scale": (jnp.ones(()), 0.5),
+    "a scale each": (jnp.ones(6), 0.5),
+    "a share each": (jnp.ones(6), np.full(6, 0.5)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # so few draws
+@pytest.mark.parametrize("case", MASKED)
+def test_entries_of_a_masked_leaf(case):
+    posterior = masked(*MASKED[case])
+    y, error = jnp.linspace(-2.0, 2.0, 6), jnp.array([0.01, 1.0, 0.01, 50.0, 50.0, 50.0])
+    options = {"warm_up": 400, "draws": 100, "progress": False}
+    draws = bt.sample(posterior, jax.random.key(2), y, error, **options)
+    share = draws.report.centeredness["theta"]
+    assert share.shape == (6,)
+    assert share[[0, 2]].min() > 0.6
+    assert share[3:].mean() < 0.4
+    assert share[1] == 0.5  # it is held
+    # The density of the learned coordinates is that of the model, plus their log-det.
+    model = {"tau": 2 * MASKED[case][0], "theta": jnp.zeros(6).at[0].set(1.0)}
+    found = []
+    for one in (posterior, draws.posterior):
+        free = one.reparam.inverse(model)
+        log_det = one.reparam.forward_log_det_jacobian(free)
+        found.append(one.log_density(free, y, error) - log_det)
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("error", "low", "high"), [(0.01, 0.7, 1.0), (10.0, 0.0, 0.4)])
+def test_one_chain_is_enough(error, low, high):
+    posterior = hierarchy(groups=8)
+    y, errors = data(np.full(8, error))
+    options = {"chains": 1, "draws": 100, "progress": False}
+    with pytest.warns(UserWarning, match="one chain alone"):
+        draws = bt.sample(posterior, jax.random.key(1), y, errors, **options)
+    assert low <= draws.report.centeredness["theta"].mean() <= high
+
+
+def test_float32_leaves_where_float64_is_enabled():
+    with jax.enable_x64(True):
+        model = {"tau": np.ones((), np.float32), "x": np.zeros(4, np.float32)}
+        spec = {"tau": bt.positive(), "x": bt.location_scale(0.0, "tau", 1.0)}
+
+        def log_density(m):
+            effects = tfd.Normal(np.float32(0.0), m["tau"]).log_prob(m["x"]).sum()
+            return effects - 2 * jnp.log(m["tau"]) ** 2 - jnp.log(m["tau"])
+
+        posterior = bt.Posterior(bt.Reparam(model, spec), log_density)
+        draws = bt.sample(posterior, jax.random.key(0), progress=False)
+        tau = draws.summary()["tau"]
+    assert draws.report.centeredness["x"].mean() < 0.4
+    # log τ is normal with a standard deviation of a half.
+    mcse = tau.sd / np.sqrt(tau.ess)
+    assert abs(tau.mean - np.exp(0.125)) < 5 * mcse

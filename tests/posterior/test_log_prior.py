@@ -170,6 +170,25 @@ def test_elsewhere_the_value_of_the_leaf_counts(function, spec):
     np.testing.assert_allclose(given.log_density(free), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [((2,), ()), ((), ()), ((2, 3), (1,)), ((0,), (2,))])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_joint_of_leaves_with_priors_of_their_own(sizes, share):
+    # The free coordinates of the first leaf are those of all: each leaf's own count.
+    names, joint = "ab", bt.joint(bt.location_scale("mu", "tau", share))
+    model = {"mu": jnp.array(5.0), "tau": jnp.array(2.0)}
+    model |= {k: jnp.full(n, 4.0) for k, n in zip(names, sizes, strict=True)}
+    spec = {"mu": None, "tau": bt.positive(), **dict.fromkeys(names, joint)}
+    each = bt.dependent(lambda m: tfd.Normal(m["mu"], m["tau"]))
+    prior = {"mu": None, "tau": None, **dict.fromkeys(names, each)}
+    given = bt.Posterior(bt.Reparam(model, spec), None, prior)
+    free = given.reparam.inverse(model)
+    count = sum(int(np.prod(n)) for n in sizes)
+    # The log-det is that of τ and of each element.
+    expected = count * (scipy.stats.norm(5.0, 2.0).logpdf(4.0) + (1 - share) * np.log(2))
+    found = given.log_density(free)
+    np.testing.assert_allclose(found, expected + np.log(2), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("distribution", "slot"),
     [

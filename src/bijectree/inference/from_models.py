@@ -46,7 +46,7 @@ def vectors_of(posterior: Posterior, models: PyTree) -> Float[Array, "chains dra
     if chains * draws == 0:
         return jnp.zeros((chains, draws, reparam.dim))
     look_at(0)
-    vectors, doubtful = _inverses(reparam, batch)
+    vectors, doubtful = inverses(reparam, batch)
     for number in np.flatnonzero(doubtful):
         look_at(int(number))
     return vectors.reshape(chains, draws, -1)
@@ -106,7 +106,7 @@ def _leading_axes(rows: Sequence[Row], leaves: Sequence[Any]) -> tuple[int, int]
 
 
 @eqx.filter_jit
-def _inverses(
+def inverses(
     reparam: Reparam, batch: Sequence[Array | None]
 ) -> tuple[Float[Array, "n dim"], Bool[Array, " n"]]:
     """The free vectors of models, and which models have to be looked at.

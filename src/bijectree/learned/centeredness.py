@@ -43,17 +43,21 @@ def with_own_shares(reparam: Reparam) -> tuple[Reparam, tuple[int, ...]]:
         assert function is not None
         alone = row.slot not in taken
         taken.add(row.slot)
-        if alone and np.shape(function.centeredness) == row.free_shape:
+        # Numbers of a masked leaf are those of all its entries.
+        size = row.shape if row.picked else row.free_shape
+        if alone and np.shape(function.centeredness) == size:
             continue
-        share = np.broadcast_to(np.asarray(function.centeredness), row.free_shape)
+        share = np.broadcast_to(np.asarray(function.centeredness), size)
         structure, own = split(
             eqx.tree_at(lambda f: f.centeredness, function, share.astype(np.float64))
         )
         assert row.kind is not None
         _, shapes, _ = trace(plan.structure, plan.rows, structure, own)
+        picked = row.picked and dataclasses.replace(row.picked, cuts=True)
+        shapes = picked.cut(shapes) if picked else shapes
         kind = substrate.bind(row.kind.recipe, shapes, row.kind.shape, row.kind.dtype)
         rows[i] = dataclasses.replace(
-            row, slot=len(numbers), function=structure, kind=kind
+            row, slot=len(numbers), function=structure, kind=kind, picked=picked
         )
         numbers.append(own)
         changed = True
@@ -109,11 +113,21 @@ def shares_from_draws(
     scores = {i: g for (i, _), g in zip(plan.free, by_leaf, strict=True)}
     shares = []
     for i, parts in zip(at, found, strict=True):
-        given = np.asarray(reparam.bound.numbers[plan.rows[i].slot][-1], np.float64)
-        shape = *draws.shape[:2], given.size
-        theta, loc, scale = (np.asarray(x, np.float64).reshape(shape) for x in parts)
-        least = _least_divergent(theta, loc, scale, scores[i], given.ravel())
-        shares.append(least.reshape(given.shape))
+        share = np.array(reparam.bound.numbers[plan.rows[i].slot][-1], np.float64)
+        picked = plan.rows[i].picked
+        entries = picked.entries if picked else np.arange(share.size)
+        given = share.ravel()[entries]
+        whole = shape = *draws.shape[:2], given.size
+        if len(draws) == 1:
+            # One chain is held against itself: each quarter against the others.
+            shape = 4, draws.shape[1] // 4, given.size
+        last = np.s_[:, draws.shape[1] - math.prod(shape[:2]) // len(draws) :]
+        theta, loc, scale, score = (
+            np.asarray(x, np.float64).reshape(whole)[last].reshape(shape)
+            for x in (*parts, scores[i])
+        )
+        share.ravel()[entries] = _least_divergent(theta, loc, scale, score, given)
+        shares.append(share)
     return shares
 
 
@@ -233,13 +247,11 @@ def _parts(target: Target, at: tuple[int, ...], draws: Array) -> list[Any]:
                 if not row.members
                 else jnp.concatenate([jnp.ravel(x) for x in leaves])
             )
-            found.append(
-                [theta]
-                + [
-                    jnp.broadcast_to(x, theta.shape)
-                    for x in function.loc_and_scale(model)
-                ]
-            )
+            own = [
+                jnp.broadcast_to(x, theta.shape) for x in function.loc_and_scale(model)
+            ]
+            take = row.picked.take if row.picked else lambda x: x
+            found.append([take(x) for x in (theta, *own)])
         return found
 
     with substrate.standard_promotion():
@@ -272,7 +284,9 @@ def _recentred(
         return reparam.forward_log_det_jacobian(reparam.unravel(vector))
 
     def move(source: Reparam, to: Reparam, vector: Array) -> Array:
-        return to.ravel(to.inverse(source.forward(source.unravel(vector))))
+        found = to.ravel(to.inverse(source.forward(source.unravel(vector))))
+        # Vectors of a float32 model may be float64.
+        return found.astype(vector.dtype)
 
     one = functools.partial(
         to_other_coordinates,

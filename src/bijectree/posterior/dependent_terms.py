@@ -101,7 +101,8 @@ def knows_at_own(distribution: Any, row: Row, bound: Bound) -> bool:
 
 def has_location(row: Row, bound: Bound) -> bool:
     """Whether the bijector of a leaf is a `location_scale` of that leaf as a whole."""
-    if row.function is None or row.picked is not None or row.role != "free":
+    whole = row.role == "free" and row.picked is None and not row.members
+    if row.function is None or not whole:
         return False
     return isinstance(row.function.build(bound.numbers[row.slot]), LocationScale)
 
