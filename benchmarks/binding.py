@@ -64,7 +64,8 @@ NEW: dict[str, tuple[Callable[[int], Any], Callable[[int], tuple[int, ...]]]] = 
 
 def run(options: Options) -> Iterator[Row]:
     """Known kinds, then new ones, each beside binding without verification."""
-    sizes = range(3, 5 if options.quick else 8)
+    # From 7 on, TFP's inverse of a factor is refused: its log-det in float32 is far off.
+    sizes = range(3, 5 if options.quick else 7)
     for known, cases in ((True, KNOWN), (False, NEW)):
         for name, (make, shape) in cases.items():
             times: Times = {OURS: [], UNVERIFIED: [], BUDGET: []}
