@@ -136,7 +136,7 @@ def test_draws_that_are_rounded_to_one_number_are_told_of(share, told, getkey):
     warnings = "\n".join(bt.Draws(posterior, vectors).warnings())
     assert (
         f"{2 * at_one.sum()} of 1000 draws of 'x.1' are one number, 1," in warnings
-    ) == (told)
+    ) == told
     assert ("rounding hides" in warnings) == told
 
 

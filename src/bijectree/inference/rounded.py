@@ -1,5 +1,6 @@
 """Draws that rounding has made one number, though the free coordinates differ."""
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ def rounded_numbers(
     vectors = np.asarray(draws.vectors)
     changed = vectors[:, 1:] != vectors[:, :-1]
     at = _coordinates(plan)
+    # Few draws ask for it, and it maps all of them.
+    come_back = functools.cache(lambda: _come_back(draws))
     found = []
     end = 0
     for i, row in enumerate(plan.rows):
@@ -47,7 +50,7 @@ def rounded_numbers(
         if these.any() and not elementwise:
             # The other numbers of an event may tell what this one does not: in a Cholesky
             # factor of a correlation near 0, a 1 on the diagonal hides nothing.
-            known = np.all(_come_back(draws)[..., sorted(at[i])], axis=2)
+            known = np.all(come_back()[..., sorted(at[i])], axis=2)
             for n in np.flatnonzero(these):
                 same = numbers[..., n] == most_frequent(numbers[..., n])[0]
                 these[n] = not known[same].all()
@@ -67,13 +70,9 @@ def _is_complex(row: Row) -> bool:
 
 def _coordinates(plan: Plan) -> dict[int, set[int]]:
     """The places in a free vector of the coordinates that each leaf is a function of."""
-    sizes = [math.prod(row.free_shape) for _, row in plan.free]
-    ends = np.cumsum([0, *sizes]).tolist()
-    found: dict[int, set[int]] = {}
-    for n, (i, _) in enumerate(plan.free):
-        found[i] = set(range(ends[n], ends[n + 1]))
+    found = {i: set(range(x.start, x.stop)) for i, x in plan.places.items()}
     if plan.outer:
-        found = dict.fromkeys(found, set(range(ends[-1])))
+        found = dict.fromkeys(found, set().union(*found.values()))
     for i, row in plan.order:
         found[i] = found.get(i, set()).union(
             *(found.get(owner(plan.rows, j), set()) for j in row.on)

@@ -108,9 +108,6 @@ def shares_from_draws(
     reparam = target.posterior.reparam
     plan = reparam.bound.plan
     found = _parts(target, at, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
-    sizes = [math.prod(row.free_shape) for _, row in plan.free]
-    by_leaf = np.split(gradients.astype(np.float64), np.cumsum(sizes)[:-1], axis=-1)
-    scores = {i: g for (i, _), g in zip(plan.free, by_leaf, strict=True)}
     shares = []
     for i, parts in zip(at, found, strict=True):
         share = np.array(reparam.bound.numbers[plan.rows[i].slot][-1], np.float64)
@@ -124,7 +121,7 @@ def shares_from_draws(
         last = np.s_[:, draws.shape[1] - math.prod(shape[:2]) // len(draws) :]
         theta, loc, scale, score = (
             np.asarray(x, np.float64).reshape(whole)[last].reshape(shape)
-            for x in (*parts, scores[i])
+            for x in (*parts, gradients[..., plan.places[i]])
         )
         share.ravel()[entries] = _least_divergent(theta, loc, scale, score, given)
         shares.append(share)

@@ -134,12 +134,10 @@ def choose_maps(
         whose map depends on others, is masked or joint, or is onto a set that is not
         known.
     """
-    choices, start = [], 0
-    for i, row in reparam.bound.plan.free:
-        size = int(np.prod(row.free_shape))
-        part = slice(start, start + size)
-        start += size
-        if not size or row.members or row.function or row.picked:
+    choices, plan = [], reparam.bound.plan
+    for i, row in plan.free:
+        part = plan.places[i]
+        if part.start == part.stop or row.members or row.function or row.picked:
             continue
         given = _given(reparam, row)
         image = knowledge_of(given).image

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import graphlib
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -84,6 +86,16 @@ class Plan(HashedOnce):
             for i, row in enumerate(self.rows)
             if row.role == "free" and row.owner is None
         )
+
+    @functools.cached_property
+    def places(self) -> dict[int, slice]:
+        """The places of each row of `free` in a free vector, by the row's position."""
+        sizes = [math.prod(row.free_shape) for _, row in self.free]
+        ends = itertools.accumulate(sizes)
+        return {
+            i: slice(end - size, end)
+            for (i, _), size, end in zip(self.free, sizes, ends, strict=True)
+        }
 
     @functools.cached_property
     def tied(self) -> tuple[tuple[int, Row], ...]:

@@ -1,7 +1,6 @@
 """`Tuned` and `WarmUp`: what is known of coordinates, after a warm-up and within it."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -65,12 +64,7 @@ class Tuned(NamedTuple):
         plan, bent = self.reparam.bound.plan, self.outer.warp.bent
         if plan.outer:
             return {"(all leaves)": self.outer.bent}
-        sizes = [math.prod(row.free_shape) for _, row in plan.free]
-        parts = np.split(bent, np.cumsum(sizes)[:-1])
-        counts = {
-            row.path: int(part.sum())
-            for (_, row), part in zip(plan.free, parts, strict=True)
-        }
+        counts = {row.path: int(bent[plan.places[i]].sum()) for i, row in plan.free}
         return {path: n for path, n in counts.items() if n}
 
     def target(self, given: Target) -> Target:
