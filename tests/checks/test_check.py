@@ -211,7 +211,7 @@ WRONG = {
     "in use": (
         inline(*EXP_LOG, lambda x: x if x.dtype == jnp.float64 else x + 1),
         V,
-        "the log-det in float32 is",
+        "the log-det in float32 is .* its digits are lost; bind it to a leaf of float64",
     ),
 }
 
@@ -246,6 +246,14 @@ def test_what_is_wrong_wherever_is_refused_when_bound_in_the_same_words(case):
     message = message.replace("free -", "free")
     with pytest.raises(ValueError, match=f"(?s)at 'x': .*{message}"):
         bt.Reparam(model, bijector)
+
+
+def test_a_map_that_loses_the_digits_of_float32_is_refused_there_alone():
+    bijector = tfb.Chain([tfb.CholeskyToInvCholesky(), bt.lower_cholesky()])
+    with pytest.raises(ValueError, match="bind it to a leaf of float64"):
+        bt.Reparam(jnp.eye(7, dtype=jnp.float32), bijector)
+    with jax.enable_x64(True):
+        bt.Reparam(jnp.eye(7, dtype=jnp.float64), bijector)
 
 
 def test_the_embedded_correlation_example():

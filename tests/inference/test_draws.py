@@ -217,8 +217,10 @@ def test_one_chain_cannot_agree(getkey):
 
 
 def test_draws_of_the_wrong_shape_are_refused():
-    with pytest.raises(ValueError, match=r"expected shape \(chains, draws, 1\)"):
-        bt.Draws(scale_model(), jnp.zeros((4, 10, 2)))
+    posterior = scale_model()
+    for shape in ((4, 10, 2), (10, 1), (0, 10, 1), (4, 0, 1)):
+        with pytest.raises(ValueError, match=r"expected shape \(chains, draws, 1\)"):
+            bt.Draws(posterior, jnp.zeros(shape))
     with pytest.raises(ValueError, match=r"stats\['lp'\]: expected leading axes"):
         bt.Draws(scale_model(), jnp.zeros((4, 10, 1)), {"lp": jnp.zeros(10)})
 

@@ -112,7 +112,8 @@ def judge_precision(
     verdict.log_det = f"{abs(got - expected):.0e} off"
     (verdict.notes if abs(got - expected) <= 0.05 * scale else verdict.failures).append(
         f"the log-det in {dtype} is {got:.6g}, in {found.dtype} {expected:.6g} "
-        f"{found.describe_point(point)}"
+        f"{found.describe_point(point)}: its digits are lost; bind it to a leaf of "
+        f"{found.dtype}, or write the map so that it keeps them"
     )
 
 

@@ -134,7 +134,8 @@ def reasons_for_doubt(
         found.append(
             f"the chains do not agree on {len(apart)} of {len(summary)} numbers: "
             f"R-hat of '{worst}' is {apart[worst].r_hat:.3f}, above {R_HAT_LIMIT}. "
-            "Run longer, or look for several modes"
+            "Run longer. If they stand in several modes, of which one outweighs the "
+            "others, start from the model that bt.find_map(..., starts=8) finds"
         )
     few = {k: s for k, s in summary.items() if s.ess < ESS_LIMIT * chains}
     if few:

@@ -29,6 +29,10 @@ class Draws(eqx.Module):
             the names that ArviZ gives them ("diverging", "acceptance_rate", "lp").
         report: what sampling cost and learned, from `sample`; `None` from elsewhere.
 
+    Raises:
+        ValueError: `vectors` or an array of `stats` has another shape, or there is no
+            draw.
+
     Example:
         >>> import bijectree as bt, jax, jax.numpy as jnp
         >>> reparam = bt.Reparam({"scale": jnp.array(1.0)}, bt.tfb.Exp())
@@ -55,10 +59,11 @@ class Draws(eqx.Module):
     ):
         vectors = jnp.asarray(vectors)
         stats = {name: jnp.asarray(value) for name, value in (stats or {}).items()}
-        if vectors.ndim != 3 or vectors.shape[2] != posterior.dim:
+        shape = vectors.shape
+        if len(shape) != 3 or shape[2] != posterior.dim or 0 in shape[:2]:
             raise ValueError(
-                f"vectors: expected shape (chains, draws, {posterior.dim}), got "
-                f"{describe(vectors)}"
+                f"vectors: expected shape (chains, draws, {posterior.dim}), with a chain "
+                f"of one draw at the least, got {describe(vectors)}"
             )
         for name, value in stats.items():
             if value.shape[:2] != vectors.shape[:2]:

@@ -63,9 +63,13 @@ class SamplingReport:
         """
         total = sum(self.gradients.values())
         per = f", {1000 * ess / total:.3g} effective draws a thousand" if ess > 0 else ""
+        seconds = dict(self.seconds)
+        # Both go on at once, so the one is not known without the other.
+        together = seconds.pop("starts") + seconds.pop("compiling")
+        seconds = {"compiling and starts": together, **seconds}
         lines = [
             f"gradients: {total:,} ({_listed(self.gradients, ',')}){per}",
-            f"seconds: {sum(self.seconds.values()):.1f} ({_listed(self.seconds, '.1f')})",
+            f"seconds: {sum(seconds.values()):.1f} ({_listed(seconds, '.1f')})",
         ]
         condition = (self.condition_before, self.condition_after)
         if not any(np.isnan(condition)):
