@@ -159,6 +159,10 @@ TFP = [
         "the range of chain_of_scale_of_simplex",
     ),
     (tfb.Permute([1, 0]), "all real arrays"),
+    (
+        tfb.Chain([tfb.Shift([1.0, 2.0]), tfb.ScaleMatvecDiag([1.0, 3.0])]),
+        "all real arrays",
+    ),
     (tfb.Chain([tfb.Permute([1, 0]), tfb.Exp()]), "the range of chain_of_permute_of_exp"),
 ]
 

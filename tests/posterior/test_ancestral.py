@@ -12,7 +12,7 @@ from jaxtyping import Array
 from terms import Duck, dist
 
 import bijectree as bt
-from bijectree import tfd
+from bijectree import tfb, tfd
 
 N = 4000
 
@@ -167,6 +167,17 @@ def test_draws_under_jit_and_few_of_them(getkey):
     again = jax.jit(lambda key: posterior.sample_prior(key, 1))(key)
     np.testing.assert_allclose(again["y"], one["y"], rtol=1e-6)
     assert posterior.sample_prior(key, 0)["y"].shape == (0, 1)
+
+
+def test_coordinates_that_are_stretched_and_moved_take_all_values(getkey):
+    lower = jnp.array([[1.0, 0.0], [0.5, 2.0]])
+    white = tfb.Chain([tfb.Shift(jnp.array([1.0, 2.0])), tfb.ScaleMatvecTriL(lower)])
+    model = {"x": jnp.zeros(2)}
+    prior = {"x": tfd.MultivariateNormalTriL(jnp.array([3.0, -1.0]), lower)}
+    posterior = bt.Posterior(bt.Reparam(model, {"x": white}), None, prior)
+    drawn = posterior.sample_prior(getkey(), 4000)["x"]
+    np.testing.assert_allclose(drawn.mean(axis=0), [3.0, -1.0], atol=0.2)
+    np.testing.assert_allclose(jnp.cov(drawn.T), lower @ lower.T, atol=0.5)
 
 
 MODEL = {"a": 1.0, "b": 2.0, "c": np.ones(2)}

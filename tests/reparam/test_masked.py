@@ -290,6 +290,21 @@ def test_what_is_held_of_a_simplex_is_zero():
         reparam.inverse({"x": jnp.array([[0.5, 0.3, 0.0]])})
 
 
+@pytest.mark.parametrize("via", ["ilr", "stick_breaking", "additive_log_ratio"])
+def test_simplexes_of_one_part_each_have_no_coordinates(via):
+    model = {"chain": jnp.array([[0.0, 1.0], [1.0, 0.0]]), "rate": jnp.array(2.0)}
+    rows = bt.masked(bt.simplex(via=via), np.asarray(model["chain"]) > 0)
+    reparam = bt.Reparam(model, {"chain": rows, "rate": bt.positive()})
+    assert reparam.dim == 1
+    made, log_det = reparam.forward_and_log_det(reparam.inverse(model))
+    np.testing.assert_array_equal(made["chain"], model["chain"])
+    np.testing.assert_allclose(log_det, np.log(2.0), rtol=1e-6)
+    posterior = bt.Posterior(
+        reparam, None, {"chain": tfd.Dirichlet([2.0, 3.0]), "rate": None}
+    )
+    assert posterior.log_prior(model) == 0
+
+
 @pytest.mark.parametrize(
     ("bijector", "mask", "message"),
     [

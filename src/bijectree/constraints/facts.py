@@ -83,6 +83,8 @@ def _image_of_numbers(
         entries = _mapped(end, bijector, base.entries)
     if base.tag is SetTag.NUMBERS:
         return Image(sets.numbers(entries))
+    if base.everything and entries.everything:
+        return Image(base)
     if base.tag is SetTag.PART and (base.solid or scales_evenly(bijector)):
         return Image(sets.part_of(sets.numbers(entries), solid=base.solid))
     if base.solid or scales_evenly(bijector):

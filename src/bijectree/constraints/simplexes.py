@@ -32,7 +32,7 @@ class Simplexes(Reshaping):
         return (*model_shape[:-1], sum(self.sizes) - len(self.sizes))
 
     def _forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
-        parts, log_det = [], jnp.zeros_like(x[..., 0])
+        parts, log_det = [], jnp.zeros(x.shape[:-1], x.dtype)
         for free, _ in self._groups():
             y, term = Simplex(via=self.via)._forward_and_log_det(x[..., free])
             parts.append(y.reshape(*y.shape[:-2], -1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..substrate import tfb
+from ..substrate import class_in_recipes, tfb
 from . import sets
 from .facts import (
     Answer,
@@ -311,5 +311,6 @@ _MAPS_OF_ARRAYS = {
 
 for _cls, _fact in (*_MAPS_OF_NUMBERS.items(), *_MAPS_OF_ARRAYS.items()):
     register_fact(_cls, _fact)
+    register_fact(class_in_recipes(_cls), _fact)
 if TAIL_OF_LAMBERT_W is not None:
     register_fact(TAIL_OF_LAMBERT_W, MapOfNumbers(_reals))

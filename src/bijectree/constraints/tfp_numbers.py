@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from ..substrate import tfb
+from ..substrate import class_in_recipes, tfb
 from .facts import register_limit
 
 
@@ -119,6 +119,7 @@ _WRONG_FOR: Mapping[type, Callable[[Any], str]] = {
 
 for _cls, _why in _WRONG_FOR.items():
     register_limit(_cls, _why)
+    register_limit(class_in_recipes(_cls), _why)
 
 # The class that `tfb.LambertWTail` puts between shifts and scales.
 TAIL_OF_LAMBERT_W: Any = getattr(

@@ -31,5 +31,5 @@ from .jacobian import Linearised, event_sizes, linearise, linearise_map
 from .kind import Kind
 from .links import all_links, all_parts, scales_evenly
 from .number import Number, describe_number
-from .recipe import Recipe, castable, spelled_out, split
+from .recipe import Recipe, castable, class_in_recipes, spelled_out, split
 from .tfp import is_bijector, tfb, tfd

@@ -112,6 +112,11 @@ _MATVECS = {
 }
 
 
+def class_in_recipes(cls: type) -> type:
+    """The class that `split` puts in the place of a class of bijectors, if it does."""
+    return _MATVECS[cls][0] if cls in _MATVECS else cls
+
+
 def _as_float(number: Any) -> Any:
     """A number of a bijector as an inexact array; integers become floats."""
     array = jnp.asarray(number)
