@@ -5,47 +5,26 @@ is traced or compiled: the threads of XLA's compiler are counted too. `BIJECTREE
 names the `src` folder of another build, which is then timed in turn.
 """
 
-import os
-import pathlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from ._timing import OURS, Options, Row, Times, row
+from ._processes import OLDER, builds, in_turn
+from ._timing import Options, Row, row
 
 TITLE = "First calls in a process"
-OLDER = "older build"
-ROOT = pathlib.Path(__file__).parents[1]
 CALLS = ("Reparam", "spec_from_prior", "check", "Posterior")
 
 
 def run(options: Options) -> Iterator[Row]:
     """Each call, of this build and of the older one if there is one."""
-    turns = 1 if options.quick else 5
-    builds = {OURS: None}
-    if os.environ.get("BIJECTREE_OLDER"):
-        builds[OLDER] = os.environ["BIJECTREE_OLDER"]
     for call in CALLS:
-        times: Times = {name: [] for name in builds}
-        for turn in range(turns + (not options.quick)):
-            for name, source in builds.items():
-                found = _seconds(call, source)
-                if turn or options.quick:  # the first reads the files from disk
-                    times[name].append(found)
-        yield row("first_calls", f"{call}, 20 leaves", times, limits={}, unit="s")
-
-
-def _seconds(call: str, source: str | None) -> float:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    if source is not None:
-        environment["PYTHONPATH"] = source
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.first_calls", call]
-    done = subprocess.run(
-        command, check=True, capture_output=True, env=environment, cwd=ROOT
-    )
-    return float(done.stdout)
+        arguments = ["-m", "benchmarks.first_calls", call]
+        commands = {name: (arguments, source) for name, source in builds().items()}
+        (times,) = in_turn(commands, options, 5)
+        limits = {} if options.quick or call == "Reparam" else {OLDER: 0.5}
+        yield row("first_calls", f"{call}, 20 leaves", times, limits=limits, unit="s")
 
 
 def _model() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

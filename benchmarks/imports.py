@@ -1,37 +1,35 @@
-"""Time of the import, each in a process of its own, in turn."""
+"""CPU seconds of the import, each in a process of its own, in turn.
 
-import subprocess
-import sys
+Beside it stands what bijectree is built on. `BIJECTREE_OLDER` names the `src` folder of
+another build.
+"""
+
 from collections.abc import Iterator
 
-from ._timing import OURS, Options, Row, Times, row
+from ._processes import OLDER, builds, in_turn
+from ._timing import Options, Row, row
 
 TITLE = "Import"
-TFP = "jax and TFP"
-STATEMENTS = {
-    OURS: "import bijectree",
-    TFP: "import jax; from tensorflow_probability.substrates.jax import "
-    "bijectors, distributions",
-}
+PARTS = "jax, equinox, optax, TFP"
+WHOLE = "import bijectree"
+OF_PARTS = (
+    "import jax, equinox, optax; from tensorflow_probability.substrates.jax import "
+    "bijectors"
+)
 
 
 def run(options: Options) -> Iterator[Row]:
     """Ours against what it is built on."""
-    turns = 1 if options.quick else 9
-    times: Times = {name: [] for name in STATEMENTS}
-    for turn in range(turns + (not options.quick)):
-        for name, statement in STATEMENTS.items():
-            found = _seconds(statement)
-            if turn or options.quick:  # the first reads the files from disk
-                times[name].append(found)
-    limits = {} if options.quick else {TFP: 1.05}
+    commands = {name: (_timed(WHOLE), source) for name, source in builds().items()}
+    commands[PARTS] = (_timed(OF_PARTS), None)
+    (times,) = in_turn(commands, options, 9)
+    limits = {} if options.quick else {PARTS: 1.04, OLDER: 0.9}
     yield row("imports", "import", times, limits=limits, unit="s")
 
 
-def _seconds(statement: str) -> float:
+def _timed(statement: str) -> list[str]:
     code = (
-        f"import time; start = time.perf_counter(); {statement}; "
-        "print(time.perf_counter() - start)"
+        f"import time; start = time.process_time(); {statement}; "
+        "print(time.process_time() - start)"
     )
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return float(subprocess.run(command, check=True, capture_output=True).stdout)
+    return ["-c", code]

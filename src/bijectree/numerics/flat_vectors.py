@@ -1,12 +1,14 @@
 """Arrays as one vector, and a vector as arrays."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 
@@ -16,7 +18,31 @@ def widest(dtypes: Sequence[Any]) -> np.dtype:
         return jnp.result_type(*(dtypes or [float]))
 
 
-def cut(vector: Array, sizes: Sequence[int]) -> list[Array]:
+def cut(
+    vector: Array, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
+) -> list[Array]:
+    """Cut a vector into arrays of these shapes and dtypes.
+
+    Outside of a trace one program makes them all, where each cut would compile its own.
+    """
+    function = _cut if isinstance(vector, Tracer) else _cut_at_once
+    return function(vector, tuple(shapes), tuple(map(np.dtype, dtypes)))
+
+
+def _cut(
+    vector: Array, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[np.dtype, ...]
+) -> list[Array]:
+    parts = _parts(vector, [math.prod(shape) for shape in shapes])
+    return [
+        part.reshape(shape).astype(dtype)
+        for part, shape, dtype in zip(parts, shapes, dtypes, strict=True)
+    ]
+
+
+_cut_at_once = jax.jit(_cut, static_argnums=(1, 2))
+
+
+def _parts(vector: Array, sizes: Sequence[int]) -> list[Array]:
     """Cut a vector into parts, by sixteens of sixteens.
 
     XLA on CPU compiles 300 cuts of one vector in half a minute, and these in seconds.
@@ -26,8 +52,8 @@ def cut(vector: Array, sizes: Sequence[int]) -> list[Array]:
         while 16 * step < len(sizes):
             step *= 16
         groups = [sizes[i : i + step] for i in range(0, len(sizes), step)]
-        parts = jax.lax.optimization_barrier(cut(vector, [sum(g) for g in groups]))
-        return [x for pair in zip(parts, groups, strict=True) for x in cut(*pair)]
+        parts = jax.lax.optimization_barrier(_parts(vector, [sum(g) for g in groups]))
+        return [x for pair in zip(parts, groups, strict=True) for x in _parts(*pair)]
     ends = list(itertools.accumulate(sizes))
     return [
         jax.lax.slice_in_dim(vector, end - size, end)
@@ -36,7 +62,15 @@ def cut(vector: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 def ravel(leaves: Sequence[Array]) -> Array:
-    """One vector of the leaves' widest dtype."""
+    """One vector of the leaves' widest dtype, by one program outside of a trace."""
+    traced = any(isinstance(x, Tracer) for x in leaves)
+    return (_ravel if traced else _ravel_at_once)(*leaves)
+
+
+def _ravel(*leaves: Array) -> Array:
     dtype = widest([x.dtype for x in leaves])
     parts = [jnp.ravel(x).astype(dtype) for x in leaves]
     return jnp.concatenate(parts or [jnp.zeros(0, dtype)])
+
+
+_ravel_at_once = jax.jit(_ravel)

@@ -104,13 +104,14 @@ class Proposal(eqx.Module):
     Attributes:
         centre: free coordinates: those of a model, or zeros.
         width: half the width of the uniform numbers that are added.
-        jitter: the standard deviation of the normal numbers that are added.
+        jitter: the standard deviation of the normal numbers that are added; `None` if
+            there are none, which compiles in less time.
         from_prior: whether there are draws of the priors in place of uniform numbers.
     """
 
     centre: PyTree
     width: Float[Array, ""]
-    jitter: Float[Array, ""]
+    jitter: Float[Array, ""] | None
     from_prior: bool = eqx.field(static=True)
 
     def __init__(self, posterior: "Posterior", *, start: Any, jitter: float):
@@ -125,25 +126,30 @@ class Proposal(eqx.Module):
                 "start='prior': the prior is a function, which cannot be drawn from; "
                 "use 'uniform' or a model"
             )
-        free = (
-            reparam.unravel(jnp.zeros(reparam.dim)) if named else reparam.inverse(start)
-        )
-        # A start at a model runs the program of one that is uniform, so its dtypes are
-        # not weak.
+        rows = [row for _, row in reparam.bound.plan.free]
+        zeros = [jnp.asarray(np.zeros(row.free_shape, row.free_dtype)) for row in rows]
+        free = reparam.bound.free_tree(zeros) if named else reparam.inverse(start)
+        # A start at a model runs the program of one that is uniform, if it has no jitter,
+        # so its dtypes are not weak.
         self.centre = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), free)
         self.width = jnp.asarray(2.0 if named else 0.0, float)
-        self.jitter = jnp.asarray(jitter, float)
+        self.jitter = jnp.asarray(jitter, float) if jitter else None
 
     def __call__(self, posterior: "Posterior", key: PRNGKeyArray) -> PyTree:
         """Free coordinates."""
-        key_uniform, key_prior, key_jitter = jax.random.split(key, 3)
         shape, unravel = (posterior.dim,), posterior.reparam.unravel
+        key_uniform, key_prior, key_jitter = (
+            jax.random.fold_in(key, i) for i in range(3)
+        )
         free = self.width * jax.random.uniform(key_uniform, shape, minval=-1, maxval=1)
-        noise = self.jitter * jax.random.normal(key_jitter, shape)
         if self.from_prior:
-            free, noise = _draw(posterior, key_prior, unravel(free)), unravel(noise)
-            return jax.tree.map(jnp.add, free, noise)
-        return jax.tree.map(jnp.add, self.centre, unravel(free + noise))
+            free = _draw(posterior, key_prior, unravel(free))
+        else:
+            free = jax.tree.map(jnp.add, self.centre, unravel(free))
+        if self.jitter is None:
+            return free
+        noise = self.jitter * jax.random.normal(key_jitter, shape)
+        return jax.tree.map(jnp.add, free, unravel(noise))
 
 
 def _draw(posterior: "Posterior", key: PRNGKeyArray, free: PyTree) -> PyTree:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -132,11 +131,7 @@ class Bound:
 
     def split(self, vector: Array, dtypes: Sequence[Any]) -> list[Array]:
         """Cut a vector into the free leaves."""
-        parts = cut(vector, [math.prod(row.free_shape) for _, row in self.plan.free])
-        return [
-            part.reshape(row.free_shape).astype(dtype)
-            for (_, row), dtype, part in zip(self.plan.free, dtypes, parts, strict=True)
-        ]
+        return cut(vector, [row.free_shape for _, row in self.plan.free], dtypes)
 
     def free_tree(self, free: Sequence[Array]) -> PyTree:
         """Free coordinates as the user sees them."""
@@ -161,10 +156,13 @@ class Bound:
         else:
             assert y is not None
             members = [self.plan.rows[m] for m in row.members]
-            parts = cut(y, [math.prod(member.shape) for member in members])
-            for m, member, part in zip(row.members, members, parts, strict=True):
-                dtype = y.dtype if member.dtype == row.free_dtype else member.dtype
-                leaves[m] = part.reshape(member.shape).astype(dtype)
+            dtypes = [
+                y.dtype if member.dtype == row.free_dtype else member.dtype
+                for member in members
+            ]
+            parts = cut(y, [member.shape for member in members], dtypes)
+            for m, part in zip(row.members, parts, strict=True):
+                leaves[m] = part
 
     def gather(self, i: int, row: Row, leaves: Sequence[Any]) -> Array:
         """The value that a row maps: its leaf, the picked entries, or its members."""
@@ -188,7 +186,7 @@ class Bound:
         """Free coordinates of a row, and which of its events are off the support."""
         y = self.gather(i, row, leaves)
         if row.kind is None:
-            return y, ~jnp.isfinite(y)
+            return y, _not_finite(y)
         return substrate.inverse_and_outside(*self.call(row, y.dtype, leaves), y)
 
     def bijector(self, row: Row, leaves: Sequence[Any]) -> Any:
@@ -313,6 +311,11 @@ def _compare_shapes(kind: Kind, numbers: tuple[Any, ...], where: str) -> None:
     raise ValueError(
         f"{where}: got numbers of shape {got}, bound with shape {due}. {UNDER_VMAP}"
     )
+
+
+@jax.jit
+def _not_finite(y: Array) -> Array:
+    return ~jnp.isfinite(y)
 
 
 def _forward(*call_and_leaf: Any) -> tuple[Array, None]:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from ..trees import is_spread
 from .bound import Bound
 
 
@@ -29,6 +30,13 @@ def _error_if(leaf: Array, mask: Array, message: str) -> Array:
     if jax.device_count() == 1:
         wrong = eqx.error_if(jnp.zeros((), bool), wrong, message)
     return jnp.where(wrong, jnp.asarray(jnp.nan, leaf.dtype), leaf)
+
+
+def counts_of(masks: Sequence[Array]) -> list[int]:
+    """How many of each mask are true; of small ones without a program for each shape."""
+    small = [mask.size < 4096 and not is_spread(mask) for mask in masks]
+    parts = [x if here else jnp.sum(x) for x, here in zip(masks, small, strict=True)]
+    return [int(np.sum(x)) for x in jax.device_get(parts)]
 
 
 def raise_off_then(bound: Bound, masks: Sequence[tuple[Any, int, Array]]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
@@ -29,7 +28,7 @@ from .leaves import (
     tie_fault,
     without_none,
 )
-from .outside import SupportError, _error_if, raise_off_then
+from .outside import SupportError, _error_if, counts_of, raise_off_then
 from .plan import Plan
 from .spec_items import Then
 
@@ -364,7 +363,7 @@ class Reparam(eqx.Module):
             for (i, row), (x, mask) in zip(bound.plan.free, pairs, strict=True)
             if not isinstance(mask, Tracer)
         ]
-        counts = jax.device_get([jnp.count_nonzero(mask) for *_, mask in seen])
+        counts = counts_of([mask for *_, mask in seen])
         faults = []
         for (i, row, x, mask), count in zip(seen, counts, strict=True):
             if not count:

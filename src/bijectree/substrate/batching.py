@@ -28,7 +28,7 @@ Column = list[Array] | Array
 _LARGEST = 1024
 
 # How many leaves are joined at the most: XLA takes longer for one concatenation of more.
-_TOGETHER = 32
+_TOGETHER = 64
 
 # Fewer leaves of a kind are mapped one by one: XLA's CPU compiler makes the kernels of
 # equal leaves once. It makes them anew for leaves of other shapes, so these are joined.
