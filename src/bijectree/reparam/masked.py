@@ -69,6 +69,14 @@ def masked(bijector: Any, mask: Bool[Array, "..."]) -> Masked:
     return Masked(bijector, array)
 
 
+def _take(leaf: Any, entries: Any) -> Array:
+    return jnp.ravel(jnp.asarray(leaf))[entries]
+
+
+# Un-jitted, each of its operations would be compiled, and anew for other entries.
+_take_at_once = jax.jit(_take)
+
+
 @dataclasses.dataclass(frozen=True)
 class Picked:
     """Which entries of a leaf a bijector maps.
@@ -109,7 +117,8 @@ class Picked:
 
     def take(self, leaf: Any) -> Array:
         """The picked entries of a leaf."""
-        return jnp.ravel(jnp.asarray(leaf))[self.entries]
+        take = _take if isinstance(leaf, Tracer) else _take_at_once
+        return take(leaf, self.entries)
 
     def put(self, leaf: Any, mapped: Array) -> Array:
         """A leaf with other values at the picked entries, in the dtype of these."""
