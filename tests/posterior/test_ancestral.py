@@ -169,6 +169,17 @@ def test_draws_under_jit_and_few_of_them(getkey):
     assert posterior.sample_prior(key, 0)["y"].shape == (0, 1)
 
 
+@pytest.mark.jax_defaults
+@pytest.mark.parametrize("bijector", [bt.interval(-np.pi, np.pi), bt.circular()])
+def test_angles_are_drawn_onto_an_interval_of_a_turn_too(bijector, getkey):
+    prior = {"x": tfd.VonMises(0.5, 2.0)}
+    reparam = bt.Reparam({"x": jnp.zeros(())}, {"x": bijector})
+    drawn = bt.Posterior(reparam, None, prior).sample_prior(getkey(), 4000)["x"]
+    # The mean of exp(ix) is exp(i/2) I_1(2)/I_0(2).
+    mean = np.exp(1j * np.asarray(drawn)).mean() * np.exp(-0.5j)
+    np.testing.assert_allclose(mean, 0.6977746579640079, atol=0.03)
+
+
 def test_coordinates_that_are_stretched_and_moved_take_all_values(getkey):
     lower = jnp.array([[1.0, 0.0], [0.5, 2.0]])
     white = tfb.Chain([tfb.Shift(jnp.array([1.0, 2.0])), tfb.ScaleMatvecTriL(lower)])
@@ -201,6 +212,25 @@ REFUSED = {
         {"a": bt.positive(), "b": bt.interval(0.0, 1.0), "c": None},
         tfd.Normal(0.0, 1.0),
         r"'a' \(positive\) does not take all values of its prior Normal(.|\n)*'b'",
+    ),
+    "of a turn": (
+        {"a": bt.circular(), "b": None, "c": None},
+        tfd.Normal(0.0, 1.0),
+        r"'a' \(circular\) does not take all values of its prior Normal",
+    ),
+    "not known": (
+        {
+            "a": tfb.Inline(
+                jnp.sinh,
+                jnp.arcsinh,
+                forward_log_det_jacobian_fn=lambda x: jnp.log(jnp.cosh(x)),
+                forward_min_event_ndims=0,
+            ),
+            "b": None,
+            "c": None,
+        },
+        tfd.Normal(0.0, 1.0),
+        "'a' .* is not known to take all values of its prior Normal",
     ),
     "joint": (
         bt.joint(bt.ordered_vector(), over=("a", "b", "c")),

@@ -37,8 +37,11 @@ def _posterior(value, prior, spec):
             ),
             bt.ordered_vector(),
         ),
+        (jnp.array(0.3), tfd.VonMises(0.0, 2.0), bt.circular()),
+        (jnp.array(0.3), tfd.VonMises(0.0, 2.0), bt.interval(-jnp.pi, jnp.pi)),
+        (jnp.array(9.0), tfd.Uniform(-180.0, 180.0), bt.circular(period=360.0)),
     ],
-    ids=["lkj", "wishart", "ordered"],
+    ids=["lkj", "wishart", "ordered", "circular", "half-turns", "degrees"],
 )
 def test_what_is_off_its_own_set_by_rounding_alone_is_not_warned_of(value, prior, spec):
     _posterior(value, prior, spec)  # warnings are errors here
@@ -70,8 +73,26 @@ def test_what_is_off_its_own_set_by_rounding_alone_is_not_warned_of(value, prior
             bt.positive(),
             "numbers between 1 and 2.7",
         ),
+        # Its density goes round and round, so that over all numbers it is improper.
+        (jnp.array(0.3), tfd.VonMises(0.0, 2.0), None, r"angles in \(−π, π\]"),
+        (jnp.array(0.3), nd.VonMises(0.0, 2.0), None, r"angles in \(−π, π\]"),
+        (
+            jnp.array(0.3),
+            tfd.VonMises(0.0, 2.0),
+            bt.interval(-4.0, 4.0),
+            r"angles in \(−π, π\]",
+        ),
+        (
+            jnp.array(9.0),
+            tfd.Uniform(0.0, 360.0),
+            bt.circular(period=360.0),
+            "numbers between 0 and 360",
+        ),
     ],
-    ids=["lkj", "wishart", "numpyro-affine", "numpyro-exp"],
+    ids=[
+        *("lkj", "wishart", "numpyro-affine", "numpyro-exp"),
+        *("turns", "numpyro-turns", "more-than-a-turn", "another-turn"),
+    ],
 )
 def test_what_may_leave_the_support_is_warned_of(value, prior, spec, words):
     with pytest.warns(UserWarning, match=f"has the support: {words}"):

@@ -14,7 +14,7 @@ from ..constraints import SetTag, snap_inside, support
 from ..reparam import Bound, Row, held_leaves
 from ..trees import is_array, raise_all
 from .dependent_terms import is_constant
-from .mismatch import _sticks_out, _support_of_leaf
+from .mismatch import INTERVALS, _sticks_out, _support_of_leaf
 from .prior_plan import Numbers, PriorPlan, Term
 from .references import References
 
@@ -226,30 +226,36 @@ def _cut_off(posterior: "Posterior", terms: Sequence[Term]) -> list[str]:
         if row.role == "free" and row.owner is None and not row.members:
             numbers = references.numbers(plan, posterior.prior_numbers, term)
             pairs = zip(references.models, numbers, strict=False)
-            if any(_is_cut_off(bound, row, plan, term, *pair) for pair in pairs):
+            found = [_verb_of_cut(bound, row, plan, term, *pair) for pair in pairs]
+            if verb := max(found, default=""):
                 faults.append(
-                    f"'{term.path}' ({bound.describe(row)}) does not take all values of "
+                    f"'{term.path}' ({bound.describe(row)}) {verb} all values of "
                     f"its prior {term.name}: give it the bijector of bt.spec_from_prior, "
                     "or a prior that is truncated to its set"
                 )
     return faults
 
 
-def _is_cut_off(
+def _verb_of_cut(
     bound: Bound,
     row: Row,
     plan: PriorPlan,
     term: Term,
     leaves: list[Any],
     numbers: tuple[Any, ...],
-) -> bool:
-    """Whether a prior has values that its leaf cannot take, as far as that is known."""
+) -> str:
+    """Words for a prior that may have values that its leaf cannot take, or ""."""
     chart = priors.known_bijector(priors.build(plan.recipes[term.slot], numbers))
     own = _support_of_leaf(bound, row, leaves)
     of_parts = row.picked is not None and row.picked.zero_axis is not None
     if chart is None or own is None or own.everything or of_parts:
-        return False
+        return ""
     drawn = support(chart)
-    if own.tag is drawn.tag is SetTag.NUMBERS:
-        return _sticks_out(drawn, own)
-    return not own.same_set(drawn)
+    if {own.tag, drawn.tag} <= INTERVALS:
+        same = not _sticks_out(drawn, own)
+    else:
+        same = own.same_set(drawn)
+    if same:
+        return ""
+    vague = {SetTag.MAPPED, SetTag.PART, SetTag.UNKNOWN} & {own.tag, drawn.tag}
+    return "is not known to take" if vague else "does not take"

@@ -13,6 +13,9 @@ from ..reparam import Bound, Row
 from .prior_plan import Numbers, PriorPlan
 from .references import References
 
+# Sets in which each element has an interval of its own.
+INTERVALS = {SetTag.NUMBERS, SetTag.ANGLES}
+
 
 def warn_mismatch(references: References, priors: PriorPlan, numbers: Numbers) -> None:
     """Warn of leaves whose bijector leaves the support of their prior.
@@ -77,8 +80,7 @@ def _sticks_out(own: Support | None, expected: Support) -> bool:
 
     A few models may all be inside of a wide interval that the leaf may leave.
     """
-    of_numbers = own is not None and own.tag is expected.tag is SetTag.NUMBERS
-    if own is None or not of_numbers or not own.entries.known:
+    if own is None or not {own.tag, expected.tag} <= INTERVALS or not own.entries.known:
         return False
     try:
         low = own.entries.lower < expected.entries.lower - _rounding(
