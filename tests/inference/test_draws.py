@@ -218,11 +218,20 @@ def test_one_chain_cannot_agree(getkey):
 
 def test_draws_of_the_wrong_shape_are_refused():
     posterior = scale_model()
-    for shape in ((4, 10, 2), (10, 1), (0, 10, 1), (4, 0, 1)):
+    for shape in ((4, 10, 2), (10, 1)):
         with pytest.raises(ValueError, match=r"expected shape \(chains, draws, 1\)"):
             bt.Draws(posterior, jnp.zeros(shape))
     with pytest.raises(ValueError, match=r"stats\['lp'\]: expected leading axes"):
         bt.Draws(scale_model(), jnp.zeros((4, 10, 1)), {"lp": jnp.zeros(10)})
+
+
+@pytest.mark.parametrize("shape", [(0, 10, 1), (4, 0, 1)])
+def test_no_draws_say_nothing(shape):
+    draws = bt.Draws(scale_model(), jnp.zeros(shape))
+    assert str(draws) == f"{shape[0]} chains of {shape[1]} draws, 1 free coordinates"
+    for ask in (draws.summary, draws.warnings):
+        with pytest.raises(ValueError, match="there are no draws to say anything of"):
+            ask()
 
 
 def test_without_arviz_stats_the_diagnostics_are_unknown_and_that_is_said(monkeypatch):

@@ -30,8 +30,7 @@ class Draws(eqx.Module):
         report: what sampling cost and learned, from `sample`; `None` from elsewhere.
 
     Raises:
-        ValueError: `vectors` or an array of `stats` has another shape, or there is no
-            draw.
+        ValueError: `vectors` or an array of `stats` has another shape.
 
     Example:
         >>> import bijectree as bt, jax, jax.numpy as jnp
@@ -59,11 +58,10 @@ class Draws(eqx.Module):
     ):
         vectors = jnp.asarray(vectors)
         stats = {name: jnp.asarray(value) for name, value in (stats or {}).items()}
-        shape = vectors.shape
-        if len(shape) != 3 or shape[2] != posterior.dim or 0 in shape[:2]:
+        if vectors.ndim != 3 or vectors.shape[2] != posterior.dim:
             raise ValueError(
-                f"vectors: expected shape (chains, draws, {posterior.dim}), with a chain "
-                f"of one draw at the least, got {describe(vectors)}"
+                f"vectors: expected shape (chains, draws, {posterior.dim}), got "
+                f"{describe(vectors)}"
             )
         for name, value in stats.items():
             if value.shape[:2] != vectors.shape[:2]:
@@ -220,6 +218,9 @@ class Draws(eqx.Module):
 
         Returns:
             One entry a number, by the path of its leaf and its index in it.
+
+        Raises:
+            ValueError: there are no draws.
         """
         return summarise(*self._numbers())
 
@@ -323,6 +324,11 @@ class Draws(eqx.Module):
     def _numbers(self) -> tuple[list[str], Float[np.ndarray, "chains draws n"]]:
         """The names and the draws of all real numbers of the model."""
         names: list[str] = []
+        if 0 in self.vectors.shape[:2]:
+            raise ValueError(
+                "there are no draws to say anything of: the vectors have shape "
+                f"{self.vectors.shape}"
+            )
         columns = [np.empty((*self.vectors.shape[:2], 0))]
         for path, values in variables(self.posterior, self.models).items():
             if np.iscomplexobj(values):
@@ -337,12 +343,15 @@ class Draws(eqx.Module):
         return str(self)
 
     def __str__(self) -> str:
+        chains, draws, dim = self.vectors.shape
+        head = f"{chains} chains of {draws} draws, {dim} free coordinates"
+        if not chains * draws:
+            return head
         names, x = self._numbers()
         summary = summarise(names, x)
         width = max([len(name) for name in summary] + [0])
-        chains, draws, dim = self.vectors.shape
         lines = [
-            f"{chains} chains of {draws} draws, {dim} free coordinates",
+            head,
             f"{'':{width}} {'mean':>10} {'sd':>10} {'5 %':>10} {'95 %':>10} "
             f"{'R-hat':>6} {'ESS':>6}",
         ]
