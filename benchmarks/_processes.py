@@ -33,12 +33,20 @@ def in_turn(
         turns: how many are timed, after one that reads the files from disk.
 
     Returns:
-        For each of the numbers, the seconds of all contestants.
+        For each of the numbers, the seconds of all contestants. An older build that
+        cannot do what is asked is left out.
     """
     found: dict[str, list[list[float]]] = {name: [] for name in commands}
     for turn in range(1 if options.quick else turns + 1):
-        for name, (arguments, source) in commands.items():
-            numbers = _numbers(arguments, source)
+        for name in list(found):
+            try:
+                numbers = _numbers(*commands[name])
+            except subprocess.CalledProcessError as error:
+                if name != OLDER:
+                    raise
+                print(f"{OLDER}: {error.stderr.decode().strip().splitlines()[-1]}")
+                del found[name]
+                continue
             if turn or options.quick:
                 found[name].append(numbers)
     of_each = {name: [*zip(*rounds, strict=True)] for name, rounds in found.items()}

@@ -32,7 +32,7 @@ def run(options: Options) -> Iterator[Row]:
         }
         arguments = ["-m", "benchmarks.cold_posterior", "gradient"]
         commands[GRADIENT] = ([*arguments, str(len(cases))], None)
-        found = in_turn(commands, options, 5)
+        found = in_turn(commands, options, 3)
         for (case, limit), times in zip(cases.items(), found, strict=True):
             limits = {} if options.quick else {GRADIENT: limit}
             yield row("cold_posterior", case, times, limits=limits, unit="s")

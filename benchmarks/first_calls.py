@@ -22,7 +22,7 @@ def run(options: Options) -> Iterator[Row]:
     for call in CALLS:
         arguments = ["-m", "benchmarks.first_calls", call]
         commands = {name: (arguments, source) for name, source in builds().items()}
-        (times,) = in_turn(commands, options, 5)
+        (times,) = in_turn(commands, options, 3)
         limits = {} if options.quick or call == "Reparam" else {OLDER: 0.5}
         yield row("first_calls", f"{call}, 20 leaves", times, limits=limits, unit="s")
 

@@ -22,7 +22,7 @@ def run(options: Options) -> Iterator[Row]:
     """Ours against what it is built on."""
     commands = {name: (_timed(WHOLE), source) for name, source in builds().items()}
     commands[PARTS] = (_timed(OF_PARTS), None)
-    (times,) = in_turn(commands, options, 9)
+    (times,) = in_turn(commands, options, 5)
     limits = {} if options.quick else {PARTS: 1.04, OLDER: 0.9}
     yield row("imports", "import", times, limits=limits, unit="s")
 
