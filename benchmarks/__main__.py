@@ -9,7 +9,9 @@ import pathlib
 import platform
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -79,8 +81,6 @@ def main() -> None:
         if fault:
             parser.exit(1, f"cannot write to {output}: {fault}\n")
     names = args.cells or list(CELLS)
-    start = time.perf_counter()
-    rows = list(_rows(names, Options(args.quick, args.device)))
     command = ["python -m benchmarks"]
     if args.quick:
         command.append("--quick")
@@ -88,24 +88,40 @@ def main() -> None:
         command += ["--device", args.device]
     if args.cells:
         command += ["--cells", *args.cells]
-    about = {
+    about: dict[str, Any] = {
         "command": " ".join(command),
         "date": datetime.date.today().isoformat(),
         "quick": args.quick,
-        "minutes": round((time.perf_counter() - start) / 60, 1),
         "machine": _machine(),
         "versions": {"python": platform.python_version(), **peers.versions()},
         "left out, not installed": peers.left_out(),
     }
-    text = _report.markdown(rows, about, {name: CELLS[name] for name in names})
-    print(text)
+    start = time.perf_counter()
+    rows: list[Row] = []
+    failed: list[str] = []
+    for i, name in enumerate(names):
+        try:
+            rows += _rows(name, Options(args.quick, args.device))
+        except Exception:  # the other cells still count
+            traceback.print_exc()
+            failed.append(name)
+        about["minutes"] = round((time.perf_counter() - start) / 60, 1)
+        about["not run"] = failed + names[i + 1 :]
+        if output:  # now: what ends a later cell would lose this one
+            _write(rows, about, output)
+    print(_report.markdown(rows, about, CELLS))
     if output:
-        found = {**about, "rows": [_plain(row) for row in rows]}
-        figures = json.dumps(found, indent=1, ensure_ascii=False)
-        (output / "results.json").write_text(figures + "\n")
-        (output / "results.md").write_text(text)
         for path in _report.draw(rows, output):
             print(f"wrote {path}")
+    if failed:
+        parser.exit(1, f"failed: {', '.join(failed)}; the tracebacks are above\n")
+
+
+def _write(rows: Sequence[Row], about: Mapping[str, Any], output: pathlib.Path) -> None:
+    found = {**about, "rows": [_plain(row) for row in rows]}
+    figures = json.dumps(found, indent=1, ensure_ascii=False)
+    (output / "results.json").write_text(figures + "\n")
+    (output / "results.md").write_text(_report.markdown(rows, about, CELLS))
 
 
 def _why_not_written(folder: pathlib.Path) -> str:
@@ -118,13 +134,12 @@ def _why_not_written(folder: pathlib.Path) -> str:
     return ""
 
 
-def _rows(names: Sequence[str], options: Options) -> Iterable[Row]:
-    for name in names:
-        start = time.perf_counter()
-        for row in CELLS[name].run(options):
-            print(_report.line(row), flush=True)
-            yield row
-        print(f"-- {name}: {time.perf_counter() - start:.0f} s", flush=True)
+def _rows(name: str, options: Options) -> Iterator[Row]:
+    start = time.perf_counter()
+    for row in CELLS[name].run(options):
+        print(_report.line(row), flush=True)
+        yield row
+    print(f"-- {name}: {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def _plain(row: Row) -> dict[str, object]:

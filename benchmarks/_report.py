@@ -31,6 +31,8 @@ def markdown(
     if about["left out, not installed"]:
         missing = ", ".join(about["left out, not installed"])
         parts.append(f"Not installed, so left out: {missing}.")
+    if about["not run"]:
+        parts.append(f"**Failed, or not begun: {', '.join(about['not run'])}.**")
     if about["quick"]:
         parts.append(
             "**A quick run: it proves that the code runs; the figures do not count.**"
