@@ -1,12 +1,14 @@
 """What NumPy makes of a traced program, against what XLA makes of it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from bijectree.numerics import run_in_numpy
+from bijectree.numerics import join, part, run_in_numpy
 
 _WITHOUT_SLOPES = ("integers", "bits", "bits_moved", "remainders", "while_each_key")
 X = jnp.array([[0.3, -1.2, 2.5], [1.1, 0.7, -0.4]])
@@ -80,6 +82,8 @@ CASES = {
     "remainders": lambda x: lax.rem(jnp.arange(-3, 4), jnp.full(7, 3)),
     "remainders_of_floats": lambda x: lax.rem(x, 0.7 + 0 * x),
     "stacked": lambda x: jnp.stack([x, 2 * x], axis=1),
+    "joined": lambda x: join([x, x[0] ** 2, x[:0]]),
+    "parted": lambda x: part(x.ravel() ** 2, [(2, 2), (0, 3), (), (1,)]),
     "erf_inverse": lambda x: lax.erf_inv(x / 3),
     "held": lambda x: x * lax.stop_gradient(x),
     "half": lambda x: x.astype(jnp.bfloat16) * jnp.bfloat16(1.5),
@@ -180,6 +184,28 @@ def test_a_program_runs_within_a_trace():
         return x + found[0]
 
     np.testing.assert_array_equal(traced(jnp.zeros(4)), [0.0, 2.0, 4.0, 6.0])
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (4, 5), (65_537,)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_random_bits_are_those_of_jax(dtype, shape, impl):
+    with jax.enable_x64(True):
+        key = jax.random.key(7, impl=impl)
+        draw = functools.partial(jax.random.bits, shape=shape, dtype=dtype)
+        (found,) = run_in_numpy(jax.make_jaxpr(draw)(key), key)
+        np.testing.assert_array_equal(found, draw(key), strict=True)
+
+
+def test_random_bits_of_several_keys_and_of_a_generator_that_counts_otherwise():
+    keys = jax.random.split(jax.random.key(1), 3)
+    draw = jax.vmap(functools.partial(jax.random.bits, shape=(5,)))
+    (found,) = run_in_numpy(jax.make_jaxpr(draw)(keys), keys)
+    np.testing.assert_array_equal(found, draw(keys))
+    with jax.threefry_partitionable(False):
+        draw = functools.partial(jax.random.bits, shape=(5,))
+        (found,) = run_in_numpy(jax.make_jaxpr(draw)(keys[0]), keys[0])
+        np.testing.assert_array_equal(found, draw(keys[0]))
 
 
 def test_a_literal_that_is_read_twice():

@@ -5,6 +5,8 @@ a few times on small arrays, such as the Jacobian of a bijector that is verified
 better not compiled.
 """
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive
 
 from .operations import ELEMENTWISE, OF_ARRAYS
 
@@ -177,7 +179,34 @@ def _scan(eqn: Any, operands: list[Any]) -> list[Any] | None:
     return [*carry, *(np.stack(column) for column in zip(*rows, strict=True))]
 
 
+def _random_bits(eqn: JaxprEqn, operands: list[Any]) -> Any:
+    """Few bits of one key, cut from more of them, which one program draws.
+
+    JAX compiles its generator anew for each shape. Where Threefry counts the numbers that
+    it draws, the first ones are the same whatever the shape is.
+    """
+    (key,), shape = operands, eqn.params["shape"]
+    size = math.prod(shape)
+    counts = getattr(jax.config, "jax_threefry_partitionable", False)
+    if size > _MOST_BITS or key.ndim or not counts:
+        return None
+    if jax.random.key_impl(key) != "threefry2x32":
+        return None
+    with jax.ensure_compile_time_eval():
+        drawn = _most_bits(eqn.primitive, eqn.params["bit_width"], key)
+    return np.asarray(drawn)[:size].reshape(shape)
+
+
+_MOST_BITS = 65_536
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _most_bits(primitive: Primitive, width: int, key: Any) -> Any:
+    return primitive.bind(key, bit_width=width, shape=(_MOST_BITS,))
+
+
 _PROGRAMS = {
+    "random_bits": _random_bits,
     **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint"), _inner("jaxpr")),
     **dict.fromkeys(
         ("closed_call", "custom_jvp_call", "custom_vjp_call"), _inner("call_jaxpr")

@@ -3,6 +3,7 @@
 A rule that returns `None` leaves these operands to JAX.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -192,6 +193,24 @@ def _triangular_solve(params: dict[str, Any], a: np.ndarray, b: np.ndarray) -> A
     return np.swapaxes(np.linalg.solve(a, np.swapaxes(b, -1, -2)), -1, -2)
 
 
+def _join(params: dict[str, Any], *xs: np.ndarray) -> np.ndarray:
+    """Of `joined.join`, as `_part` is of `joined.part`."""
+    lead = params["lead"]
+    sizes = [math.prod(x.shape[lead:]) for x in xs]
+    flat = [x.reshape((*x.shape[:lead], n)) for x, n in zip(xs, sizes, strict=True)]
+    return np.concatenate(flat, lead)
+
+
+def _part(params: dict[str, Any], x: np.ndarray) -> list[np.ndarray]:
+    lead, shapes = params["lead"], params["shapes"]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = np.split(x, ends[:-1], lead)
+    return [
+        part.reshape((*x.shape[:lead], *shape))
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
+
+
 def _bitcast(params: dict[str, Any], x: np.ndarray) -> np.ndarray | None:
     to = np.dtype(params["new_dtype"])
     same = to.itemsize == x.dtype.itemsize and to.kind in "iuf" and x.dtype.kind in "iuf"
@@ -242,5 +261,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "cumprod": _cumulate(np.cumprod),
     "cummax": _cumulate(np.maximum.accumulate),
     "cummin": _cumulate(np.minimum.accumulate),
+    "join": _join,
+    "part": _part,
     "optimization_barrier": lambda p, *xs: xs,
 }
