@@ -1,5 +1,9 @@
-"""Arrays as one vector, and a vector as arrays."""
+"""Arrays as one vector, and a vector as arrays.
 
+Outside of a trace each is one program, where each operation would compile its own.
+"""
+
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -8,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array
 
 
@@ -21,14 +24,11 @@ def widest(dtypes: Sequence[Any]) -> np.dtype:
 def cut(
     vector: Array, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
 ) -> list[Array]:
-    """Cut a vector into arrays of these shapes and dtypes.
-
-    Outside of a trace one program makes them all, where each cut would compile its own.
-    """
-    function = _cut if isinstance(vector, Tracer) else _cut_at_once
-    return function(vector, tuple(shapes), tuple(map(np.dtype, dtypes)))
+    """Cut a vector into arrays of these shapes and dtypes."""
+    return _cut(vector, tuple(shapes), tuple(map(np.dtype, dtypes)))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _cut(
     vector: Array, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[np.dtype, ...]
 ) -> list[Array]:
@@ -37,9 +37,6 @@ def _cut(
         part.reshape(shape).astype(dtype)
         for part, shape, dtype in zip(parts, shapes, dtypes, strict=True)
     ]
-
-
-_cut_at_once = jax.jit(_cut, static_argnums=(1, 2))
 
 
 def _parts(vector: Array, sizes: Sequence[int]) -> list[Array]:
@@ -62,15 +59,12 @@ def _parts(vector: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 def ravel(leaves: Sequence[Array]) -> Array:
-    """One vector of the leaves' widest dtype, by one program outside of a trace."""
-    traced = any(isinstance(x, Tracer) for x in leaves)
-    return (_ravel if traced else _ravel_at_once)(*leaves)
+    """One vector of the leaves' widest dtype."""
+    return _ravel(*leaves)
 
 
+@functools.partial(jax.jit, inline=True)
 def _ravel(*leaves: Array) -> Array:
     dtype = widest([x.dtype for x in leaves])
     parts = [jnp.ravel(x).astype(dtype) for x in leaves]
     return jnp.concatenate(parts or [jnp.zeros(0, dtype)])
-
-
-_ravel_at_once = jax.jit(_ravel)

@@ -192,18 +192,17 @@ def _polished(
     low, high = ends(distribution)
 
     def found(u: Array) -> Array:
-        def off(x: Array) -> Array:
-            return distribution.cdf(x) - u
-
-        def step(_: Any, pair: tuple[Array, Array]) -> tuple[Array, Array]:
-            x, error = pair
-            new = x - error / jnp.exp(distribution.log_prob(x))
-            new_error = off(new)
+        # The loop holds the one place where the cdf, which is dear to compile, is called.
+        def look(i: Any, state: tuple[Array, Array, Array]) -> tuple[Array, ...]:
+            new, x, error = state
+            new_error = distribution.cdf(new) - u
             nearer = (jnp.abs(new_error) < jnp.abs(error)) & (low < new) & (new < high)
-            return jnp.where(nearer, new, x), jnp.where(nearer, new_error, error)
+            nearer |= i == 0
+            x, error = jnp.where(nearer, new, x), jnp.where(nearer, new_error, error)
+            return x - error / jnp.exp(distribution.log_prob(x)), x, error
 
         x = quantile(u)
-        return jax.lax.fori_loop(0, 6, step, (x, off(x)))[0]
+        return jax.lax.fori_loop(0, 7, look, (x, x, jnp.zeros_like(x)))[1]
 
     return found
 

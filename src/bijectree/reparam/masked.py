@@ -69,12 +69,10 @@ def masked(bijector: Any, mask: Bool[Array, "..."]) -> Masked:
     return Masked(bijector, array)
 
 
+# Un-jitted, each of its operations would be compiled, and anew for other entries.
+@functools.partial(jax.jit, inline=True)
 def _take(leaf: Any, entries: Any) -> Array:
     return jnp.ravel(jnp.asarray(leaf))[entries]
-
-
-# Un-jitted, each of its operations would be compiled, and anew for other entries.
-_take_at_once = jax.jit(_take)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +115,7 @@ class Picked:
 
     def take(self, leaf: Any) -> Array:
         """The picked entries of a leaf."""
-        take = _take if isinstance(leaf, Tracer) else _take_at_once
-        return take(leaf, self.entries)
+        return _take(leaf, self.entries)
 
     def put(self, leaf: Any, mapped: Array) -> Array:
         """A leaf with other values at the picked entries, in the dtype of these."""
