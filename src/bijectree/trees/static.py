@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from typing import Any
 
 import jax
@@ -9,10 +10,14 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
+from .reads import reads
+
 
 @dataclasses.dataclass(frozen=True)
 class StaticLeaf:
     """A leaf that is part of a structure: compared by value where that is possible.
+
+    A function is another one when what it reads beside its arguments has changed.
 
     Attributes:
         value: the leaf.
@@ -25,6 +30,8 @@ class StaticLeaf:
 
     def __post_init__(self) -> None:
         key = object() if self.once else _key(self.value)
+        if not self.once and callable(self.value):
+            key = key, reads(self.value)
         object.__setattr__(self, "key", key)
 
     def __eq__(self, other: object) -> bool:
@@ -59,13 +66,38 @@ def _key(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class PicklableTreedef:
-    """A tree without its leaves. Unlike a bare treedef of Equinox modules, it pickles."""
+    """A tree without its leaves. Unlike a bare treedef of Equinox modules, it pickles.
+
+    It is another one, too, when what its classes' methods, or the functions that are part
+    of it, read has changed.
+    """
 
     treedef: Any
+    reads: tuple[Any, ...] = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", reads(_functions(self.treedef)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         skeleton = self.treedef.unflatten(range(self.treedef.num_leaves))
         return _structure_of, (skeleton,)
+
+
+def _functions(treedef: Any) -> list[Any]:
+    """The classes of the nodes of a structure, and functions that are no leaves."""
+    data = treedef.node_data()
+    found = [] if data is None else [data[0]]
+    if data is not None and isinstance(data[1], (tuple, list)):
+        # Equinox has the names and the values of static fields there.
+        for part in data[1]:
+            some = part if isinstance(part, (tuple, list)) else [part]
+            found += [x for x in some if isinstance(x, _FUNCTIONS)]
+    for child in treedef.children():
+        found += _functions(child)
+    return found
+
+
+_FUNCTIONS = types.FunctionType, types.MethodType, functools.partial
 
 
 def _structure_of(skeleton: PyTree) -> PicklableTreedef:
