@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..posterior import Posterior
+from ..posterior import Function, Posterior
 from ..trees import describe
 from .arguments import require_counts
 from .arviz_data import Options, arviz_data, variables
@@ -166,7 +166,7 @@ class Draws(eqx.Module):
         Returns:
             The same pytree; its arrays have leading axes (chains, draws).
         """
-        return _map(self.posterior, function, self.vectors)
+        return _map(self.posterior, Function(function), self.vectors)
 
     def predict(
         self,
@@ -378,7 +378,7 @@ def _itself(model: PyTree) -> PyTree:
 
 
 @eqx.filter_jit
-def _map(posterior: Posterior, function: Callable[[PyTree], Any], vectors: Array) -> Any:
+def _map(posterior: Posterior, function: Function, vectors: Array) -> Any:
     forward = posterior.flat().forward
-    over_draws = eqx.filter_vmap(lambda vector: function(forward(vector)))
+    over_draws = eqx.filter_vmap(lambda vector: function.build()(forward(vector)))
     return eqx.filter_vmap(over_draws)(vectors)

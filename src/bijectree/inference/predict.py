@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..posterior import Posterior, Target
+from ..posterior import Function, Posterior, Target
 from ..trees import describe
 from .arguments import require_counts
 
@@ -71,7 +71,7 @@ def _checked(
         require_counts("predict", batch_size=batch_size)
     chains, draws = jax.tree.leaves(rows)[0].shape[:2]
     size = max(1, min(batch_size or _BATCH, chains * draws))
-    return _predict(target, rows, model_of, function, key, size=size)
+    return _predict(target, rows, model_of, Function(function), key, size=size)
 
 
 @eqx.filter_jit
@@ -79,7 +79,7 @@ def _predict(
     target: Target,
     rows: PyTree,
     model_of: _Model | None,
-    function: Callable[..., Any],
+    function: Function,
     key: PRNGKeyArray,
     *,
     size: int,
@@ -101,7 +101,7 @@ def _predict(
 
     def one(row: PyTree, number: Array) -> Any:
         own = jax.random.fold_in(jax.random.fold_in(key, number // draws), number % draws)
-        found = function(forward(row), own, *args)
+        found = function.build()(forward(row), own, *args)
         arrays, others = eqx.partition(found, eqx.is_array_like)
         static.append(others)
         return jax.tree.map(jnp.asarray, arrays)

@@ -14,6 +14,7 @@ from ..constraints import SetTag, snap_inside, support
 from ..reparam import Bound, Row, held_leaves
 from ..trees import is_array, raise_all
 from .dependent_terms import is_constant
+from .function import as_read_now
 from .mismatch import INTERVALS, _sticks_out, _support_of_leaf
 from .prior_plan import Numbers, PriorPlan, Term
 from .references import References
@@ -96,6 +97,7 @@ def blank_leaves(bound: Bound) -> list[Any]:
 
 def sample_prior(posterior: "Posterior", key: PRNGKeyArray, n: int) -> PyTree:
     """Draw models from the prior, as `Posterior.sample_prior` documents."""
+    posterior = as_read_now(posterior)
     require_independent(posterior, "sample_prior")
     leaves = _draws(posterior, jax.random.split(key, n))
     return posterior.reparam.bound.plan.structure.treedef.unflatten(leaves)
@@ -116,6 +118,7 @@ def draw_ancestors(
     Returns:
         All leaves with a leading axis; what is neither drawn nor held is of no meaning.
     """
+    posterior = as_read_now(posterior)
     plan, rows = posterior.prior_plan, posterior.reparam.bound.plan.rows
     on = {term.position: term.on for term in plan.terms}
     found: set[int] = set()

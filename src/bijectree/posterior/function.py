@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,9 +13,12 @@ from jaxtyping import Array
 
 from .. import priors
 from ..foreign import is_constraint, is_transform
-from ..reparam import Reparam
+from ..reparam import Bound, Reparam, of_bound
 from ..substrate import is_bijector
 from ..trees import PicklableTreedef, StaticLeaf, describe
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
 
 
 class Function(eqx.Module):
@@ -37,11 +40,52 @@ class Function(eqx.Module):
         self.structure = PicklableTreedef(treedef)
         self.fixed = tuple(None if yes else StaticLeaf(x) for x, yes in pairs)
 
+    def as_read_now(self) -> "Function":
+        """The same, or another one where what the function reads has changed."""
+        fixed = tuple(f and f.as_read_now() for f in self.fixed)
+        structure = self.structure.as_read_now()
+        if (fixed, structure) == (self.fixed, self.structure):
+            return self
+        return _with_fields(self, fixed=fixed, structure=structure)
+
     def build(self) -> Any:
         """The function, or the data, that was given."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if f is None else f.value for f in self.fixed]
         return priors.put_together(self.structure.treedef.unflatten(leaves))
+
+
+def as_read_now(posterior: "Posterior") -> "Posterior":
+    """A posterior, or another one where what its functions read has changed.
+
+    So what is compiled agrees with what the log-density is when it is called.
+    """
+    bound = posterior.reparam.bound
+    functions = posterior._log_likelihood, posterior.prior_function
+    likelihood, prior = (f and f.as_read_now() for f in functions)
+    plan, prior_plan = bound.plan.as_read_now(), posterior.prior_plan.as_read_now()
+    found = likelihood, prior, plan, prior_plan
+    before = *functions, bound.plan, posterior.prior_plan
+    if all(a is b for a, b in zip(found, before, strict=True)):
+        return posterior
+    return _with_fields(
+        posterior,
+        reparam=of_bound(Bound(plan, bound.numbers, bound.held)),
+        _log_likelihood=likelihood,
+        prior_function=prior,
+        prior_plan=prior_plan,
+    )
+
+
+T = TypeVar("T", bound=eqx.Module)
+
+
+def _with_fields(module: T, **fields: Any) -> T:
+    """A module with other values of some fields; its constructor is not called."""
+    made = object.__new__(type(module))
+    for name, value in {**vars(module), **fields}.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def _check_arguments(reparam: Any, log_likelihood: Any) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from ..priors import split
 from ..substrate import Recipe
-from ..trees import HashedOnce
+from ..trees import HashedOnce, same_or
 
 # For each distinct distribution, or function that makes one, its numbers.
 Numbers = tuple[tuple[Any, ...], ...]
@@ -58,6 +58,11 @@ class PriorPlan(HashedOnce):
     functions: tuple[Recipe | None, ...] = ()
     order: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def as_read_now(self) -> "PriorPlan":
+        """This plan, or another one where what its functions read has changed."""
+        functions = tuple(f and f.as_read_now() for f in self.functions)
+        return same_or(dataclasses.replace(self, functions=functions), self)
 
     def call(self, slot: int, numbers: Numbers, model: PyTree) -> Any:
         """The recipe of a distribution, and its numbers at a model."""

@@ -13,6 +13,7 @@ from .. import priors
 from ..reparam import Bound
 from ..trees import raise_all
 from .ancestral import blank_leaves, follow_ties, put_drawn, require_independent
+from .function import as_read_now
 from .prior_plan import Numbers, PriorPlan, Term
 from .references import References
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
     """A model from the unit cube, as `Posterior.prior_transform` documents."""
+    posterior = as_read_now(posterior)
     require_independent(posterior, "prior_transform")
     u = jnp.asarray(u)
     if u.shape != (posterior.dim,):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..trees import on_host, raise_all
 from .ancestral import draw_terms
-from .function import Function
+from .function import Function, as_read_now
 from .ignored import flat_at, leaves_without_prior, value_and_gradient, warn_of_ignored
 from .start_faults import refuse_start
 
@@ -58,6 +58,7 @@ def find_starts(
         tries: as there.
         stacklevel: of warnings, as seen from the caller.
     """
+    posterior = as_read_now(posterior)
     propose = Proposal(posterior, start=start, jitter=jitter)
     if not isinstance(start, str) and jitter == 0:
         tries = 1

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from .. import substrate
 from ..reparam import Reparam
-from .function import Function
+from .function import Function, as_read_now
 from .posterior import Posterior
 
 
@@ -28,7 +28,7 @@ class Target(eqx.Module):
     given: Function
 
     def __init__(self, posterior: Posterior, data: Sequence[Any]):
-        self.posterior = posterior
+        self.posterior = as_read_now(posterior)
         self.given = Function(tuple(data))
 
     @property

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ..substrate import Kind, Recipe
-from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
+from ..trees import HashedOnce, PicklableTreedef, StaticLeaf, same_or
 from .masked import Picked
 
 
@@ -77,6 +77,20 @@ class Plan(HashedOnce):
     structure: PicklableTreedef
     rows: tuple[Row, ...]
     outer: tuple[tuple[Kind, int], ...] = ()
+
+    def as_read_now(self) -> "Plan":
+        """This plan, or another one where what its functions read has changed."""
+        rows = tuple(
+            dataclasses.replace(
+                row,
+                value=row.value and row.value.as_read_now(),
+                function=row.function and row.function.as_read_now(),
+            )
+            if row.value or row.function
+            else row
+            for row in self.rows
+        )
+        return same_or(Plan(self.structure.as_read_now(), rows, self.outer), self)
 
     @functools.cached_property
     def free(self) -> tuple[tuple[int, Row], ...]:

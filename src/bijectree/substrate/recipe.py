@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..trees import StaticLeaf
+from ..trees import StaticLeaf, same_or
 from .tfp import is_bijector, tfb
 
 
@@ -33,6 +33,11 @@ class Recipe:
         rest = iter(numbers)
         leaves = [next(rest) if f is None else f.value for f in self.fixed]
         return jax.tree_util.tree_unflatten(self.treedef, leaves)
+
+    def as_read_now(self) -> "Recipe":
+        """This recipe, or another one where what its functions read has changed."""
+        fixed = tuple(f and f.as_read_now() for f in self.fixed)
+        return same_or(dataclasses.replace(self, fixed=fixed), self)
 
     @property
     def count(self) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import types
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.tree_util as jtu
@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .reads import reads
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,12 @@ class StaticLeaf:
         if not self.once and callable(self.value):
             key = key, reads(self.value)
         object.__setattr__(self, "key", key)
+
+    def as_read_now(self) -> "StaticLeaf":
+        """This leaf, or another one where what its function reads has changed."""
+        if self.once or not callable(self.value):
+            return self
+        return same_or(StaticLeaf(self.value), self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StaticLeaf) and self.key == other.key
@@ -78,9 +86,18 @@ class PicklableTreedef:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", reads(_functions(self.treedef)))
 
+    def as_read_now(self) -> "PicklableTreedef":
+        """This structure, or another one where what its functions read has changed."""
+        return same_or(PicklableTreedef(self.treedef), self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         skeleton = self.treedef.unflatten(range(self.treedef.num_leaves))
         return _structure_of, (skeleton,)
+
+
+def same_or(new: T, old: T) -> T:
+    """What is old where both are equal, so that its hash is not computed again."""
+    return old if new == old else new
 
 
 def _functions(treedef: Any) -> list[Any]:
