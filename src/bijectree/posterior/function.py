@@ -16,6 +16,7 @@ from ..foreign import is_constraint, is_transform
 from ..reparam import Bound, Reparam, of_bound
 from ..substrate import is_bijector
 from ..trees import PicklableTreedef, StaticLeaf, describe
+from .prior_plan import PriorPlan
 
 if TYPE_CHECKING:
     from .posterior import Posterior
@@ -60,21 +61,18 @@ def as_read_now(posterior: "Posterior") -> "Posterior":
 
     So what is compiled agrees with what the log-density is when it is called.
     """
-    bound = posterior.reparam.bound
-    functions = posterior._log_likelihood, posterior.prior_function
-    likelihood, prior = (f and f.as_read_now() for f in functions)
-    plan, prior_plan = bound.plan.as_read_now(), posterior.prior_plan.as_read_now()
-    found = likelihood, prior, plan, prior_plan
-    before = *functions, bound.plan, posterior.prior_plan
-    if all(a is b for a, b in zip(found, before, strict=True)):
-        return posterior
-    return _with_fields(
-        posterior,
-        reparam=of_bound(Bound(plan, bound.numbers, bound.held)),
-        _log_likelihood=likelihood,
-        prior_function=prior,
-        prior_plan=prior_plan,
-    )
+    changed: dict[str, Any] = {}
+    for name, part in vars(posterior).items():
+        now = part
+        if isinstance(part, Reparam):
+            plan = part.bound.plan.as_read_now()
+            if plan is not part.bound.plan:
+                now = of_bound(Bound(plan, part.bound.numbers, part.bound.held))
+        elif isinstance(part, (Function, PriorPlan)):
+            now = part.as_read_now()
+        if now is not part:
+            changed[name] = now
+    return _with_fields(posterior, **changed) if changed else posterior
 
 
 T = TypeVar("T", bound=eqx.Module)
