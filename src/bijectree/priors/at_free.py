@@ -23,11 +23,14 @@ from ..constraints import (
     EdgeDistances,
     edge_distances,
     exp_continued,
+    factor_of,
     knows_edges,
     log_parts_of,
+    support,
 )
 from ..numerics import softplus
 from .facts import library_and_name
+from .matrices_at_free import MATRIX_DENSITIES
 
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -248,8 +251,14 @@ def unwrapped(distribution: Any) -> Any:
 
 def knows_at_free(distribution: Any, bijector: Any) -> bool:
     """Whether `log_prob_at_free` gives the density of a leaf with a bijector."""
-    key = library_and_name(unwrapped(distribution))
-    if key not in _DENSITIES or not knows_edges(bijector):
+    own = unwrapped(distribution)
+    key = library_and_name(own)
+    if not knows_edges(bijector):
+        return False
+    if key in MATRIX_DENSITIES:
+        of_factor = getattr(own, "input_output_cholesky", False)
+        return support(bijector).tag is MATRIX_DENSITIES[key][2] and not of_factor
+    if key not in _DENSITIES or bijector.inverse_min_event_ndims == 2:
         return False
     of_parts = _DENSITIES[key][0] in (_dirichlet, _relaxed_categorical)
     return of_parts == (bijector.inverse_min_event_ndims == 1)
@@ -268,8 +277,11 @@ def log_prob_at_free(distribution: Any, bijector: Any, free: Array) -> Array:
         A scalar: the log-density of the leaf in its own coordinates, without a log-det.
     """
     distribution = unwrapped(distribution)
-    density, parameters = _DENSITIES[library_and_name(distribution)]
-    where = edge_distances(bijector, free)
+    key = library_and_name(distribution)
+    density, parameters = (MATRIX_DENSITIES.get(key) or _DENSITIES[key])[:2]
+    where: Any = edge_distances(bijector, free)
     if where is None:
         where = log_parts_of(bijector, free)
+    if where is None:
+        where = factor_of(bijector, free)
     return jnp.sum(density(where, *parameters(distribution)))
