@@ -93,6 +93,35 @@ def _pareto(x: EdgeDistances, a: Any, scale: Any) -> Array:
     return jnp.log(a) + a * log_scale - (a + 1) * log_x
 
 
+def _dagum(x: EdgeDistances, a: Any, sharpness: Any, scale: Any) -> Array:
+    log_x = x.log_above(0.0)
+    z = sharpness * (log_x - jnp.log(scale))
+    return jnp.log(sharpness) + jnp.log(a) - log_x + a * z - (a + 1) * _log1p_exp(z)
+
+
+def _gamma_gamma(x: EdgeDistances, a: Any, mixing: Any, rate: Any) -> Array:
+    log_x, log_rate = x.log_above(0.0), jnp.log(rate)
+    tail = (a + mixing) * jnp.logaddexp(log_x, log_rate)
+    return mixing * log_rate - betaln(a, mixing) + (a - 1) * log_x - tail
+
+
+def _levy(x: EdgeDistances, loc: Any, scale: Any) -> Array:
+    log_x = x.log_above(loc)
+    normal = 0.5 * jnp.log(scale) - _HALF_LOG_2_PI
+    return normal - 1.5 * log_x - 0.5 * scale * exp_continued(-log_x)
+
+
+def _inverse_gaussian(x: EdgeDistances, loc: Any, a: Any) -> Array:
+    log_x = x.log_above(0.0)
+    # (x − μ)² / (μ x) = 4 sinh² ½v of v = log x/μ, which overflows nowhere so.
+    v = log_x - jnp.log(loc)
+    near = jnp.abs(v) < 1
+    middle = 4 * jnp.square(jnp.sinh(0.5 * jnp.where(near, v, 0)))
+    far = exp_continued(v) + exp_continued(-v) - 2
+    normal = 0.5 * jnp.log(a) - _HALF_LOG_2_PI
+    return normal - 1.5 * log_x - 0.5 * a / loc * jnp.where(near, middle, far)
+
+
 # Densities on the unit interval.
 
 
@@ -175,6 +204,11 @@ _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
             "Gamma": (_gamma, lambda d: (d.concentration, _rate(d))),
             "HalfCauchy": (_half_cauchy, _LOC_AND_SCALE),
             "HalfStudentT": (_half_student_t, _attributes("df", "loc", "scale")),
+            "GammaGamma": (
+                _gamma_gamma,
+                _attributes("concentration", "mixing_concentration", "mixing_rate"),
+            ),
+            "InverseGaussian": (_inverse_gaussian, _attributes("loc", "concentration")),
             "InverseGamma": (_inverse_gamma, _attributes("concentration", "scale")),
             "Kumaraswamy": (
                 _kumaraswamy,
@@ -203,7 +237,9 @@ _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
             "Chi2": (_gamma, _attributes("concentration", "rate")),
             "Dirichlet": (_dirichlet, _attributes("concentration")),
             "Gamma": (_gamma, _attributes("concentration", "rate")),
+            "Dagum": (_dagum, _attributes("concentration", "sharpness", "scale")),
             "HalfCauchy": (_half_cauchy, lambda d: (0.0, d.scale)),
+            "Levy": (_levy, _LOC_AND_SCALE),
             "InverseGamma": (
                 _inverse_gamma,
                 lambda d: (d.base_dist.concentration, d.base_dist.rate),
