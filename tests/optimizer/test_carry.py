@@ -296,6 +296,45 @@ def test_models_of_any_sort():
     assert [*reports[0].started] == ["layers.0.weight", "layers.0.bias"]
 
 
+@pytest.mark.parametrize("shape", [(), (2,)])
+@pytest.mark.parametrize(
+    "name", ["adam", "chain", "inject_hyperparams", "lbfgs", "MultiSteps", "adafactor"]
+)
+def test_what_is_shared_goes_on_in_a_model_that_is_one_array(name, shape):
+    params = jnp.ones(shape)
+    inner = OPTIMIZERS[name]()
+    old, new = bt.Reparam(params, bt.positive()), bt.Reparam(params, None)
+    optimizer = bt.reparameterize(inner, old)
+    state = optimizer.init(params)
+    for _ in range(4):
+        updates, state = optimizer.update(params - 0.3, state, params)
+        params = optax.apply_updates(params, updates)
+    if name == "inject_hyperparams":
+        state.inner.hyperparams["learning_rate"] = jnp.array(0.02)
+    carried = bt.carry(state, old, new, params)
+    # The same model in a tuple, which no array mirrors.
+    pair = bt.reparameterize(inner, bt.Reparam((params,), (bt.positive(),)))
+    begun = pair.init((params,)).inner
+    shared = [
+        (a, b)
+        for (p, a), (q, _), (_, b) in zip(
+            jax.tree.leaves_with_path(carried.inner),
+            jax.tree.leaves_with_path(begun),
+            jax.tree.leaves_with_path(state.inner),
+            strict=True,
+        )
+        if len(p) == len(q)
+    ]
+    # Those of L-BFGS's weights are of pairs that are gone.
+    assert len(shared) >= 1
+    for a, b in shared:
+        if not (name == "lbfgs" and a.ndim):
+            assert_same_bits(a, b)
+    optimizer = bt.reparameterize(inner, new)
+    assert alike(carried) == alike(optimizer.init(params))
+    optimizer.update(params - 0.3, carried, params)
+
+
 # Where the inner optimizer is known from.
 
 

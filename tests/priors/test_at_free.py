@@ -40,6 +40,16 @@ POLES = {
         st.gamma(0.01, scale=0.5),
     ),
     "gamma_exp": (lambda: tfd.Gamma(0.01, 2.0), tfb.Exp(), st.gamma(0.01, scale=0.5)),
+    "gamma_gamma": (
+        lambda: tfd.GammaGamma(0.02, 0.03, 2.0),
+        bt.positive(),
+        st.betaprime(0.02, 0.03, scale=2.0),
+    ),
+    "inverse_gaussian": (
+        lambda: tfd.InverseGaussian(2.0, 0.5),
+        bt.positive(),
+        st.invgauss(4.0, scale=0.5),
+    ),
     "half_cauchy": (
         lambda: tfd.HalfCauchy(1.0, 2.0),
         bt.greater_than(1.0),
@@ -85,6 +95,16 @@ POLES = {
     ),
     "numpyro_beta": (lambda: nd.Beta(0.1, 0.1), _UNIT, st.beta(0.1, 0.1)),
     "numpyro_chi2": (lambda: nd.Chi2(0.02), bt.positive(), st.chi2(0.02)),
+    "numpyro_dagum": (
+        lambda: nd.Dagum(0.7, 0.03, 2.0),
+        bt.positive(),
+        st.burr(0.03, 0.7, scale=2.0),
+    ),
+    "numpyro_levy": (
+        lambda: nd.Levy(1.0, 2.0),
+        bt.greater_than(1.0),
+        st.levy(1.0, 2.0),
+    ),
     "numpyro_half_cauchy": (
         lambda: nd.HalfCauchy(2.0),
         bt.positive(),

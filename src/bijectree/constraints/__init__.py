@@ -17,8 +17,10 @@ from .directions import circular, sphere
 from .dtype_limits import dtype_fault
 from .edges import (
     EdgeDistances,
+    MatrixFactor,
     edge_distances,
     exp_continued,
+    factor_of,
     knows_edges,
     log_parts_of,
 )

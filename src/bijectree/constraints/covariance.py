@@ -68,11 +68,16 @@ class LowerCholesky(Reshaping):
 
 def _exp_diagonal(free: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
     """Fill a lower triangle row by row; its diagonal through exp, and before it."""
-    matrix = _fill(free, _index(*np.tril_indices(shape[0], 0, shape[1]), shape))
+    matrix = _lower_triangle(free, shape)
     on_diagonal = np.eye(*shape, dtype=bool)
     diagonal = jnp.diagonal(matrix, axis1=-2, axis2=-1)
     factor = jnp.where(on_diagonal, jnp.exp(jnp.where(on_diagonal, matrix, 0)), matrix)
     return factor, diagonal
+
+
+def _lower_triangle(free: Array, shape: tuple[int, int]) -> Array:
+    """Fill a lower triangle row by row; its diagonal holds logarithms."""
+    return _fill(free, _index(*np.tril_indices(shape[0], 0, shape[1]), shape))
 
 
 def _log_diagonal(factor: Array) -> Array:

@@ -2,7 +2,8 @@
 
 In float32 exp(−200) is 0 and σ(30) is 1. From the free coordinate it is still known that
 the one is e⁻²⁰⁰ above 0 and the other e⁻³⁰ below 1, which is all that a density with a
-pole at an end asks for.
+pole at an end asks for. So it is with a matrix that rounding has made singular, whose
+determinant the free coordinates still tell.
 """
 
 import math
@@ -14,11 +15,14 @@ from jaxtyping import Array
 
 from ..numerics import softplus
 from ..substrate import tfb
+from .correlation import CorrCholesky, CorrCholeskyByAngles, CorrMatrix
+from .covariance import LowerCholesky, PositiveDefinite, _lower_triangle
 from .half_line import GreaterThan, LessThan, Positive, ScaledSoftplus
 from .interval import Interval
 from .normal_cdf import IntervalByNormalCDF, log_distances
 from .simplex import Simplex, log_parts
 from .tfp_pairs import _sigmoid_pair, _softplus_pair
+from .triangles import _triangle_size
 
 
 class EdgeDistances:
@@ -198,9 +202,55 @@ _EDGE_DISTANCES: dict[type, Callable[[Any, Array], EdgeDistances]] = {
 }
 
 
+class MatrixFactor:
+    """The Cholesky factor of a matrix, or the leaf itself where that is a factor.
+
+    A matrix that is singular to rounding, or overflows, has a factor that does not.
+
+    Args:
+        log_diagonal: the logarithms of the factor's diagonal.
+        triangle: the factor with those logarithms on its diagonal; `None` for factors
+            of correlation matrices.
+    """
+
+    def __init__(self, log_diagonal: Array, triangle: Array | None = None):
+        self.log_diagonal, self._triangle = log_diagonal, triangle
+
+    def continued(self) -> Array:
+        """The factor; its diagonal is continued before its square overflows."""
+        assert self._triangle is not None
+        info = jnp.finfo(self._triangle.dtype)
+        most = 0.5 * math.log(info.max) - 10
+        on_diagonal = jnp.eye(self._triangle.shape[-1], dtype=bool)
+        inside = jnp.minimum(self.log_diagonal, most)
+        diagonal = jnp.exp(inside) * (1 + (self.log_diagonal - inside))
+        return jnp.where(on_diagonal, diagonal[..., None], self._triangle)
+
+
+_CORRELATIONS = CorrMatrix, CorrCholesky, CorrCholeskyByAngles
+
+
+def _has_factor(bijector: Any) -> bool:
+    if type(bijector) is LowerCholesky:
+        return bijector.shape is None or bijector.shape[0] == bijector.shape[1]
+    return type(bijector) in (*_CORRELATIONS, PositiveDefinite)
+
+
+def factor_of(bijector: Any, free: Array) -> MatrixFactor | None:
+    """The Cholesky factor at free coordinates; `None` for other sets than matrices."""
+    if not _has_factor(bijector):
+        return None
+    if type(bijector) in _CORRELATIONS:
+        return MatrixFactor(bijector.log_diagonal(free))
+    size = _triangle_size(free.shape[-1], bijector.name, diagonal=True)
+    triangle = _lower_triangle(free, (size, size))
+    return MatrixFactor(jnp.diagonal(triangle, axis1=-2, axis2=-1), triangle)
+
+
 def knows_edges(bijector: Any) -> bool:
-    """Whether the distances from the ends are known for a class of bijectors."""
-    return type(bijector) in _EDGE_DISTANCES or _is_simplex(bijector)
+    """Whether a class of bijectors tells of a leaf what its rounded numbers do not."""
+    known = type(bijector) in _EDGE_DISTANCES or _is_simplex(bijector)
+    return known or _has_factor(bijector)
 
 
 def _is_simplex(bijector: Any) -> bool:

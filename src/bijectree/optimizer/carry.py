@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from .. import numerics
 from ..reparam import Bound, Reparam, free_leaves
 from ..trees import raise_all, same_bits
-from .carry_inner import carry_inner
+from .carry_inner import carry_alone, carry_inner
 from .line_searches import forget_searches
 from .partial_model import Arrays, absent, arrays_of
 from .reparameterize import ReparameterizedState, recent_optimizers
@@ -232,7 +232,10 @@ def _inner(
     found = []
     for inner in known:
         fresh = forget_searches(inner.init(free), params)
-        found.append(carry_inner(state.inner, fresh, structure, leaves, kept))
+        if structure == jax.tree.structure(0):
+            found.append(carry_alone(inner, state.inner, fresh, leaves[0], kept=kept[0]))
+        else:
+            found.append(carry_inner(state.inner, fresh, structure, leaves, kept))
     first, *others = found
     if not all(same_bits(*map(jax.tree.leaves, (first, x))) for x in others):
         raise ValueError(

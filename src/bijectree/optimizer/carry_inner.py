@@ -1,9 +1,11 @@
 """The state of an optax optimizer, taken over to other free coordinates."""
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
@@ -50,6 +52,48 @@ def carry_inner(
             mirror the parameters nor are known to belong to all of them.
     """
     return _Carrying(structure, free, kept).node(old, fresh, (), "")
+
+
+def carry_alone(
+    inner: optax.GradientTransformation,
+    old: optax.OptState,
+    fresh: optax.OptState,
+    free: Any,
+    *,
+    kept: bool,
+) -> optax.OptState:
+    """As `carry_inner`, for a model that is one array.
+
+    Any array may mirror such a model, a count of steps as well. Those do so that lie one
+    step deeper where the model is a tuple of that array.
+    """
+    before, begun = (jtu.tree_flatten(x, is_leaf=_is_none) for x in (old, fresh))
+    of_one = _paths(jax.eval_shape(inner.init, free))
+    of_tuple = _paths(jax.eval_shape(inner.init, (free,)))
+    deeper = [
+        path == (*whole, jtu.SequenceKey(0))
+        for whole, path in zip(of_one, of_tuple, strict=False)
+    ]
+    same = [whole == path for whole, path in zip(of_one, of_tuple, strict=False)]
+    counts = {len(x) for x in (before[0], begun[0], of_one, of_tuple)}
+    if len(counts) > 1 or not all(map(operator.xor, deeper, same)):
+        return carry_inner(old, fresh, jtu.tree_structure(0), [free], [kept])
+
+    def within(leaves: list[Any], treedef: Any) -> Any:
+        pairs = zip(leaves, deeper, strict=True)
+        return treedef.unflatten([(x,) if deep else x for x, deep in pairs])
+
+    structure = jtu.tree_structure((0,))
+    states = within(*before), within(*begun)
+    made = carry_inner(*states, structure, [free], [kept])
+    # Each tuple is as deep as it was put.
+    leaves = begun[1].flatten_up_to(made)
+    pairs = zip(leaves, deeper, strict=True)
+    return begun[1].unflatten([x[0] if deep else x for x, deep in pairs])
+
+
+def _paths(state: Any) -> list[tuple[Any, ...]]:
+    return [path for path, _ in jtu.tree_leaves_with_path(state, is_leaf=_is_none)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,11 +23,14 @@ from ..constraints import (
     EdgeDistances,
     edge_distances,
     exp_continued,
+    factor_of,
     knows_edges,
     log_parts_of,
+    support,
 )
 from ..numerics import softplus
 from .facts import library_and_name
+from .matrices_at_free import MATRIX_DENSITIES
 
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -88,6 +91,35 @@ def _pareto(x: EdgeDistances, a: Any, scale: Any) -> Array:
     log_scale = jnp.log(scale)
     log_x = jnp.logaddexp(log_scale, x.log_above(scale))
     return jnp.log(a) + a * log_scale - (a + 1) * log_x
+
+
+def _dagum(x: EdgeDistances, a: Any, sharpness: Any, scale: Any) -> Array:
+    log_x = x.log_above(0.0)
+    z = sharpness * (log_x - jnp.log(scale))
+    return jnp.log(sharpness) + jnp.log(a) - log_x + a * z - (a + 1) * _log1p_exp(z)
+
+
+def _gamma_gamma(x: EdgeDistances, a: Any, mixing: Any, rate: Any) -> Array:
+    log_x, log_rate = x.log_above(0.0), jnp.log(rate)
+    tail = (a + mixing) * jnp.logaddexp(log_x, log_rate)
+    return mixing * log_rate - betaln(a, mixing) + (a - 1) * log_x - tail
+
+
+def _levy(x: EdgeDistances, loc: Any, scale: Any) -> Array:
+    log_x = x.log_above(loc)
+    normal = 0.5 * jnp.log(scale) - _HALF_LOG_2_PI
+    return normal - 1.5 * log_x - 0.5 * scale * exp_continued(-log_x)
+
+
+def _inverse_gaussian(x: EdgeDistances, loc: Any, a: Any) -> Array:
+    log_x = x.log_above(0.0)
+    # (x − μ)² / (μ x) = 4 sinh² ½v of v = log x/μ, which overflows nowhere so.
+    v = log_x - jnp.log(loc)
+    near = jnp.abs(v) < 1
+    middle = 4 * jnp.square(jnp.sinh(0.5 * jnp.where(near, v, 0)))
+    far = exp_continued(v) + exp_continued(-v) - 2
+    normal = 0.5 * jnp.log(a) - _HALF_LOG_2_PI
+    return normal - 1.5 * log_x - 0.5 * a / loc * jnp.where(near, middle, far)
 
 
 # Densities on the unit interval.
@@ -172,6 +204,11 @@ _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
             "Gamma": (_gamma, lambda d: (d.concentration, _rate(d))),
             "HalfCauchy": (_half_cauchy, _LOC_AND_SCALE),
             "HalfStudentT": (_half_student_t, _attributes("df", "loc", "scale")),
+            "GammaGamma": (
+                _gamma_gamma,
+                _attributes("concentration", "mixing_concentration", "mixing_rate"),
+            ),
+            "InverseGaussian": (_inverse_gaussian, _attributes("loc", "concentration")),
             "InverseGamma": (_inverse_gamma, _attributes("concentration", "scale")),
             "Kumaraswamy": (
                 _kumaraswamy,
@@ -200,7 +237,9 @@ _DENSITIES: dict[tuple[str, str], tuple[Callable[..., Array], Callable]] = {
             "Chi2": (_gamma, _attributes("concentration", "rate")),
             "Dirichlet": (_dirichlet, _attributes("concentration")),
             "Gamma": (_gamma, _attributes("concentration", "rate")),
+            "Dagum": (_dagum, _attributes("concentration", "sharpness", "scale")),
             "HalfCauchy": (_half_cauchy, lambda d: (0.0, d.scale)),
+            "Levy": (_levy, _LOC_AND_SCALE),
             "InverseGamma": (
                 _inverse_gamma,
                 lambda d: (d.base_dist.concentration, d.base_dist.rate),
@@ -248,8 +287,14 @@ def unwrapped(distribution: Any) -> Any:
 
 def knows_at_free(distribution: Any, bijector: Any) -> bool:
     """Whether `log_prob_at_free` gives the density of a leaf with a bijector."""
-    key = library_and_name(unwrapped(distribution))
-    if key not in _DENSITIES or not knows_edges(bijector):
+    own = unwrapped(distribution)
+    key = library_and_name(own)
+    if not knows_edges(bijector):
+        return False
+    if key in MATRIX_DENSITIES:
+        of_factor = getattr(own, "input_output_cholesky", False)
+        return support(bijector).tag is MATRIX_DENSITIES[key][2] and not of_factor
+    if key not in _DENSITIES or bijector.inverse_min_event_ndims == 2:
         return False
     of_parts = _DENSITIES[key][0] in (_dirichlet, _relaxed_categorical)
     return of_parts == (bijector.inverse_min_event_ndims == 1)
@@ -268,8 +313,11 @@ def log_prob_at_free(distribution: Any, bijector: Any, free: Array) -> Array:
         A scalar: the log-density of the leaf in its own coordinates, without a log-det.
     """
     distribution = unwrapped(distribution)
-    density, parameters = _DENSITIES[library_and_name(distribution)]
-    where = edge_distances(bijector, free)
+    key = library_and_name(distribution)
+    density, parameters = (MATRIX_DENSITIES.get(key) or _DENSITIES[key])[:2]
+    where: Any = edge_distances(bijector, free)
     if where is None:
         where = log_parts_of(bijector, free)
+    if where is None:
+        where = factor_of(bijector, free)
     return jnp.sum(density(where, *parameters(distribution)))
