@@ -11,6 +11,7 @@ import scipy.stats as st
 
 import bijectree as bt
 from bijectree import tfd
+from bijectree.inference.arviz_data import variables
 from bijectree.inference.diagnostics import diagnose
 
 GOLDEN = json.loads(
@@ -163,7 +164,7 @@ def test_a_sampler_finds_the_moments_of_the_posterior(make, sample, getkey):
         posterior, data, exact = make()
         draws = sample(posterior, data, getkey())
         summary = draws.summary()
-        values = draws._variables()
+        values = variables(draws.posterior, draws.models)
         for name, (mean, sd) in exact.items():
             found = summary[name]
             path, *index = name.split(".")

@@ -260,6 +260,17 @@ def test_what_cannot_be_drawn_is_refused(case, getkey):
         posterior.sample_prior(getkey(), 3)
 
 
+@pytest.mark.parametrize("ends", [2.0, [1.0, 2.0, 3.0]])
+def test_bounds_with_fewer_axes_than_the_leaf_need_no_promotion(ends, getkey):
+    # Not `jax_defaults`: what is ours stands strict promotion.
+    model, upper = {"x": jnp.full((2, 3), 0.5)}, jnp.array(ends)
+    found = drawn(model, {"x": tfd.Uniform(jnp.zeros_like(upper), upper)}, getkey(), 100)
+    x = np.asarray(found["x"])
+    assert x.shape == (100, 2, 3)
+    assert np.all((x > 0) & (x < np.asarray(upper)))
+    np.testing.assert_allclose(x.max(axis=(0, 1)), np.broadcast_to(upper, 3), rtol=0.1)
+
+
 @pytest.mark.parametrize("shape", [0.01, 0.2])
 def test_draws_that_run_out_of_numbers_are_inside_their_set(shape, precision, getkey):
     """Some two fifths of Gamma(0.01) are below the smallest number of float32."""

@@ -96,7 +96,11 @@ def snap_inside(bijector: Any, x: Array, rounded_to: Any) -> Array:
         x: numbers in the dtype of the arithmetic.
         rounded_to: the dtype that they were rounded to, in which a bound may be outside.
     """
-    inside = support(bijector)
+    with substrate.standard_promotion():
+        return _snapped(support(bijector), x, rounded_to)
+
+
+def _snapped(inside: Support, x: Array, rounded_to: Any) -> Array:
     span = inside.interval
     if inside.everything:
         return x

@@ -36,7 +36,9 @@ class Posterior(eqx.Module):
     A Posterior is an immutable pytree: its leaves are the numbers in the prior, the
     arrays in the two functions and those of the Reparam, so none of them retraces when
     it changes, nor does an equal Posterior that is built again from the same functions.
-    It hashes by identity: `jax.jit(posterior.log_density)` works.
+    What these read beside their arguments, such as a global array, is that of the time of
+    each call; under your own `jit` it is that of the first one, so pass data as arguments
+    there. It hashes by identity: `jax.jit(posterior.log_density)` works.
 
     Args:
         reparam: the model's map from free coordinates.

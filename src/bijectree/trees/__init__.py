@@ -3,7 +3,8 @@
 A *path* is written as users do: `layers.0.weight`. A *rule* picks leaves by a path, a
 glob or a function of the model. An array is *spread* where it is split over processes, so
 that none of them has it whole. A *static* leaf is compared by value, as a part of the
-structure.
+structure. What a function *reads* is what it computes with beside its arguments: globals,
+closures, defaults.
 """
 
 from .arrays import (
