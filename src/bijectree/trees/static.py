@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import types
 from typing import Any, TypeVar
 
 import jax
@@ -10,7 +9,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
-from .reads import reads
+from .reads import may_hold_data, reads
 
 T = TypeVar("T")
 
@@ -101,20 +100,17 @@ def same_or(new: T, old: T) -> T:
 
 
 def _functions(treedef: Any) -> list[Any]:
-    """The classes of the nodes of a structure, and functions that are no leaves."""
+    """The classes of the nodes of a structure, and what a user put in static fields."""
     data = treedef.node_data()
     found = [] if data is None else [data[0]]
     if data is not None and isinstance(data[1], (tuple, list)):
         # Equinox has the names and the values of static fields there.
         for part in data[1]:
             some = part if isinstance(part, (tuple, list)) else [part]
-            found += [x for x in some if isinstance(x, _FUNCTIONS)]
+            found += [x for x in some if callable(x) or may_hold_data(type(x))]
     for child in treedef.children():
         found += _functions(child)
     return found
-
-
-_FUNCTIONS = types.FunctionType, types.MethodType, functools.partial
 
 
 def _structure_of(skeleton: PyTree) -> PicklableTreedef:
