@@ -97,7 +97,7 @@ def blank_leaves(bound: Bound) -> list[Any]:
 
 def sample_prior(posterior: "Posterior", key: PRNGKeyArray, n: int) -> PyTree:
     """Draw models from the prior, as `Posterior.sample_prior` documents."""
-    posterior = as_read_now(posterior)
+    posterior = as_read_now(posterior, besides=["_log_likelihood"])
     require_independent(posterior, "sample_prior")
     leaves = _draws(posterior, jax.random.split(key, n))
     return posterior.reparam.bound.plan.structure.treedef.unflatten(leaves)
@@ -118,7 +118,7 @@ def draw_ancestors(
     Returns:
         All leaves with a leading axis; what is neither drawn nor held is of no meaning.
     """
-    posterior = as_read_now(posterior)
+    posterior = as_read_now(posterior, besides=["_log_likelihood"])
     plan, rows = posterior.prior_plan, posterior.reparam.bound.plan.rows
     on = {term.position: term.on for term in plan.terms}
     found: set[int] = set()

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import equinox as eqx
@@ -56,13 +57,20 @@ class Function(eqx.Module):
         return priors.put_together(self.structure.treedef.unflatten(leaves))
 
 
-def as_read_now(posterior: "Posterior") -> "Posterior":
+def as_read_now(posterior: "Posterior", *, besides: Collection[str] = ()) -> "Posterior":
     """A posterior, or another one where what its functions read has changed.
 
     So what is compiled agrees with what the log-density is when it is called.
+
+    Args:
+        posterior: the posterior.
+        besides: the names of fields that do not count. The likelihood may read large
+            data, and to look at them takes time, for nothing where it is not called.
     """
     changed: dict[str, Any] = {}
     for name, part in vars(posterior).items():
+        if name in besides:
+            continue
         now = part
         if isinstance(part, Reparam):
             plan = part.bound.plan.as_read_now()

@@ -62,14 +62,16 @@ class PriorPlan(HashedOnce):
     def as_read_now(self) -> "PriorPlan":
         """This plan, or another one where what its functions read has changed."""
         functions = tuple(f and f.as_read_now() for f in self.functions)
-        return same_or(dataclasses.replace(self, functions=functions), self)
+        recipes = tuple(recipe.as_read_now() for recipe in self.recipes)
+        now = dataclasses.replace(self, functions=functions, recipes=recipes)
+        return same_or(now, self)
 
     def call(self, slot: int, numbers: Numbers, model: PyTree) -> Any:
         """The recipe of a distribution, and its numbers at a model."""
         function, own = self.functions[slot], numbers[slot]
         if function is not None:
             found, own = split(function.build(own)(model))
-            if found != self.recipes[slot]:
+            if found not in (self.recipes[slot], self.recipes[slot].as_read_now()):
                 path = next(term.path for term in self.terms if term.slot == slot)
                 raise ValueError(
                     f"the function of the prior at '{path}' made another sort of "

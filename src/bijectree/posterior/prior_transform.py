@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def prior_transform(posterior: "Posterior", u: Float[Array, " dim"]) -> PyTree:
     """A model from the unit cube, as `Posterior.prior_transform` documents."""
-    posterior = as_read_now(posterior)
+    posterior = as_read_now(posterior, besides=["_log_likelihood"])
     require_independent(posterior, "prior_transform")
     u = jnp.asarray(u)
     if u.shape != (posterior.dim,):

@@ -85,12 +85,12 @@ class Plan(HashedOnce):
                 row,
                 value=row.value and row.value.as_read_now(),
                 function=row.function and row.function.as_read_now(),
+                kind=row.kind and row.kind.as_read_now(),
             )
-            if row.value or row.function
-            else row
             for row in self.rows
         )
-        return same_or(Plan(self.structure.as_read_now(), rows, self.outer), self)
+        outer = tuple((kind.as_read_now(), slot) for kind, slot in self.outer)
+        return same_or(Plan(self.structure.as_read_now(), rows, outer), self)
 
     @functools.cached_property
     def free(self) -> tuple[tuple[int, Row], ...]:

@@ -101,6 +101,7 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     shared = jax.jit(function, static_argnums=0)
 
     def compiled(kind: Kind, numbers: tuple[Any, ...], leaf: Any) -> Any:
+        kind = kind.as_read_now()
         if not kind.recipe.opaque:
             return shared(kind, numbers, leaf)
         if function not in kind.programs:

@@ -42,6 +42,13 @@ class Kind(HashedOnce):
     number_shapes: tuple[tuple[int, ...], ...]
     eager: bool
 
+    def as_read_now(self) -> "Kind":
+        """This kind, or another one where what its functions read has changed."""
+        recipe = self.recipe.as_read_now()
+        if recipe is self.recipe:
+            return self
+        return dataclasses.replace(self, recipe=recipe)
+
     def maps_alike(self, numbers: tuple[Any, ...]) -> bool:
         """Whether every element of every leaf with these numbers is mapped alike."""
         return self.uniform and all(np.ndim(n) == 0 for n in numbers)

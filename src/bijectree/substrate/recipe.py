@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..trees import StaticLeaf, same_or
+from ..trees import StaticLeaf, reads_of_treedef, same_or
 from .tfp import is_bijector, tfb
 
 
@@ -27,6 +27,10 @@ class Recipe:
     # The shapes and dtypes of the numbers of the bijector that was split, which TFP's
     # constructors look at when it is built for pickling.
     avals: tuple[tuple[Any, Any], ...] = dataclasses.field(compare=False, repr=False)
+    reads: tuple[Any, ...] = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", reads_of_treedef(self.treedef))
 
     def build(self, numbers: tuple[Any, ...]) -> Any:
         """Put the numbers back: a bijector again."""

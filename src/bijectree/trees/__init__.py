@@ -23,7 +23,13 @@ from .dimension_names import dimension_names
 from .modules import fields_only, in_nodes_of
 from .paths import Paths, children, leaf_at, node_types, path_string
 from .prefix import broadcast
-from .static import HashedOnce, PicklableTreedef, StaticLeaf, same_or
+from .static import (
+    HashedOnce,
+    PicklableTreedef,
+    StaticLeaf,
+    reads_of_treedef,
+    same_or,
+)
 from .unwrappable import UNWRAP_FIRST, unwrappable
 from .wildcards import Match
 from .words import as_text, cut_cell, cut_paths, describe, raise_all, short

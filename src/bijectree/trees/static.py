@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import types
 from typing import Any, TypeVar
 
 import jax
@@ -10,7 +9,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
-from .reads import reads
+from .reads import may_hold_data, reads
 
 T = TypeVar("T")
 
@@ -32,15 +31,19 @@ class StaticLeaf:
 
     def __post_init__(self) -> None:
         key = object() if self.once else _key(self.value)
-        if not self.once and callable(self.value):
+        if self._reads:
             key = key, reads(self.value)
         object.__setattr__(self, "key", key)
 
     def as_read_now(self) -> "StaticLeaf":
         """This leaf, or another one where what its function reads has changed."""
-        if self.once or not callable(self.value):
+        if not self._reads or reads(self.value) == self.key[1]:
             return self
-        return same_or(StaticLeaf(self.value), self)
+        return StaticLeaf(self.value, self.once)
+
+    @property
+    def _reads(self) -> bool:
+        return self.once or callable(self.value)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StaticLeaf) and self.key == other.key
@@ -84,7 +87,7 @@ class PicklableTreedef:
     reads: tuple[Any, ...] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reads", reads(_functions(self.treedef)))
+        object.__setattr__(self, "reads", reads_of_treedef(self.treedef))
 
     def as_read_now(self) -> "PicklableTreedef":
         """This structure, or another one where what its functions read has changed."""
@@ -100,21 +103,27 @@ def same_or(new: T, old: T) -> T:
     return old if new == old else new
 
 
+def reads_of_treedef(treedef: Any) -> tuple[Any, ...]:
+    """What the classes and the functions that are part of a structure read."""
+    return reads(_functions(treedef))
+
+
 def _functions(treedef: Any) -> list[Any]:
-    """The classes of the nodes of a structure, and functions that are no leaves."""
+    """The classes of the nodes of a structure, and what a user put in static fields."""
     data = treedef.node_data()
-    found = [] if data is None else [data[0]]
-    if data is not None and isinstance(data[1], (tuple, list)):
-        # Equinox has the names and the values of static fields there.
-        for part in data[1]:
-            some = part if isinstance(part, (tuple, list)) else [part]
-            found += [x for x in some if isinstance(x, _FUNCTIONS)]
+    found = [] if data is None else [data[0], *_functions_in(data[1])]
     for child in treedef.children():
         found += _functions(child)
     return found
 
 
-_FUNCTIONS = types.FunctionType, types.MethodType, functools.partial
+def _functions_in(part: Any) -> list[Any]:
+    # Equinox has the values of static fields in a tuple, TFP in dictionaries.
+    if isinstance(part, dict):
+        part = list(part.values())
+    if isinstance(part, (tuple, list)):
+        return [x for inner in part for x in _functions_in(inner)]
+    return [part] if callable(part) or may_hold_data(type(part)) else []
 
 
 def _structure_of(skeleton: PyTree) -> PicklableTreedef:
