@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..trees import StaticLeaf, reads_of_treedef, same_or
+from ..trees import StaticLeaf, may_change, reads_of_treedef, same_or
 from .tfp import is_bijector, tfb
 
 
@@ -40,8 +40,15 @@ class Recipe:
 
     def as_read_now(self) -> "Recipe":
         """This recipe, or another one where what its functions read has changed."""
+        if not self._reads_what_may_change:
+            return self
         fixed = tuple(f and f.as_read_now() for f in self.fixed)
         return same_or(dataclasses.replace(self, fixed=fixed), self)
+
+    @functools.cached_property
+    def _reads_what_may_change(self) -> bool:
+        leaves = [leaf for leaf in self.fixed if leaf is not None]
+        return any(leaf.reads for leaf in leaves) or may_change(self.reads)
 
     @property
     def count(self) -> int:

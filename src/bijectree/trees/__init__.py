@@ -23,6 +23,7 @@ from .dimension_names import dimension_names
 from .modules import fields_only, in_nodes_of
 from .paths import Paths, children, leaf_at, node_types, path_string
 from .prefix import broadcast
+from .reads import may_change
 from .static import (
     HashedOnce,
     PicklableTreedef,

@@ -64,6 +64,11 @@ def reads(x: Any) -> tuple[Hashable, ...]:
     return _Walk().parts(x)
 
 
+def may_change(parts: tuple[Hashable, ...]) -> bool:
+    """Whether other parts may be read later: not of installed classes and functions."""
+    return not all(isinstance(part, _Same) for part in parts)
+
+
 class _Same:
     """An object that is equal to itself alone, which is not kept alive if it can be."""
 

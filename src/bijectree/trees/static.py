@@ -31,18 +31,19 @@ class StaticLeaf:
 
     def __post_init__(self) -> None:
         key = object() if self.once else _key(self.value)
-        if self._reads:
+        if self.reads:
             key = key, reads(self.value)
         object.__setattr__(self, "key", key)
 
     def as_read_now(self) -> "StaticLeaf":
         """This leaf, or another one where what its function reads has changed."""
-        if not self._reads or reads(self.value) == self.key[1]:
+        if not self.reads or reads(self.value) == self.key[1]:
             return self
         return StaticLeaf(self.value, self.once)
 
     @property
-    def _reads(self) -> bool:
+    def reads(self) -> bool:
+        """Whether it may read what it does not hold."""
         return self.once or callable(self.value)
 
     def __eq__(self, other: object) -> bool:
@@ -105,7 +106,7 @@ def same_or(new: T, old: T) -> T:
 
 def reads_of_treedef(treedef: Any) -> tuple[Any, ...]:
     """What the classes and the functions that are part of a structure read."""
-    return reads(_functions(treedef))
+    return tuple(part for x in _functions(treedef) for part in reads(x))
 
 
 def _functions(treedef: Any) -> list[Any]:
