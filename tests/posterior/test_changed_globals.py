@@ -173,3 +173,57 @@ def test_nothing_is_traced_again_where_nothing_has_changed():
     jax.monitoring.unregister_event_duration_listener(listen)
     assert not [event for event in seen if event.endswith("backend_compile_duration")]
     np.testing.assert_array_equal(first.model["b"], second.model["b"])
+
+
+class Rate:
+    """A distribution of a user's own, which is no pytree."""
+
+    event_shape = batch_shape = ()
+
+    def log_prob(self, x):
+        return jnp.log(SCALE) - SCALE * x
+
+
+def of_own_class():
+    reparam = bt.Reparam({"b": jnp.array(0.5)}, bt.positive())
+    return bt.Posterior(reparam, None, {"b": Rate()}, verify=False)
+
+
+def scaled(x):
+    return SCALE * x
+
+
+def of_own_map():
+    spec = bt.tfb.Inline(
+        forward_fn=scaled,
+        inverse_fn=lambda y: y / SCALE,
+        forward_log_det_jacobian_fn=lambda x: jnp.log(SCALE) + 0 * x,
+        forward_min_event_ndims=0,
+    )
+    return bt.Posterior(bt.Reparam({"b": jnp.array(0.5)}, spec), None, {"b": None})
+
+
+def test_a_distribution_of_a_user_s_own_class(again, monkeypatch):
+    posterior = of_own_class()
+    # With the log-det the mode of an exponential is at 1 / rate.
+    mode = bt.find_map(posterior, {"b": jnp.array(0.5)}, jacobian=True).model["b"]
+    np.testing.assert_allclose(mode, 1.0, rtol=2e-3)
+    monkeypatch.setitem(globals(), "SCALE", 4.0)
+    posterior = again(posterior, of_own_class)
+    free = {"b": jnp.log(jnp.array(0.5))}
+    density = posterior.log_density(free, jacobian=False)
+    np.testing.assert_allclose(density, np.log(4.0) - 2.0, rtol=1e-5)
+    mode = bt.find_map(posterior, {"b": jnp.array(0.5)}, jacobian=True).model["b"]
+    np.testing.assert_allclose(mode, 0.25, rtol=2e-3)
+
+
+def test_a_bijector_of_a_user_s_own_functions(again, monkeypatch):
+    posterior = of_own_map()
+    free = {"b": jnp.array(1.0)}
+    np.testing.assert_allclose(posterior.reparam.forward(free)["b"], 1.0)
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    reparam = again(posterior, of_own_map).reparam
+    model, log_det = reparam.forward_and_log_det(free)
+    np.testing.assert_allclose(model["b"], 2.0)
+    np.testing.assert_allclose(log_det, np.log(2.0), rtol=1e-6)
+    np.testing.assert_allclose(reparam.inverse({"b": jnp.array(1.0)})["b"], 0.5)

@@ -47,7 +47,7 @@ def log_prob(
 ) -> Float[Array, ""]:
     """The log-density of a leaf: independent over its elements, or events, and summed."""
     dtype = compute_dtype(leaf.dtype)
-    return _log_prob(recipe, dtype, substrate.as_arrays(numbers), leaf)
+    return _log_prob(recipe.as_read_now(), dtype, substrate.as_arrays(numbers), leaf)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -120,6 +120,7 @@ def log_prob_at_free(
         free: the leaf's free coordinates.
     """
     numbers = substrate.as_arrays(numbers)
+    recipe, bijector = recipe.as_read_now(), bijector.as_read_now()
     return _log_prob_at_free(recipe, bijector, compute_dtype(free.dtype), numbers, free)
 
 

@@ -178,7 +178,7 @@ class _Walk:
             self._of_container(x.tolist() if x.ndim else [x.item()])
         else:
             content = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
-            self._say(hashlib.blake2b(content).digest())
+            self._say(hashlib.blake2b(content.data).digest())
         if type(x) is not np.ndarray:  # as masked ones, which hold more
             self._go_on_to(getattr(x, "__dict__", None))
 
