@@ -138,6 +138,26 @@ def test_a_method_of_the_model(again, monkeypatch):
     np.testing.assert_allclose(mode.model.slope, 0.55, rtol=1e-5)
 
 
+def test_a_function_in_the_model_is_the_same_whatever_it_reads(again, monkeypatch):
+    model = {"act": scaled, "w": jnp.array(2.0)}
+
+    def make():
+        def log_likelihood(m):
+            return -((m["act"](m["w"]) - 3.0) ** 2)
+
+        reparam = bt.Reparam(model, {"act": None, "w": bt.positive()})
+        return bt.Posterior(reparam, log_likelihood, {"act": None, "w": None})
+
+    posterior = make()
+    bt.find_map(posterior, model)
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    posterior = again(posterior, make)
+    assert bt.check(posterior.reparam, model).ok
+    np.testing.assert_allclose(bt.find_map(posterior, model).model["w"], 1.5, rtol=1e-4)
+    with pytest.raises(ValueError, match="bind again"):
+        posterior.reparam.inverse({**model, "act": jnp.sin})
+
+
 GRID = jnp.arange(3.0)
 
 
@@ -227,3 +247,36 @@ def test_a_bijector_of_a_user_s_own_functions(again, monkeypatch):
     np.testing.assert_allclose(model["b"], 2.0)
     np.testing.assert_allclose(log_det, np.log(2.0), rtol=1e-6)
     np.testing.assert_allclose(reparam.inverse({"b": jnp.array(1.0)})["b"], 0.5)
+
+
+def moved(m):
+    inner = bt.tfb.Inline(
+        forward_fn=scaled,
+        inverse_fn=unscaled,
+        forward_log_det_jacobian_fn=log_scale,
+        forward_min_event_ndims=0,
+    )
+    return bt.tfb.Chain([bt.tfb.Shift(m["a"]), inner])
+
+
+def unscaled(y):
+    return y / SCALE
+
+
+def log_scale(x):
+    return jnp.log(SCALE) + 0 * x
+
+
+def test_a_dependent_bijector_of_a_user_s_own_functions(again, monkeypatch):
+    def make():
+        spec = {"a": bt.positive(), "b": bt.dependent(moved)}
+        return bt.Posterior(bt.Reparam(MODEL, spec), None, {"a": None, "b": None})
+
+    posterior, free = make(), {"a": jnp.log(2.0), "b": jnp.array(1.0)}
+    np.testing.assert_allclose(posterior.reparam.forward(free)["b"], 3.0, rtol=1e-6)
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    reparam = again(posterior, make).reparam
+    model, log_det = reparam.forward_and_log_det(free)
+    np.testing.assert_allclose(model["b"], 5.0, rtol=1e-6)
+    np.testing.assert_allclose(log_det, np.log(2.0) + np.log(3.0), rtol=1e-6)
+    np.testing.assert_allclose(reparam.inverse(model)["b"], 1.0, rtol=1e-5)

@@ -22,7 +22,7 @@ from ..reparam import (
     tie_fault,
 )
 from ..substrate import CALL_ERRORS, Kind
-from ..trees import StaticLeaf, describe, gather, raise_all, short
+from ..trees import describe, gather, raise_all, short
 from .dtypes import check_dtypes
 from .log_det import check_log_det
 from .report import Findings, LeafReport, Report
@@ -157,7 +157,7 @@ def _check_outer(reparam: Reparam, leaves: Sequence[Any]) -> Iterator[LeafReport
 def _check_held(row: Row, leaf: Any, held: Any, findings: Findings) -> None:
     """Check that a leaf without coordinates has the value that was bound."""
     if row.value is not None:
-        same, held = row.value == StaticLeaf(leaf), row.value.value
+        same, held = row.value.is_still(leaf), row.value.value
     else:
         same = held is None or leaf is held or same_array(leaf, held)
     if not same:

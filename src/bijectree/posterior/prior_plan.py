@@ -71,7 +71,7 @@ class PriorPlan(HashedOnce):
         function, own = self.functions[slot], numbers[slot]
         if function is not None:
             found, own = split(function.build(own)(model))
-            if found not in (self.recipes[slot], self.recipes[slot].as_read_now()):
+            if found not in self.recipes[slot].as_made_now():
                 path = next(term.path for term in self.terms if term.slot == slot)
                 raise ValueError(
                     f"the function of the prior at '{path}' made another sort of "

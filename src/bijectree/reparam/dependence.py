@@ -38,7 +38,8 @@ def dependent_numbers(
         structure, found = split(
             build_bijector(plan, row, numbers, [at.get(i) for i in range(len(leaves))])
         )
-        if row.kind is None or structure != row.kind.recipe:
+        bound = () if row.kind is None else row.kind.recipe.as_made_now()
+        if structure not in bound:
             raise ValueError(
                 f"the function of '{row.path}' made another sort of bijector than when "
                 "it was bound; only its numbers may depend on the model"

@@ -13,7 +13,6 @@ from jaxtyping import Array, PyTree
 
 from ..substrate import ROUND_TRIP_TOLERANCE
 from ..trees import (
-    StaticLeaf,
     broadcast,
     describe,
     differences,
@@ -232,7 +231,7 @@ def compare_held(plan: Plan, held: Sequence[Any], leaves: Sequence[Any]) -> None
     faults = []
     for row, leaf, value in zip(plan.rows, leaves, held, strict=True):
         if row.value is not None:
-            same = row.value == StaticLeaf(leaf)
+            same = row.value.is_still(leaf)
             value = row.value.value
         elif row.picked is not None and value is not None and leaf is not value:
             same = same_array(row.picked.only_held(leaf, value), value)

@@ -45,6 +45,10 @@ class Recipe:
         fixed = tuple(f and f.as_read_now() for f in self.fixed)
         return same_or(dataclasses.replace(self, fixed=fixed), self)
 
+    def as_made_now(self) -> "tuple[Recipe, Recipe]":
+        """What may be made where this was: the recipe, and as its functions read now."""
+        return self, self.as_read_now()
+
     @functools.cached_property
     def _reads_what_may_change(self) -> bool:
         leaves = [leaf for leaf in self.fixed if leaf is not None]

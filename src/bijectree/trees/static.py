@@ -41,6 +41,12 @@ class StaticLeaf:
             return self
         return StaticLeaf(self.value, self.once)
 
+    def is_still(self, value: Any) -> bool:
+        """Whether a value is this leaf's, whatever its function reads by now."""
+        if self.once or value is self.value:
+            return value is self.value
+        return (self.key[0] if self.reads else self.key) == _key(value)
+
     @property
     def reads(self) -> bool:
         """Whether it may read what it does not hold."""
