@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ..substrate import Kind, Recipe
-from ..trees import HashedOnce, PicklableTreedef, StaticLeaf, same_or
+from ..trees import HashedOnce, PicklableTreedef, StaticLeaf
 from .masked import Picked
 
 
@@ -50,6 +50,16 @@ class Row:
     function: Recipe | None = None
     picked: Picked | None = None
 
+    def as_read_now(self) -> "Row":
+        """This row, or another one where what its functions read has changed."""
+        changed = {}
+        for name in ("kind", "value", "function"):
+            part = getattr(self, name)
+            now = part and part.as_read_now()
+            if now is not part:
+                changed[name] = now
+        return dataclasses.replace(self, **changed) if changed else self
+
     @property
     def free_shape(self) -> tuple[int, ...]:
         """The shape of its free coordinates."""
@@ -80,17 +90,13 @@ class Plan(HashedOnce):
 
     def as_read_now(self) -> "Plan":
         """This plan, or another one where what its functions read has changed."""
-        rows = tuple(
-            dataclasses.replace(
-                row,
-                value=row.value and row.value.as_read_now(),
-                function=row.function and row.function.as_read_now(),
-                kind=row.kind and row.kind.as_read_now(),
-            )
-            for row in self.rows
-        )
+        structure = self.structure.as_read_now()
+        rows = tuple(row.as_read_now() for row in self.rows)
         outer = tuple((kind.as_read_now(), slot) for kind, slot in self.outer)
-        return same_or(Plan(self.structure.as_read_now(), rows, outer), self)
+        before = (self.structure, *self.rows, *(kind for kind, _ in self.outer))
+        now = (structure, *rows, *(kind for kind, _ in outer))
+        same = all(a is b for a, b in zip(now, before, strict=True))
+        return self if same else Plan(structure, rows, outer)
 
     @functools.cached_property
     def free(self) -> tuple[tuple[int, Row], ...]:

@@ -112,7 +112,9 @@ def same_or(new: T, old: T) -> T:
 
 def reads_of_treedef(treedef: Any) -> tuple[Any, ...]:
     """What the classes and the functions that are part of a structure read."""
-    return tuple(part for x in _functions(treedef) for part in reads(x))
+    # Nodes of one class are many.
+    once = {id(x): x for x in _functions(treedef)}
+    return tuple(part for x in once.values() for part in reads(x))
 
 
 def _functions(treedef: Any) -> list[Any]:
